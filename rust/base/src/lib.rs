@@ -1,0 +1,11 @@
+//! What every other crate stands on: ids, the error type, ragged arrays, addressed noise.
+#![forbid(unsafe_code)]
+
+mod error;
+mod ids;
+pub mod noise;
+mod ragged;
+
+pub use error::{Error, Mismatch, Result};
+pub use ids::{PageId, SequenceId, SlotId, Token};
+pub use ragged::Ragged;

@@ -1,0 +1,1 @@
+//! Addressed noise: Philox4x32-10 and Gumbel values (DESIGN §3).

@@ -1,0 +1,74 @@
+//! The drafts of all sequences of a step in four flat arrays.
+
+use crate::TreeRef;
+use draftwood_base::Token;
+
+/// One tree per view, in the order of the views. Reused from step to step: `clear` keeps the memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forest {
+    tokens: Vec<Token>,
+    parents: Vec<i32>,
+    prob: Vec<f32>,
+    offsets: Vec<u32>,
+}
+
+impl Default for Forest {
+    fn default() -> Self {
+        Self { tokens: Vec::new(), parents: Vec::new(), prob: Vec::new(), offsets: vec![0] }
+    }
+}
+
+impl Forest {
+    /// Forgets all trees.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.parents.clear();
+        self.prob.clear();
+        self.offsets.truncate(1);
+    }
+
+    /// Opens the next tree with its root.
+    pub fn open(&mut self, root: Token) {
+        self.tokens.push(root);
+        self.parents.push(crate::NO_PARENT);
+        self.prob.push(1.0);
+    }
+
+    /// Adds a node to the open tree and returns its number there. The caller keeps siblings distinct.
+    pub fn push(&mut self, parent: u32, token: Token, prob: f32) -> u32 {
+        let node = self.tokens.len() as u32 - self.offsets[self.offsets.len() - 1];
+        debug_assert!(parent < node);
+        self.tokens.push(token);
+        self.parents.push(parent as i32);
+        self.prob.push(prob);
+        node
+    }
+
+    /// Closes the open tree.
+    pub fn close(&mut self) {
+        self.offsets.push(self.tokens.len() as u32);
+    }
+
+    /// Number of closed trees.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Whether no tree is closed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tree `i`.
+    ///
+    /// # Panics
+    /// If `i ≥ len()`.
+    pub fn tree(&self, i: usize) -> TreeRef<'_> {
+        let range = self.offsets[i] as usize..self.offsets[i + 1] as usize;
+        TreeRef {
+            tokens: &self.tokens[range.clone()],
+            parents: &self.parents[range.clone()],
+            prob: &self.prob[range],
+        }
+    }
+}
