@@ -18,6 +18,22 @@ pub struct Mismatch {
     pub hint: String,
 }
 
+impl Mismatch {
+    fn boxed(
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        got: impl fmt::Display,
+        hint: impl Into<String>,
+    ) -> Box<Self> {
+        Box::new(Self {
+            what: what.into(),
+            expected: expected.into(),
+            got: got.to_string(),
+            hint: hint.into(),
+        })
+    }
+}
+
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} must be {}, got {}", self.what, self.expected, self.got)?;
@@ -30,7 +46,7 @@ impl fmt::Display for Mismatch {
 pub enum Error {
     /// A caller's value is outside its contract.
     #[error("{0}")]
-    InvalidArgument(Mismatch),
+    InvalidArgument(Box<Mismatch>),
     /// A model file is damaged, truncated or hostile.
     #[error("{file}: at byte {offset}: {problem}")]
     ModelFormat {
@@ -39,7 +55,7 @@ pub enum Error {
         /// Byte offset of the field that failed.
         offset: u64,
         /// What the field must be.
-        problem: Mismatch,
+        problem: Box<Mismatch>,
     },
     /// The page pool cannot hold what was asked for.
     #[error("cache pages must cover the request: {needed} pages needed, {free} of {total} free; {hint}")]
@@ -74,11 +90,18 @@ impl Error {
         got: impl fmt::Display,
         hint: impl Into<String>,
     ) -> Self {
-        Error::InvalidArgument(Mismatch {
-            what: what.into(),
-            expected: expected.into(),
-            got: got.to_string(),
-            hint: hint.into(),
-        })
+        Error::InvalidArgument(Mismatch::boxed(what, expected, got, hint))
+    }
+
+    /// [`Error::ModelFormat`] at a byte of a file.
+    pub fn model_format(
+        file: impl Into<String>,
+        offset: u64,
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        got: impl fmt::Display,
+        hint: impl Into<String>,
+    ) -> Self {
+        Error::ModelFormat { file: file.into(), offset, problem: Mismatch::boxed(what, expected, got, hint) }
     }
 }
