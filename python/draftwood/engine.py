@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import DraftwoodError, InvalidArgument
+from .errors import InvalidArgument
 from .loading import load_parts
 from .requests import Ticket, prompts_of, submit
 from .streaming import AsyncDriver, AsyncStream, Stream
@@ -346,4 +346,3 @@ class Engine:
         return f"<draftwood.Engine {self.name} on {self.executor.caps.name}>"
 
 
-_ = DraftwoodError
