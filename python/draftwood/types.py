@@ -178,8 +178,12 @@ class EngineStats:
     waiting: int
     pages_total: int
     pages_free: int
-    rows_copied: int
-    """Cache rows copied so far: by copy-on-write, by forks and by compaction."""
+    rows_copied_on_write: int
+    """Cache rows copied because a text appended to a page that others share."""
+    rows_forked: int
+    """Cache rows copied to pages of new forks."""
+    rows_compacted: int
+    """Accepted rows moved from their place in a tree to their position."""
     steps: int
     times: PhaseTimes
     executor: str

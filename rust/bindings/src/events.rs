@@ -77,7 +77,8 @@ impl Event {
                 Some(plan::StopReason::String(index)) => stop_string = Some(index),
                 None => {}
             }
-            error = foreign.or_else(|| end.error.map(|error: Error| errors::raise(py, error).into_value(py).into()));
+            error = foreign
+                .or_else(|| end.error.map(|error: Error| errors::raise(py, error).into_value(py).into()));
         }
         let s = news.stats;
         Self {

@@ -63,7 +63,11 @@ impl Forest {
             let mut forest = lock(&self.0);
             forest.open(item.root);
             for node in 1..tokens.len() {
-                forest.push(parents[node] as u32, tokens[node] as u32, prob.as_ref().map_or(1.0, |p| p[node]));
+                forest.push(
+                    parents[node] as u32,
+                    tokens[node] as u32,
+                    prob.as_ref().map_or(1.0, |p| p[node]),
+                );
             }
             forest.close();
             Ok(())
@@ -75,13 +79,23 @@ fn checked_prob(prob: Option<Vec<f32>>, nodes: usize) -> Result<Option<Vec<f32>>
     let Some(prob) = prob else { return Ok(None) };
     if prob.len() != nodes || prob.iter().any(|p| !(0.0..=1.0).contains(p)) {
         let hint = "prob[i] is the probability of node i given its parent; prob[0] is 1";
-        return Err(Error::invalid("Tree.prob", format!("{nodes} values in 0 … 1"), format!("{prob:?}"), hint));
+        return Err(Error::invalid(
+            "Tree.prob",
+            format!("{nodes} values in 0 … 1"),
+            format!("{prob:?}"),
+            hint,
+        ));
     }
     Ok(Some(prob))
 }
 
 /// Lets a Rust drafter fill `forest` for all views of a step, with the interpreter released.
-pub fn propose<D: Drafter>(py: Python<'_>, views: &Views, drafter: &Mutex<D>, forest: &Forest) -> PyResult<()> {
+pub fn propose<D: Drafter>(
+    py: Python<'_>,
+    views: &Views,
+    drafter: &Mutex<D>,
+    forest: &Forest,
+) -> PyResult<()> {
     enter(py, || {
         let session = lock(&views.session);
         let list: Vec<View<'_>> = session.views().collect();

@@ -4,10 +4,23 @@ use pyo3::prelude::*;
 mod buffer;
 mod enter;
 mod errors;
+mod events;
+mod forest;
+mod session;
+mod text;
 
 #[pymodule]
 mod _core {
     use super::*;
+
+    #[pymodule_export]
+    use events::Event;
+    #[pymodule_export]
+    use forest::Forest;
+    #[pymodule_export]
+    use session::{Session, Views};
+    #[pymodule_export]
+    use text::TokenBytes;
 
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -75,7 +75,7 @@ impl Session {
         self.config.plan_capacity()
     }
 
-    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None))]
+    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn submit(
         &self,
@@ -91,6 +91,7 @@ impl Session {
         stop: Vec<String>,
         ignore_eos: bool,
         logprobs: Option<u32>,
+        width: u32,
     ) -> PyResult<u32> {
         let prompt = prompt.to_vec(py)?.into_iter().map(|id| id as Token).collect();
         enter(py, || {
@@ -99,6 +100,7 @@ impl Session {
                 params: Params { temperature, top_k, top_p, min_p },
                 seed,
                 sample: 0,
+                width,
                 max_new_tokens,
                 min_new_tokens,
                 stops: StopStrings::new(&stop)?,
@@ -208,14 +210,20 @@ impl Session {
         let (ids, news, moves) = enter(py, || {
             let survivors: Vec<Survivor> = survivors
                 .into_iter()
-                .map(|(source, leaf, next_token, score)| {
-                    Survivor { source: SequenceId(source), leaf, next_token, score }
+                .map(|(source, leaf, next_token, score)| Survivor {
+                    source: SequenceId(source),
+                    leaf,
+                    next_token,
+                    score,
                 })
                 .collect();
             let finished: Vec<Finished> = finished
                 .into_iter()
-                .map(|(source, leaf, stop_token, score)| {
-                    Finished { source: SequenceId(source), leaf, stop_token, score }
+                .map(|(source, leaf, stop_token, score)| Finished {
+                    source: SequenceId(source),
+                    leaf,
+                    stop_token,
+                    score,
                 })
                 .collect();
             let mut session = lock(&self.inner);
@@ -252,9 +260,11 @@ impl Session {
         let counts = PyDict::new(py);
         counts.set_item("running", c.running)?;
         counts.set_item("waiting", c.waiting)?;
-        counts.set_item("pages_total", c.pages_total)?;
-        counts.set_item("pages_free", c.pages_free)?;
-        counts.set_item("rows_copied", c.rows_copied)?;
+        counts.set_item("pages_total", c.store.total)?;
+        counts.set_item("pages_free", c.store.free)?;
+        counts.set_item("rows_copied_on_write", c.store.rows_copied_on_write)?;
+        counts.set_item("rows_forked", c.store.rows_forked)?;
+        counts.set_item("rows_compacted", c.store.rows_compacted)?;
         Ok(counts)
     }
 }
@@ -272,7 +282,8 @@ impl Session {
 
 fn moves_of(session: &plan::Session) -> Option<Vec<u8>> {
     let (from, to) = session.moves();
-    let bytes = |slots: &[draftwood_base::SlotId]| slots.iter().flat_map(|s| s.0.to_ne_bytes()).collect::<Vec<u8>>();
+    let bytes =
+        |slots: &[draftwood_base::SlotId]| slots.iter().flat_map(|s| s.0.to_ne_bytes()).collect::<Vec<u8>>();
     (!from.is_empty()).then(|| [bytes(from), bytes(to)].concat())
 }
 

@@ -44,7 +44,18 @@ impl Sequence {
         tokens.reserve_exact(room.saturating_sub(tokens.len()));
         let stats = SequenceStats { prompt_tokens: tokens.len() as u32, ..Default::default() };
         let text = TextStream::new(&spec.stops);
-        Self { id, request, spec, tokens, text, stats, paused: false, cancelled: false, failed: None, closing: false }
+        Self {
+            id,
+            request,
+            spec,
+            tokens,
+            text,
+            stats,
+            paused: false,
+            cancelled: false,
+            failed: None,
+            closing: false,
+        }
     }
 
     /// A text that goes on beside this one from the same past.
