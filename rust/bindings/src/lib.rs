@@ -4,10 +4,13 @@ use pyo3::prelude::*;
 mod buffer;
 mod enter;
 mod errors;
+mod ngram;
 
 #[pymodule]
 mod _core {
     use super::*;
+    #[pymodule_export]
+    use ngram::NGram;
 
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
