@@ -76,7 +76,7 @@ def _count(value: Any, name: str, most: int = 2**31 - 1) -> int:
     return number
 
 
-def submit(session: Session, ids: Any, params: SamplingParams, seed: int) -> Ticket:
+def submit(session: Session, ids: Any, params: SamplingParams, seed: int, is_stream: bool) -> Ticket:
     """Queues one prompt; checks every field."""
     stop = [params.stop] if isinstance(params.stop, str) else list(params.stop)
     if not all(isinstance(one, str) for one in stop):
@@ -97,14 +97,16 @@ def submit(session: Session, ids: Any, params: SamplingParams, seed: int) -> Tic
         ignore_eos=bool(params.ignore_eos),
         logprobs=None if params.logprobs is None else _count(params.logprobs, "logprobs"),
     )
-    return Ticket(request, seed, stop, params.logprobs, session.times)
+    return Ticket(request, seed, stop, params.logprobs, session.times, is_stream)
 
 
 class Ticket:
     """One submitted prompt: the events that nobody has read yet, and everything generated so far."""
 
-    def __init__(self, request: int, seed: int, stop: list[str], top: int | None, since: PhaseTimes) -> None:
-        self.request, self.is_stream, self.paused, self.done = request, False, False, False
+    def __init__(
+        self, request: int, seed: int, stop: list[str], top: int | None, since: PhaseTimes, is_stream: bool
+    ) -> None:
+        self.request, self.is_stream, self.paused, self.done = request, is_stream, False, False
         self._seed, self._stop, self._top, self._since = seed, stop, top, since
         self._inbox: deque[Any] = deque()
         self._all: list[Any] = []

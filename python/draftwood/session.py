@@ -33,7 +33,7 @@ class Session:
         start = perf_counter_ns()
         views = self.core.begin()
         if views.idle:
-            return self.core.take_events()
+            return self.take_events()
         forest = None if self.drafter is None else self.drafter.propose_batch(views)
         drafted = perf_counter_ns()
         borders, mask_words = self.core.plan(forest, self._block)
@@ -49,6 +49,18 @@ class Session:
         if moves is not None:
             self._move(moves)
         self._count(start, drafted, planned, forwarded, verified, perf_counter_ns())
+        return self._told(events)
+
+    def take_events(self) -> list[_core.Event]:
+        """News between steps: the ends of requests that were cancelled."""
+        return self._told(self.core.take_events())
+
+    def _told(self, events: list[_core.Event]) -> list[_core.Event]:
+        """Lets the drafter forget the texts that have ended."""
+        close = getattr(self.drafter, "close", None)
+        for event in events:
+            if close is not None and event.finish_reason is not None and event.sequence is not None:
+                close(event.sequence)
         return events
 
     def _move(self, moves: bytes) -> None:

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from .requests import Ticket
 
 
+UNREAD_EVENTS = 64
+"""A stream with so many events that nobody has read is not scheduled."""
+
+
 class Stream:
     """An iterator of `StreamEvent`; leaving it early, `close()` or garbage collection cancels the request."""
 
     def __init__(self, engine: Engine, ticket: Ticket) -> None:
         self._engine, self._ticket, self._raised = engine, ticket, False
-        ticket.is_stream = True
 
     def __iter__(self) -> Stream:
         return self
@@ -65,9 +68,27 @@ class AsyncStream:
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._failure: BaseException | None = None
-        ticket.is_stream = True
         ticket.wake = self._wake
-        engine._drive().add(self)
+        engine._driver.add(self)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no step will bring another event."""
+        return self._ticket.done or self._failure is not None
+
+    @property
+    def unread(self) -> int:
+        """Events that the reader has not taken yet."""
+        return self._ticket.unread
+
+    def lead(self) -> None:
+        """One step, from the driver's thread; its failure is raised to the reader."""
+        try:
+            self._engine._lead(self._ticket)
+        except BaseException as failure:
+            self._engine._release([self._ticket])
+            self._failure = failure
+            self._wake()
 
     def _wake(self) -> None:
         if not self._loop.is_closed():
@@ -80,7 +101,7 @@ class AsyncStream:
         while True:
             event = self._ticket.next_event()
             if event is not None:
-                self._engine._drive().kick()
+                self._engine._driver.kick()
                 return event
             if self._failure is not None:
                 raise self._failure
@@ -91,7 +112,7 @@ class AsyncStream:
                     raise error
                 raise StopAsyncIteration
             self._news.clear()
-            if not self._ticket.unread and not self._ticket.done and self._failure is None:
+            if not self._ticket.unread and not self.ended:
                 await self._news.wait()
 
     @property
@@ -102,6 +123,7 @@ class AsyncStream:
     async def aclose(self) -> None:
         """Cancels what has not ended."""
         await asyncio.to_thread(self._engine._release, [self._ticket])
+        self._engine._driver.kick()
 
     def __del__(self) -> None:
         ticket = getattr(self, "_ticket", None)
@@ -110,51 +132,41 @@ class AsyncStream:
 
 
 class AsyncDriver:
-    """The thread that leads steps for asynchronous streams; it sleeps while none of them wants a token."""
+    """Leads steps for the asynchronous streams of an engine, in one thread that lives while there are any."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._streams: list[AsyncStream] = []
         self._changed = threading.Condition()
-        self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="draftwood-astream", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     def add(self, stream: AsyncStream) -> None:
         """Drives this stream until it ends."""
         with self._changed:
             self._streams.append(stream)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="draftwood-astream", daemon=True)
+                self._thread.start()
             self._changed.notify()
 
     def kick(self) -> None:
-        """A stream has been read: it may be scheduled again."""
+        """A stream has been read or has ended: look again."""
         with self._changed:
             self._changed.notify()
-
-    def stop(self) -> None:
-        """Ends the thread."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
 
     def _next(self) -> AsyncStream | None:
-        """The stream with the fewest unread events that may take one more."""
+        """The stream with the fewest unread events; waits while all are full, None when there are none."""
         with self._changed:
-            while not self._stopped:
-                self._streams = [s for s in self._streams if not s._ticket.done and s._failure is None]
-                hungry = [s for s in self._streams if s._ticket.unread < 64]
-                if hungry:
-                    return min(hungry, key=lambda stream: stream._ticket.unread)
+            while True:
+                self._streams = [s for s in self._streams if not s.ended]
+                if not self._streams:
+                    self._thread = None
+                    return None
+                hungry = min(self._streams, key=lambda stream: stream.unread)
+                if hungry.unread < UNREAD_EVENTS:
+                    return hungry
                 self._changed.wait()
-        return None
 
     def _run(self) -> None:
         while (stream := self._next()) is not None:
-            try:
-                self._engine._lead(stream._ticket)
-            except BaseException as failure:
-                self._engine._release([stream._ticket])
-                stream._failure = failure
-                stream._wake()
+            stream.lead()
