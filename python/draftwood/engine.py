@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidArgument
@@ -16,6 +16,7 @@ from .types import CacheConfig, EngineStats, Executor, Output, SamplingParams, e
 if TYPE_CHECKING:
     from .models.tokenizer import Tokenizer
     from .session import Session
+    from .step import StepPlan
 
 __all__ = ["Engine"]
 
@@ -314,6 +315,29 @@ class Engine:
             times=self._session.times,
             executor=self.executor.caps.name,
         )
+
+    def on_step(self, callback: Callable[[StepPlan, list[Any]], None] | None) -> None:
+        """Calls `callback(plan, events)` after each step: for drawing drafts and for debugging. None ends it.
+
+        Shapes
+            plan: the `StepPlan` that was run, valid during the call; events: what the commit told.
+        Returns
+            Nothing.
+        Errors
+            What the callback raises ends the caller's request.
+        Cost
+            Its own time, inside the step.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw
+            >>> engine, rows = dw.testing.toy_engine(), []
+            >>> engine.on_step(lambda plan, events: rows.append(plan.rows))
+            >>> _ = engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=1))
+            >>> rows
+            [3]
+        """
+        self._session.on_step = callback
 
     def close(self) -> None:
         """Cancels everything and lets go of the model. Safe to call twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ class Session:
     def __init__(self, core: _core.Session, executor: Executor, drafter: BatchDrafter | None) -> None:
         self.core, self.executor, self.drafter = core, executor, drafter
         self.steps = 0
+        self.on_step: Callable[[StepPlan, list[_core.Event]], None] | None = None
         self._nanoseconds = [0, 0, 0, 0, 0]
         self._block = np.zeros(core.plan_capacity, np.int32)
 
@@ -49,6 +51,8 @@ class Session:
         if moves is not None:
             self._move(moves)
         self._count(start, drafted, planned, forwarded, verified, perf_counter_ns())
+        if self.on_step is not None:
+            self.on_step(plan, events)
         return self._told(events)
 
     def take_events(self) -> list[_core.Event]:
