@@ -51,6 +51,8 @@ mod reserve;
 mod sequences;
 mod stats;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use commit::{Committed, Paths};
 pub use moves::RowMoves;

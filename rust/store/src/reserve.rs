@@ -69,6 +69,13 @@ struct SharedTail {
     longest_part: u32,
 }
 
+#[cfg(test)]
+impl Open {
+    pub fn originals(&self) -> impl Iterator<Item = Option<PageId>> {
+        self.originals.iter().copied()
+    }
+}
+
 impl Store {
     /// Reserves rows for one step, all or nothing, and rolls back an older reservation that is still open.
     ///
