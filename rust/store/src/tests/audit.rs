@@ -30,7 +30,7 @@ impl Store {
             }
         }
         let mut pins: BTreeMap<PageId, u32> = BTreeMap::new();
-        let originals = self.open.originals().flatten();
+        let originals = self.open.originals.iter().copied().flatten();
         originals
             .chain(self.pending.pins().iter().copied())
             .for_each(|page| *pins.entry(page).or_default() += 1);

@@ -1,10 +1,13 @@
 //! Tests that look behind the public API: a state machine against a naive model, and small cases checked by eye.
 
 mod audit;
+mod commits;
 mod copies;
 mod machine;
+mod model;
 mod rng;
 mod rules;
+mod steps;
 
 use crate::{GroupKind, Store, StoreConfig};
 

@@ -125,6 +125,45 @@ fn a_reservation_that_was_replaced_cannot_be_committed() {
 }
 
 #[test]
+fn a_late_drop_does_not_hide_that_of_the_current_step() {
+    let mut store = store(20, 4);
+    let a = store.open(12, 1).unwrap();
+    let old = reserve(&mut store, a, 12, 0);
+    let new = reserve(&mut store, a, 8, 0);
+    drop(new);
+    drop(old);
+    assert_eq!(store.stats().free, 20);
+}
+
+#[test]
+fn a_family_keeps_to_its_width() {
+    let mut store = store(20, 4);
+    let a = store.open(12, 2).unwrap();
+    let reservation = reserve(&mut store, a, 1, 0);
+    let mut paths = Paths::default();
+    (0..2).for_each(|_| paths.advance(a));
+    let b = store.commit(reservation, &paths, &[]).unwrap()[1].sequence;
+    let reservation = reserve(&mut store, a, 1, 0);
+    paths.advance(a);
+    // Closing b once makes room for one fork, naming it twice does not make room for two.
+    let error = store.commit(reservation, &paths, &[b, b]).unwrap_err().to_string();
+    assert!(error.contains("at most 2 sequences, got 3"), "{error}");
+    assert_eq!((store.len(a), store.len(b), store.stats().free), (1, 1, 19));
+    let reservation = reserve(&mut store, a, 1, 0);
+    paths.clear();
+    (0..2).for_each(|_| paths.advance(a));
+    store.commit(reservation, &paths, &[b, b]).unwrap();
+    assert_eq!((store.contains(b), store.stats().sequences), (false, 2));
+}
+
+#[test]
+fn stores_and_reservations_cross_threads() {
+    fn crosses<T: Send + Sync>() {}
+    crosses::<Store>();
+    crosses::<Reservation>();
+}
+
+#[test]
 fn admission_tells_never_from_not_now() {
     let mut store = store(10, 4);
     assert_eq!([(16, 2), (17, 2), (1, 1)].map(|(c, w)| store.pages_for(c, w)), [8, 10, 1]);
