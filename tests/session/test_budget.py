@@ -26,9 +26,9 @@ class Counting:
         if not callable(value):
             return value
 
-        def counted(*args):
+        def counted(*args, **more):
             self.calls.append(name)
-            result = value(*args)
+            result = value(*args, **more)
             for part in result if isinstance(result, tuple) else (result,):
                 assert not (isinstance(part, list) and len(part) > 13), "a list of tokens crossed the boundary"
             return result
