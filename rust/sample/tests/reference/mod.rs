@@ -40,7 +40,7 @@ pub fn kept(row: &[f32], params: &Params) -> Vec<usize> {
     }
     if params.top_p < 1.0 {
         let total: u64 = kept.iter().map(|&i| weight(i)).sum();
-        let need = (u128::from(total) * u128::from(fixed24(params.top_p)) >> 24).max(1) as u64;
+        let need = ((u128::from(total) * u128::from(fixed24(params.top_p))) >> 24).max(1) as u64;
         let mut sum = 0;
         let last = kept.iter().position(|&i| {
             sum += weight(i);
@@ -49,7 +49,7 @@ pub fn kept(row: &[f32], params: &Params) -> Vec<usize> {
         let threshold = key(kept[last.unwrap()]);
         kept.retain(|&i| key(i) >= threshold);
     }
-    let floor = (1u128 << 40) * u128::from(fixed24(params.min_p)) >> 24;
+    let floor = ((1u128 << 40) * u128::from(fixed24(params.min_p))) >> 24;
     kept.retain(|&i| u128::from(weight(i)) >= floor);
     kept.sort_unstable();
     kept

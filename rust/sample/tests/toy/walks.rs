@@ -54,7 +54,7 @@ pub fn one_draw_per_leaf(scene: &mut Scene<'_>, tree: TreeRef<'_>, emitted: &mut
         let start = emitted.len();
         for depth in 0..path.len() {
             let draw = Draw { slot: leaf as u32, ..scene.draw(depth) };
-            let token = scene.choose(&emitted[start..].to_vec(), &draw);
+            let token = scene.choose(&emitted[start..], &draw);
             emitted.push(token);
             if token == END || path.get(depth + 1).is_none_or(|&n| tree.tokens[n as usize] != token) {
                 break;
