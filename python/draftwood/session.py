@@ -65,6 +65,20 @@ class Session:
         if self.on_step is not None:
             self.on_step(plan, events)
 
+    def take_events(self) -> list[_core.Event]:
+        """News between steps: the ends of requests that were cancelled."""
+        self._told.extend(self.core.take_events())
+        return self._tell()
+
+    def _tell(self) -> list[_core.Event]:
+        """Hands over the news once, and lets the drafter forget the texts that have ended."""
+        events, self._told = self._told, []
+        close = getattr(self.drafter, "close", None)
+        for event in events:
+            if close is not None and event.finish_reason is not None and event.sequence is not None:
+                close(event.sequence)
+        return events
+
     def _move(self, moves: bytes) -> None:
         """Accepted rows go to their places; if that fails, their tokens are computed again in the next step."""
         try:

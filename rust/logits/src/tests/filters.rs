@@ -99,3 +99,27 @@ fn weights_at_the_borders() {
     assert_eq!(Weights::new(1e-40, 1.0).of(-0.0), 1 << 40);
     assert_eq!((portion(1 << 40, 1.0), portion(1 << 40, 0.0), portion(1 << 40, 0.5)), (1 << 40, 0, 1 << 39));
 }
+
+/// Mass that is reached exactly is reached: between bins, and inside one.
+#[test]
+fn a_sum_that_equals_the_need_is_enough() {
+    let weights = Weights { max: 0.0, scale: 1.0 };
+    let halves = [-2.0, 0.0, -1.0, -2.0]; // ¼, 1, ½, ¼
+    let step = 2f32.powi(-30); // below what the weight's polynomial tells from 1
+    let ones = [-3.0 * step, -2.0 * step, -step, 0.0];
+    let mut scratch = Vec::new();
+    for enabled in Enabled::all() {
+        for (row, top_p, want) in [
+            (&halves, 0.5, 0.0),
+            (&halves, 0.500_001, -1.0),
+            (&halves, 0.75, -1.0),
+            (&halves, 0.750_001, -2.0),
+            (&ones, 0.25, 0.0),
+            (&ones, 0.5, -step),
+            (&ones, 0.500_001, -2.0 * step),
+        ] {
+            let got = top_p_threshold_on(enabled, row, f32::MIN, &weights, top_p, &mut scratch);
+            assert_eq!(got, want, "{row:?} {top_p}");
+        }
+    }
+}
