@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 
 __all__ = ["PagedCache"]
@@ -22,7 +25,10 @@ class PagedCache:
     ) -> None:
         self.page_size = page_size
         self.dtype = dtype
-        self.storage = torch.zeros((layers, 2, pages * page_size, heads, head_dim), dtype=dtype)
+        shape = (layers, 2, pages * page_size, heads, head_dim)
+        # Not torch.zeros: that writes every byte, NumPy's zeros are pages that the system has not mapped yet.
+        zeros = np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)
+        self.storage = torch.from_numpy(zeros).view(dtype).view(shape)
         # The order of attention: [L · 2, 1, Hk, slots, E], a view.
         self._planes = self.storage.flatten(0, 1).transpose(1, 2).unsqueeze(1)
         self._rows = self.storage.flatten(0, 1).unbind(0)
