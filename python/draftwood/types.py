@@ -1,0 +1,271 @@
+"""The plain data that crosses the public API, and the protocols that users implement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from .errors import DraftwoodError, InvalidArgument
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .step import StepPlan
+
+__all__ = [
+    "CacheConfig",
+    "EngineStats",
+    "Executor",
+    "ExecutorCaps",
+    "Logprobs",
+    "Output",
+    "PhaseTimes",
+    "SamplingParams",
+    "Stats",
+    "StreamEvent",
+    "Tree",
+    "View",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to continue a prompt. Greedy by default; a seeded sample is the same with any drafter and in any batch.
+
+    Filters apply in the order temperature, top-k, top-p, min-p, as in transformers. Sampling is Gumbel-max over the
+    surviving ids with noise addressed by (seed, sample, position, vocabulary id).
+
+    Errors
+        InvalidArgument from the call that uses it, naming the field.
+    """
+
+    max_new_tokens: int = 128
+    """Most tokens to generate, the end token included."""
+    temperature: float = 0.0
+    """0 is greedy; the logits are divided by it otherwise."""
+    top_k: int = 0
+    """Keep the k most probable tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the smallest set of most probable tokens with this mass."""
+    min_p: float = 0.0
+    """Drop tokens below this share of the most probable one."""
+    seed: int | None = None
+    """None draws one; `Output.stats.seed` tells which."""
+    stop: Sequence[str] | str = ()
+    """Strings that end the text; not part of it."""
+    ignore_eos: bool = False
+    """Treat end tokens as ordinary ones."""
+    min_new_tokens: int = 0
+    """Before so many tokens, end tokens are masked and stop strings do not end."""
+    logprobs: int | None = None
+    """Raw log-probabilities of the chosen tokens, and of this many best ones per position."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """Memory of the key-value cache.
+
+    `bytes=None` takes what eight full contexts need, at most a quarter of the machine's memory; pages are touched
+    only when used. `page_size` is the number of tokens per page (1 … 64).
+    """
+
+    bytes: int | None = None
+    page_size: int = 16
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.page_size <= 64:
+            raise InvalidArgument.of("CacheConfig.page_size", "1 … 64", self.page_size)
+        if self.bytes is not None and self.bytes <= 0:
+            raise InvalidArgument.of("CacheConfig.bytes", "positive", self.bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Logprobs:
+    """Raw log-probabilities (before temperature and filters) of T generated tokens.
+
+    Shapes: chosen [T] f32; top_ids [T, k] int32, best first; top [T, k] f32.
+    """
+
+    chosen: NDArray[np.float32]
+    top_ids: NDArray[np.int32]
+    top: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseTimes:
+    """Seconds spent per phase of the steps that a text took part in; a batch shares each step."""
+
+    draft: float = 0.0
+    plan: float = 0.0
+    forward: float = 0.0
+    verify: float = 0.0
+    commit: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All phases together."""
+        return self.draft + self.plan + self.forward + self.verify + self.commit
+
+    def __sub__(self, other: PhaseTimes) -> PhaseTimes:
+        return PhaseTimes(
+            self.draft - other.draft,
+            self.plan - other.plan,
+            self.forward - other.forward,
+            self.verify - other.verify,
+            self.commit - other.commit,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What one text has cost."""
+
+    prompt_tokens: int
+    new_tokens: int
+    steps: int
+    """Forwards that gave at least one token."""
+    prefill_steps: int
+    """Forwards that only cached a part of the prompt."""
+    drafted: int
+    """Drafted nodes that were forwarded."""
+    accepted: int
+    """Drafted nodes that became text."""
+    seed: int
+    times: PhaseTimes = field(default_factory=PhaseTimes)
+
+    @property
+    def tokens_per_step(self) -> float:
+        """New tokens per forward, the token that each forward gives by itself included."""
+        return self.new_tokens / self.steps if self.steps else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One generated text.
+
+    Shapes: token_ids [T] int32, every generated token, the end token included.
+    """
+
+    text: str
+    token_ids: NDArray[np.int32]
+    finish_reason: str
+    """stop, length, cancelled, constraint or error."""
+    stop_reason: int | str | None
+    """The end token or the stop string that ended the text."""
+    logprobs: Logprobs | None
+    stats: Stats
+    error: Exception | None = None
+    """What ended the text, when finish_reason is "error"."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """News of a stream: `text` is the new piece, cut at UTF-8 borders; the last event has a finish_reason."""
+
+    text: str
+    token_ids: NDArray[np.int32]
+    logprobs: Logprobs | None = None
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Sizes of an engine at this moment. An idle engine has pages_free = pages_total."""
+
+    running: int
+    waiting: int
+    pages_total: int
+    pages_free: int
+    rows_copied_on_write: int
+    """Cache rows copied because a text appended to a page that others share."""
+    rows_forked: int
+    """Cache rows copied to pages of new forks."""
+    rows_compacted: int
+    """Accepted rows moved from their place in a tree to their position."""
+    steps: int
+    times: PhaseTimes
+    executor: str
+    """Which executor runs, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a drafter sees of one text.
+
+    Shapes: token_ids [T] int32, prompt and output, read-only; the last one is node 0 of the tree to propose.
+    """
+
+    token_ids: NDArray[np.int32]
+    budget: int
+    """Most nodes of the tree, node 0 included."""
+    max_depth: int
+    """Most levels below node 0 that can be accepted; deeper nodes are dropped."""
+    sequence: int
+    """Stays the same from step to step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A draft: tokens[0] is the view's last token, parents[0] is −1, parents[i] < i, siblings are distinct.
+
+    `prob` holds the drafter's probability of each node given its parent, if it knows one.
+    """
+
+    tokens: Sequence[int] | NDArray[Any]
+    parents: Sequence[int] | NDArray[Any]
+    prob: Sequence[float] | NDArray[Any] | None = None
+
+
+@runtime_checkable
+class Drafter(Protocol):
+    """The short form of a drafter: one text at a time. A wrong proposal costs time, never correctness."""
+
+    def propose(self, view: View) -> Tree | None:
+        """A tree of continuations, or None for no draft."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorCaps:
+    """What an executor can do."""
+
+    vocab_size: int
+    max_context: int
+    slot_bytes: int
+    """Cache bytes of one token over all layers."""
+    trees: bool = True
+    rollback: bool = True
+    hidden_states: bool = False
+    device: str = "cpu"
+    name: str = "executor"
+    """The implementation and why it was chosen; shown by `backend()` and in the stats."""
+
+
+class Executor(Protocol):
+    """Who runs the forward pass. Knows rows and slots, not texts."""
+
+    caps: ExecutorCaps
+
+    def allocate(self, pages: int, page_size: int) -> None:
+        """Makes the cache: `pages` pages of `page_size` slots."""
+
+    def forward(self, plan: StepPlan, hidden: tuple[str, ...] = ()) -> Rows:
+        """Computes the rows of a plan and stores their keys and values in `plan.slots`."""
+
+    def apply(self, moves: NDArray[np.int32]) -> None:
+        """Copies cache rows: moves [2, M] are source and destination slots; all sources are read first."""
+
+
+class Rows(Protocol):
+    """What a forward returns."""
+
+    logits: Any
+    """[R', V] f32 CPU tensor (DLPack), one row per entry of plan.head_rows, unchanged until the step is verified."""
+
+
+def error_of_output(output: Output) -> Exception | None:
+    """The exception of a text that ended with an error, carrying the output as `.output`."""
+    if isinstance(output.error, DraftwoodError):
+        output.error.output = output
+    return output.error

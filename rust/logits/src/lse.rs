@@ -1,0 +1,89 @@
+//! Log-sum-exp and raw log-probabilities.
+
+use crate::isa::{Enabled, multiversion};
+use crate::{scan, top_k};
+use draftwood_base::Token;
+
+/// ln Σ exp(x) of a row `[V]`; −inf when every token is masked. Terms are f32 (within 1 ulp), summed as f64 in sixteen
+/// lanes with a fixed fold, so the value is the same on every instruction set. Cost: two passes.
+pub fn log_sum_exp(row: &[f32]) -> f64 {
+    let max = scan(row).value;
+    if max == f32::NEG_INFINITY {
+        return f64::NEG_INFINITY;
+    }
+    f64::from(max) + ln(sum_exp_on(Enabled::get(), row, max))
+}
+
+/// Raw log-probabilities, before temperature and filters: returns that of `chosen` and fills `top` with the k largest,
+/// descending, ties to the lower id. A masked token has −inf.
+pub fn logprobs(row: &[f32], chosen: Token, k: usize, top: &mut Vec<(Token, f32)>) -> f32 {
+    let lse = log_sum_exp(row);
+    let logprob = |x: f32| if x == f32::NEG_INFINITY { x } else { (f64::from(x) - lse) as f32 };
+    top_k(row, k, top);
+    for (_, x) in top.iter_mut() {
+        *x = logprob(*x);
+    }
+    row.get(chosen as usize).map_or(f32::NEG_INFINITY, |&x| logprob(x))
+}
+
+multiversion! {
+    /// Σ exp(x − max).
+    fn sum_exp_on(row: &[f32], max: f32) -> f64 = sum_exp_body;
+}
+
+const LANES: usize = 16;
+
+#[inline(always)]
+fn sum_exp_body(row: &[f32], max: f32) -> f64 {
+    let mut sums = [0.0f64; LANES];
+    let (blocks, tail) = row.as_chunks::<LANES>();
+    for block in blocks {
+        for lane in 0..LANES {
+            sums[lane] += f64::from(exp_nonpositive(block[lane] - max));
+        }
+    }
+    for (lane, &x) in tail.iter().enumerate() {
+        sums[lane] += f64::from(exp_nonpositive(x - max));
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}
+
+/// exp(d) for d ≤ 0, within 1 ulp; 0 below −87 (and for NaN). Range reduction after Cody and Waite, Cephes' polynomial.
+#[inline(always)]
+fn exp_nonpositive(d: f32) -> f32 {
+    let safe = if d > -87.0 { d } else { -87.0 };
+    // Adding 1.5 · 2^23 rounds to an integer, whose value then sits in the low bits.
+    let shifted = safe.mul_add(std::f32::consts::LOG2_E, 12_582_912.0);
+    let n = shifted - 12_582_912.0;
+    let r = n.mul_add(-0.693_359_4, safe);
+    let r = n.mul_add(2.121_944_4e-4, r);
+    let mut p = 1.987_569_1e-4f32;
+    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        p = p.mul_add(r, c);
+    }
+    let y = p.mul_add(r * r, r) + 1.0;
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
+    if d > -87.0 { y * power } else { 0.0 }
+}
+
+/// ln x for normal positive x, within 2 ulp. Written out because libraries differ in the last bit between machines.
+fn ln(x: f64) -> f64 {
+    let bits = x.to_bits() as i64;
+    let e = (bits - 0x3fe6_a09e_667f_3bcd) >> 52;
+    let m = f64::from_bits((bits - (e << 52)) as u64);
+    // m in [√½, √2): ln m = 2 artanh(s), s = (m − 1)/(m + 1), |s| ≤ 0.172.
+    let s = (m - 1.0) / (m + 1.0);
+    let z = s * s;
+    let mut p = 1.0 / 23.0;
+    for odd in [21.0, 19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0] {
+        p = p * z + 1.0 / odd;
+    }
+    e as f64 * std::f64::consts::LN_2 + (2.0 * s + 2.0 * s * z * p)
+}

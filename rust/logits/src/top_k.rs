@@ -1,0 +1,65 @@
+//! The k largest values of a row, without sorting the row.
+
+use crate::isa::{Enabled, multiversion};
+use draftwood_base::Token;
+use std::cmp::Ordering;
+
+/// Larger value first, of equals (−0 equals +0) the lower id.
+#[inline(always)]
+fn better(a: &(Token, f32), b: &(Token, f32)) -> Ordering {
+    b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0))
+}
+
+/// Fills `out` with the min(k, V) largest of a row `[V]`, descending, ties to the lower id; masked tokens come last,
+/// as −inf. Cost: one pass that compares against the k-th best so far, O(k log k) at the end; no memory but `out`.
+pub fn top_k(row: &[f32], k: usize, out: &mut Vec<(Token, f32)>) {
+    select_on(Enabled::get(), row, k, out);
+    out.sort_unstable_by(better);
+}
+
+multiversion! {
+    /// [`top_k`] in any order.
+    fn select_on(row: &[f32], k: usize, out: &mut Vec<(Token, f32)>) -> () = select_body;
+}
+
+const LANES: usize = 64;
+
+#[inline(always)]
+fn select_body(row: &[f32], k: usize, out: &mut Vec<(Token, f32)>) {
+    out.clear();
+    if k == 0 {
+        return;
+    }
+    // Candidates gather in `out`; when it is full all but the k best go, and the k-th becomes the bar.
+    let room = (2 * k).max(256);
+    let mut bar = None;
+    for (b, block) in row.chunks(LANES).enumerate() {
+        // Ids rise, so a later equal of the bar is worse than it.
+        let passes = match bar {
+            None => true,
+            Some(bar) => block.iter().fold(false, |any, &x| any | (x > bar)),
+        };
+        if !passes {
+            continue;
+        }
+        for (i, &x) in block.iter().enumerate() {
+            if bar.is_none_or(|bar| x > bar) {
+                let x = if x.is_nan() { f32::NEG_INFINITY } else { x };
+                out.push(((b * LANES + i) as Token, x));
+            }
+        }
+        if out.len() >= room {
+            bar = Some(shrink(out, k));
+        }
+    }
+    if out.len() > k {
+        shrink(out, k);
+    }
+}
+
+/// Keeps the k best, returns the k-th value.
+fn shrink(out: &mut Vec<(Token, f32)>, k: usize) -> f32 {
+    let kth = out.select_nth_unstable_by(k - 1, better).1.1;
+    out.truncate(k);
+    kth
+}

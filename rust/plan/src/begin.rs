@@ -1,0 +1,85 @@
+//! Which sequences run in a step, and with how many rows.
+
+use crate::sequence::Sequence;
+use crate::session::{Phase, Session};
+use draftwood_base::Result;
+use draftwood_tree::View;
+
+/// One sequence of a step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scheduled {
+    /// Index into `running`.
+    pub at: usize,
+    /// Tokens of the known chain that are fed.
+    pub chunk: u32,
+    /// Most nodes of its tree, the root included; 0 when its row is not read because more of the prompt follows.
+    pub budget: u32,
+    /// Most levels below the root.
+    pub max_depth: u32,
+}
+
+impl Scheduled {
+    pub fn is_read(&self) -> bool {
+        self.budget > 0
+    }
+}
+
+impl Session {
+    /// Starts a step: acknowledges the moves of the last one, rolls back a plan that was never committed, ends what was
+    /// cancelled, admits what fits, and chooses the rows. Returns the number of sequences in the step.
+    ///
+    /// # Errors
+    /// None in a sound session; a broken invariant is [`draftwood_base::Error::Internal`].
+    pub fn begin(&mut self) -> Result<usize> {
+        self.phase = Phase::Idle;
+        self.store.acknowledge();
+        self.drop_ended();
+        while let Some((_, request)) = self.waiting.front() {
+            let capacity = request.capacity(&self.config);
+            if self.store.pages_for(capacity, request.width) > self.store.bookable() {
+                break;
+            }
+            let id = self.store.open(capacity, request.width)?;
+            if let Some((request, spec)) = self.waiting.pop_front() {
+                self.running.push(Sequence::admit(id, request, spec, capacity as usize));
+            }
+        }
+        self.schedule();
+        self.phase = Phase::Begun;
+        Ok(self.scheduled.len())
+    }
+
+    /// What drafters see: one view per sequence that gets a token in this step.
+    pub fn views(&self) -> impl Iterator<Item = View<'_>> {
+        self.scheduled.iter().filter(|s| s.is_read()).map(|s| {
+            let sequence = &self.running[s.at];
+            View { sequence: sequence.id, tokens: &sequence.tokens, budget: s.budget, max_depth: s.max_depth }
+        })
+    }
+
+    /// Texts that are being written come first, each with room for a tree; prompts share the rows that are left, so a
+    /// long prompt never stops the others.
+    fn schedule(&mut self) {
+        self.scheduled.clear();
+        let (count, config) = (self.running.len(), &self.config);
+        let mut rows = config.max_step_rows;
+        for prefilling in [false, true] {
+            for at in (0..count).map(|i| (self.turn + i) % count) {
+                let sequence = &self.running[at];
+                let chain = sequence.tokens.len() as u32 - self.store.len(sequence.id);
+                if sequence.paused || rows == 0 || (chain > config.tree_budget) != prefilling {
+                    continue;
+                }
+                let chunk = chain.min(rows);
+                rows -= chunk;
+                let max_depth = sequence.remaining(config.max_context).saturating_sub(1);
+                let drafted = if max_depth == 0 { 0 } else { (config.tree_budget - 1).min(rows) };
+                let budget = if chunk == chain { 1 + drafted } else { 0 };
+                rows -= budget.saturating_sub(1);
+                self.scheduled.push(Scheduled { at, chunk, budget, max_depth });
+            }
+        }
+        self.scheduled.sort_unstable_by_key(|s| s.at);
+        self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
+    }
+}

@@ -1,0 +1,73 @@
+//! One running text.
+
+use crate::request::{Request, RequestId};
+use draftwood_base::{Error, SequenceId, Token};
+use draftwood_text::TextStream;
+
+/// What a text has cost so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SequenceStats {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens generated.
+    pub new_tokens: u32,
+    /// Forwards that gave this text at least one token.
+    pub steps: u32,
+    /// Forwards that only cached a part of the prompt.
+    pub prefill_steps: u32,
+    /// Drafted nodes that were forwarded, roots not counted.
+    pub drafted: u32,
+    /// Drafted nodes that were accepted.
+    pub accepted: u32,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Sequence {
+    pub id: SequenceId,
+    pub request: RequestId,
+    pub spec: Request,
+    /// Prompt and output. Room for the whole request is taken at admission, so steps never move it.
+    pub tokens: Vec<Token>,
+    pub text: TextStream,
+    pub stats: SequenceStats,
+    pub paused: bool,
+    pub cancelled: bool,
+    /// The next step ends this text with `error`.
+    pub failed: Option<Error>,
+    /// Set within a commit: nothing of this text goes on.
+    pub closing: bool,
+}
+
+impl Sequence {
+    pub fn admit(id: SequenceId, request: RequestId, mut spec: Request, room: usize) -> Self {
+        let mut tokens = std::mem::take(&mut spec.prompt);
+        tokens.reserve_exact(room.saturating_sub(tokens.len()));
+        let stats = SequenceStats { prompt_tokens: tokens.len() as u32, ..Default::default() };
+        let text = TextStream::new(&spec.stops);
+        Self {
+            id,
+            request,
+            spec,
+            tokens,
+            text,
+            stats,
+            paused: false,
+            cancelled: false,
+            failed: None,
+            closing: false,
+        }
+    }
+
+    /// A text that goes on beside this one from the same past.
+    pub fn fork(&self, id: SequenceId) -> Self {
+        let mut tokens = Vec::with_capacity(self.tokens.capacity());
+        tokens.extend_from_slice(&self.tokens);
+        Self { id, tokens, spec: self.spec.clone(), text: self.text.clone(), failed: None, ..*self }
+    }
+
+    /// Tokens that may still come: the request's limit and the context's.
+    pub fn remaining(&self, max_context: u32) -> u32 {
+        let context = max_context.saturating_sub(self.tokens.len() as u32);
+        self.spec.max_new_tokens.saturating_sub(self.stats.new_tokens).min(context)
+    }
+}

@@ -1,0 +1,265 @@
+//! The state of all texts between and within steps.
+
+use crate::arrays::StepPlan;
+use crate::begin::Scheduled;
+use crate::events::{End, Event, Events, FinishReason};
+use crate::request::{Request, RequestId};
+use crate::sequence::Sequence;
+use crate::verify::Record;
+use crate::{SequenceStats, SessionConfig};
+use draftwood_base::{Error, Result, SequenceId, Token};
+use draftwood_sample::Sampler;
+use draftwood_store::{GroupKind, Reservation, Stats, Store, StoreConfig, Want};
+use draftwood_tree::Forest;
+use std::collections::VecDeque;
+
+/// Where a step stands. Calls out of order are refused, a plan that is not committed is rolled back.
+#[derive(Debug, Default)]
+pub(crate) enum Phase {
+    #[default]
+    Idle,
+    Begun,
+    Planned(Reservation),
+    Verified(Reservation),
+}
+
+/// Sizes that users see in `engine.stats()`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Texts in the batch.
+    pub running: u32,
+    /// Requests that wait for pages.
+    pub waiting: u32,
+    /// Pages of the pool, and cache rows copied so far.
+    pub store: Stats,
+}
+
+/// All texts of one model. Not shared: callers lock it per call.
+pub struct Session {
+    pub(crate) config: SessionConfig,
+    pub(crate) store: Store,
+    pub(crate) running: Vec<Sequence>,
+    pub(crate) waiting: VecDeque<(RequestId, Request)>,
+    pub(crate) phase: Phase,
+    pub(crate) scheduled: Vec<Scheduled>,
+    /// The pruned drafts, one per scheduled sequence.
+    pub(crate) trees: Forest,
+    pub(crate) plan: StepPlan,
+    pub(crate) record: Record,
+    pub(crate) events: Events,
+    pub(crate) sampler: Sampler,
+    /// Ids in the vocabulary's range that the tokenizer does not have, below `usable`.
+    pub(crate) holes: Vec<Token>,
+    /// Columns up to the last one that has a token.
+    pub(crate) usable: usize,
+    next_request: u32,
+    /// First sequence to be considered by the next step, so that none starves when rows are short.
+    pub(crate) turn: usize,
+    pub(crate) scratch: Scratch,
+}
+
+/// Vectors that every step refills.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub depths: Vec<u32>,
+    pub renumbered: Vec<Option<u32>>,
+    pub path: Vec<u32>,
+    pub row: Vec<f32>,
+    pub best: Vec<(Token, f32)>,
+    pub wants: Vec<Want>,
+    pub mask_bits: Vec<u32>,
+}
+
+impl Session {
+    /// An empty session.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for impossible sizes.
+    pub fn new(config: SessionConfig) -> Result<Self> {
+        config.validate()?;
+        let store = Store::new(StoreConfig {
+            pages: config.pages,
+            page_size: config.page_size,
+            groups: vec![GroupKind::Full],
+        })?;
+        let vocab = config.vocab as usize;
+        let (usable, holes) = match &config.token_bytes {
+            None => (vocab, Vec::new()),
+            Some(bytes) => {
+                let usable =
+                    (0..vocab).rev().find(|&id| bytes.exists(id as Token)).map_or(vocab, |id| id + 1);
+                (usable, (0..usable as Token).filter(|&id| !bytes.exists(id)).collect())
+            }
+        };
+        Ok(Self {
+            config,
+            store,
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            phase: Phase::Idle,
+            scheduled: Vec::new(),
+            trees: Forest::default(),
+            plan: StepPlan::default(),
+            record: Record::default(),
+            events: Events::default(),
+            sampler: Sampler::default(),
+            holes,
+            usable,
+            next_request: 0,
+            turn: 0,
+            scratch: Scratch::default(),
+        })
+    }
+
+    /// Queues a request; it starts when its pages can be booked.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a value outside its contract, [`Error::OutOfPages`] for a request that cannot
+    /// fit an empty pool.
+    pub fn submit(&mut self, request: Request) -> Result<RequestId> {
+        request.validate(&self.config)?;
+        let needed = self.store.pages_for(request.capacity(&self.config), request.width);
+        if needed > self.store.total() {
+            return Err(Error::OutOfPages {
+                needed,
+                free: self.store.bookable(),
+                total: self.store.total(),
+                hint: "give the cache more bytes, or ask for fewer tokens".into(),
+            });
+        }
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        self.waiting.push_back((id, request));
+        Ok(id)
+    }
+
+    /// Ends a request. Within a step its pages go back when the step is committed or rolled back, else at once; the
+    /// end is told by the next events.
+    pub fn cancel(&mut self, request: RequestId) {
+        if let Some(at) = self.waiting.iter().position(|(id, _)| *id == request) {
+            self.waiting.remove(at);
+            self.tell_end(request, None, SequenceStats::default(), FinishReason::Cancelled, None);
+        }
+        for sequence in self.running.iter_mut().filter(|sequence| sequence.request == request) {
+            sequence.cancelled = true;
+        }
+        if matches!(self.phase, Phase::Idle) {
+            self.drop_ended();
+        }
+    }
+
+    /// Takes a request out of the schedule, or back into it: a stream that nobody reads.
+    pub fn pause(&mut self, request: RequestId, paused: bool) {
+        for sequence in self.running.iter_mut().filter(|sequence| sequence.request == request) {
+            sequence.paused = paused;
+        }
+    }
+
+    /// Ends a text with an error at the next call, without touching the others of the step.
+    pub fn fail(&mut self, sequence: SequenceId, error: Error) {
+        if let Some(sequence) = self.running.iter_mut().find(|s| s.id == sequence) {
+            sequence.failed = Some(error);
+        }
+    }
+
+    /// The tokens of a running text, prompt included.
+    pub fn tokens(&self, sequence: SequenceId) -> Option<&[Token]> {
+        self.running.iter().find(|s| s.id == sequence).map(|s| &s.tokens[..])
+    }
+
+    /// Rows of a running text that are in the cache.
+    pub fn cached_rows(&self, sequence: SequenceId) -> Option<u32> {
+        self.running.iter().any(|s| s.id == sequence).then(|| self.store.len(sequence))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &SessionConfig {
+        &self.config
+    }
+
+    /// The rows of the present step.
+    pub fn step_plan(&self) -> &StepPlan {
+        &self.plan
+    }
+
+    /// News since [`Session::clear_events`].
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Forgets the news that have been delivered.
+    pub fn clear_events(&mut self) {
+        self.events.clear();
+    }
+
+    /// Sizes at this moment.
+    pub fn counts(&mut self) -> Counts {
+        Counts {
+            running: self.running.len() as u32,
+            waiting: self.waiting.len() as u32,
+            store: self.store.stats(),
+        }
+    }
+
+    /// Whether anything is left to do.
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Closes what was cancelled or has failed.
+    pub(crate) fn drop_ended(&mut self) {
+        let mut at = 0;
+        while at < self.running.len() {
+            let sequence = &self.running[at];
+            let reason = match (&sequence.failed, sequence.cancelled) {
+                (Some(_), _) => FinishReason::Error,
+                (None, true) => FinishReason::Cancelled,
+                (None, false) => {
+                    at += 1;
+                    continue;
+                }
+            };
+            let mut sequence = self.running.remove(at);
+            self.store.close(sequence.id);
+            let start = self.events.text.len();
+            sequence.text.finish(&mut self.events.text);
+            let error = sequence.failed.take();
+            self.tell_end_from(start, sequence.request, Some(sequence.id), sequence.stats, reason, error);
+        }
+    }
+
+    fn tell_end(
+        &mut self,
+        request: RequestId,
+        sequence: Option<SequenceId>,
+        stats: SequenceStats,
+        reason: FinishReason,
+        error: Option<Error>,
+    ) {
+        self.tell_end_from(self.events.text.len(), request, sequence, stats, reason, error);
+    }
+
+    /// The end of a text that got no new token; its held-back text begins at `text_start`.
+    fn tell_end_from(
+        &mut self,
+        text_start: usize,
+        request: RequestId,
+        sequence: Option<SequenceId>,
+        stats: SequenceStats,
+        reason: FinishReason,
+        error: Option<Error>,
+    ) {
+        let events = &mut self.events;
+        let (t, c, p) = (events.tokens.len(), events.chosen.len(), events.top.len());
+        events.items.push(Event {
+            request,
+            sequence,
+            tokens: t..t,
+            text: text_start..events.text.len(),
+            chosen: c..c,
+            top: p..p,
+            end: Some(End { reason, stop: None, error }),
+            stats,
+        });
+    }
+}

@@ -1,0 +1,204 @@
+//! Which tokens followed each n-gram of a text, how often, and which of them last.
+
+use draftwood_base::Token;
+
+/// No node.
+pub(crate) const NIL: u32 = u32::MAX;
+/// The empty n-gram.
+pub(crate) const ROOT: u32 = 0;
+
+/// A trie of all n-grams of up to `order + 1` tokens of one growing text.
+///
+/// The node of the n-gram `w·t` is a child of the node of `w`: it counts how often `t` followed `w`. Children are
+/// listed by their latest occurrence, the last one first, so a reader that stops after a few has seen the freshest,
+/// however long and repetitive the text is. Each node links to the n-gram without its first token, so the shorter
+/// contexts of a context are pointer steps and the text itself need not be kept.
+///
+/// The end of the text has no follower yet: an n-gram never finds itself.
+///
+/// Cost: at most `order + 1` nodes per appended token (28 bytes each and 6 to 12 in the table); an append touches one
+/// node per order.
+#[derive(Debug)]
+pub(crate) struct FollowerTrie {
+    order: usize,
+    nodes: Vec<Node>,
+    /// Open addressing over (parent, token) → node; a power of two, at most two thirds full.
+    table: Vec<u32>,
+    /// The longest context at the end of the text, at most `order` tokens.
+    tail: u32,
+    tail_order: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    token: Token,
+    count: u32,
+    parent: u32,
+    /// The node of the same n-gram without its first token.
+    suffix: u32,
+    /// The child that occurred last.
+    first_child: u32,
+    /// Neighbours among the children of `parent`: older and fresher.
+    older: u32,
+    fresher: u32,
+}
+
+/// One token that followed a context.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Follower {
+    pub(crate) token: Token,
+    /// How often it followed.
+    pub(crate) count: u32,
+    /// The context extended by the token.
+    pub(crate) node: u32,
+}
+
+impl FollowerTrie {
+    /// An empty text whose contexts have up to `order` tokens.
+    pub(crate) fn new(order: usize) -> Self {
+        let root =
+            Node { token: 0, count: 0, parent: NIL, suffix: NIL, first_child: NIL, older: NIL, fresher: NIL };
+        Self { order, nodes: vec![root], table: vec![NIL; 16], tail: ROOT, tail_order: 0 }
+    }
+
+    /// The longest context at the end of the text, and its number of tokens.
+    pub(crate) fn tail(&self) -> (u32, usize) {
+        (self.tail, self.tail_order)
+    }
+
+    /// The context without its first token.
+    #[inline]
+    pub(crate) fn suffix(&self, node: u32) -> u32 {
+        self.nodes[node as usize].suffix
+    }
+
+    /// The tokens that followed a context other than the empty one, the freshest first.
+    #[inline]
+    pub(crate) fn followers(&self, context: u32) -> impl Iterator<Item = Follower> + '_ {
+        let mut at = self.nodes[context as usize].first_child;
+        std::iter::from_fn(move || {
+            let node = self.nodes.get(at as usize)?;
+            let follower = Follower { token: node.token, count: node.count, node: at };
+            at = node.older;
+            Some(follower)
+        })
+    }
+
+    /// Appends one token to the text.
+    pub(crate) fn append(&mut self, token: Token) {
+        let (mut context, mut longest, mut waiting) = (self.tail, NIL, NIL);
+        while context != NIL {
+            let found = self.child(context, token);
+            let node = if found == NIL { self.insert(context, token) } else { found };
+            if longest == NIL {
+                longest = node;
+            }
+            if waiting != NIL {
+                self.nodes[waiting as usize].suffix = node;
+            }
+            if found != NIL {
+                // All shorter n-grams that end here are known too, one suffix link apart.
+                self.count_occurrence(found);
+                break;
+            }
+            waiting = node;
+            context = self.nodes[context as usize].suffix;
+        }
+        (self.tail, self.tail_order) = if self.tail_order < self.order {
+            (longest, self.tail_order + 1)
+        } else {
+            (self.suffix(longest), self.order)
+        };
+    }
+
+    /// Counts the n-gram of `node` and all its suffixes of two tokens or more. Single tokens follow nothing.
+    fn count_occurrence(&mut self, mut node: u32) {
+        loop {
+            let Node { parent, suffix, older, fresher, .. } = self.nodes[node as usize];
+            if parent == ROOT {
+                return;
+            }
+            self.nodes[node as usize].count += 1;
+            if fresher != NIL {
+                self.nodes[fresher as usize].older = older;
+                if older != NIL {
+                    self.nodes[older as usize].fresher = fresher;
+                }
+                self.put_first(parent, node);
+            }
+            node = suffix;
+        }
+    }
+
+    fn put_first(&mut self, parent: u32, node: u32) {
+        let second = std::mem::replace(&mut self.nodes[parent as usize].first_child, node);
+        if second != NIL {
+            self.nodes[second as usize].fresher = node;
+        }
+        let this = &mut self.nodes[node as usize];
+        (this.older, this.fresher) = (second, NIL);
+    }
+
+    fn insert(&mut self, parent: u32, token: Token) -> u32 {
+        let node = self.nodes.len() as u32;
+        self.nodes.push(Node {
+            token,
+            count: 1,
+            parent,
+            suffix: ROOT,
+            first_child: NIL,
+            older: NIL,
+            fresher: NIL,
+        });
+        if parent != ROOT {
+            self.put_first(parent, node);
+        }
+        if self.nodes.len() * 3 > self.table.len() * 2 {
+            self.table = vec![NIL; self.table.len() * 2];
+            for old in 1..node {
+                let Node { parent, token, .. } = self.nodes[old as usize];
+                self.enter(parent, token, old);
+            }
+        }
+        self.enter(parent, token, node);
+        node
+    }
+
+    fn enter(&mut self, parent: u32, token: Token, node: u32) {
+        let mask = self.table.len() - 1;
+        let mut at = slot(parent, token) & mask;
+        while self.table[at] != NIL {
+            at = (at + 1) & mask;
+        }
+        self.table[at] = node;
+    }
+
+    /// The child of `parent` that holds `token`, or [`NIL`].
+    #[inline]
+    fn child(&self, parent: u32, token: Token) -> u32 {
+        if parent != ROOT {
+            let first = self.nodes[parent as usize].first_child;
+            match self.nodes.get(first as usize) {
+                None => return NIL,
+                Some(node) if node.token == token => return first,
+                Some(_) => {}
+            }
+        }
+        let mask = self.table.len() - 1;
+        let mut at = slot(parent, token) & mask;
+        loop {
+            let candidate = self.table[at];
+            match self.nodes.get(candidate as usize) {
+                None => return NIL,
+                Some(node) if node.parent == parent && node.token == token => return candidate,
+                Some(_) => at = (at + 1) & mask,
+            }
+        }
+    }
+}
+
+#[inline]
+fn slot(parent: u32, token: Token) -> usize {
+    let key = (u64::from(parent) << 32 | u64::from(token)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (key >> 32 ^ key >> 17) as usize
+}
