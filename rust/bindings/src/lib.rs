@@ -6,6 +6,7 @@ mod enter;
 mod errors;
 mod events;
 mod forest;
+mod gguf;
 mod ngram;
 mod session;
 mod text;
@@ -18,6 +19,8 @@ mod _core {
     use events::Event;
     #[pymodule_export]
     use forest::Forest;
+    #[pymodule_export]
+    use gguf::GgufFile;
     #[pymodule_export]
     use ngram::NGram;
     #[pymodule_export]
