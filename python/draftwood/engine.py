@@ -11,7 +11,7 @@ from .errors import InvalidArgument
 from .loading import load_parts
 from .requests import Ticket, prompts_of, submit
 from .streaming import UNREAD_EVENTS, AsyncDriver, AsyncStream, Stream
-from .types import CacheConfig, EngineStats, Executor, Output, SamplingParams, error_of_output
+from .types import CacheConfig, EngineStats, Executor, SamplingParams, error_of_output
 
 if TYPE_CHECKING:
     from .models.tokenizer import Tokenizer
@@ -295,7 +295,6 @@ class Engine:
         with self._freed:
             self._freed.notify_all()
 
-
     # ── state ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def stats(self) -> EngineStats:
@@ -357,5 +356,3 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<draftwood.Engine {self.name} on {self.executor.caps.name}>"
-
-

@@ -65,9 +65,7 @@ def make_drafter(drafter: Any) -> tuple[BatchDrafter | None, int]:
         from .step import PythonDrafter
 
         return PythonDrafter(drafter), nodes
-    raise InvalidArgument.of(
-        "drafter", "an object with propose(view)", type(drafter).__name__, "see draftwood.Drafter"
-    )
+    raise InvalidArgument.of("drafter", "an object with propose(view)", type(drafter).__name__, "see draftwood.Drafter")
 
 
 def make_session(parts: Parts, drafter: Any, cache: CacheConfig) -> Session:

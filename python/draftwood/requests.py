@@ -25,9 +25,7 @@ def prompts_of(prompt: Any) -> tuple[list[Any], bool]:
     try:
         items = list(prompt)
     except TypeError:
-        raise InvalidArgument.of(
-            "prompt", "a string, ids, or a list of messages", type(prompt).__name__
-        ) from None
+        raise InvalidArgument.of("prompt", "a string, ids, or a list of messages", type(prompt).__name__) from None
     if not items:
         raise InvalidArgument.of("prompt", "at least one token, or at least one prompt", "an empty list")
     if isinstance(items[0], Mapping) or not _is_prompt(items[0]):
@@ -142,6 +140,7 @@ class Ticket:
         """Everything, once the text has ended."""
         last = self._all[-1]
         tokens, logprobs = _arrays(self._all, self._top)
+        prompt, new, steps, prefill, drafted, accepted = last.stats
         stop = last.stop_token if last.stop_string is None else self._stop[last.stop_string]
         return Output(
             text="".join(event.text for event in self._all),
@@ -149,7 +148,7 @@ class Ticket:
             finish_reason=last.finish_reason,
             stop_reason=stop,
             logprobs=logprobs,
-            stats=Stats(*last.stats, seed=self._seed, times=self._times),
+            stats=Stats(prompt, new, steps, prefill, drafted, accepted, self._seed, self._times),
             error=last.error,
         )
 

@@ -27,20 +27,30 @@ class Session:
         self.core, self.executor, self.drafter = core, executor, drafter
         self.steps = 0
         self.on_step: Callable[[StepPlan, list[_core.Event]], None] | None = None
+        self._told: list[_core.Event] = []
         self._nanoseconds = [0, 0, 0, 0, 0]
         self._block = np.zeros(core.plan_capacity, np.int32)
 
     def step(self) -> list[_core.Event]:
-        """Runs one step of every text that can run; an exception of the executor leaves all texts as they were."""
+        """Runs one step of every text that can run; after an exception all texts are as they were before it."""
+        try:
+            self._step()
+        except BaseException:
+            self.core.rollback()
+            raise
+        return self._tell()
+
+    def _step(self) -> None:
         start = perf_counter_ns()
         views = self.core.begin()
         if views.idle:
-            return self.take_events()
+            self._told.extend(self.core.take_events())
+            return
         forest = None if self.drafter is None else self.drafter.propose_batch(views)
         drafted = perf_counter_ns()
         borders, mask_words = self.core.plan(forest, self._block)
-        planned = perf_counter_ns()
         plan = StepPlan(self._block, borders, mask_words, self.core.page_size)
+        planned = perf_counter_ns()
         if plan.copies.size:
             self.executor.apply(plan.copies)
         rows = self.executor.forward(plan)
@@ -48,19 +58,21 @@ class Session:
         self.core.verify(rows.logits)
         verified = perf_counter_ns()
         events, moves = self.core.commit()
+        self._told.extend(events)  # told by a later step, should anything below raise
         if moves is not None:
             self._move(moves)
         self._count(start, drafted, planned, forwarded, verified, perf_counter_ns())
         if self.on_step is not None:
             self.on_step(plan, events)
-        return self._told(events)
 
     def take_events(self) -> list[_core.Event]:
         """News between steps: the ends of requests that were cancelled."""
-        return self._told(self.core.take_events())
+        self._told.extend(self.core.take_events())
+        return self._tell()
 
-    def _told(self, events: list[_core.Event]) -> list[_core.Event]:
-        """Lets the drafter forget the texts that have ended."""
+    def _tell(self) -> list[_core.Event]:
+        """Hands over the news once, and lets the drafter forget the texts that have ended."""
+        events, self._told = self._told, []
         close = getattr(self.drafter, "close", None)
         for event in events:
             if close is not None and event.finish_reason is not None and event.sequence is not None:

@@ -245,7 +245,9 @@ class ExecutorCaps:
 class Executor(Protocol):
     """Who runs the forward pass. Knows rows and slots, not texts."""
 
-    caps: ExecutorCaps
+    @property
+    def caps(self) -> ExecutorCaps:
+        """What it can do."""
 
     def allocate(self, pages: int, page_size: int) -> None:
         """Makes the cache: `pages` pages of `page_size` slots."""
@@ -260,8 +262,9 @@ class Executor(Protocol):
 class Rows(Protocol):
     """What a forward returns."""
 
-    logits: Any
-    """[R', V] f32 CPU tensor (DLPack), one row per entry of plan.head_rows, unchanged until the step is verified."""
+    @property
+    def logits(self) -> Any:
+        """[R', V] f32 CPU tensor (DLPack), one row per plan.head_rows entry, unchanged until the step is verified."""
 
 
 def error_of_output(output: Output) -> Exception | None:

@@ -28,9 +28,8 @@ class NGram(_core.NGram):
         (4,)
     """
 
-    max_nodes: int
-
     def __new__(cls, max_ngram: int = 3, min_prob: float = 0.01, *, max_nodes: int = 16) -> NGram:
-        drafter = super().__new__(cls, max_ngram, min_prob)
-        drafter.max_nodes = max_nodes
-        return drafter
+        return super().__new__(cls, max_ngram, min_prob)  # type: ignore[return-value]
+
+    def __init__(self, max_ngram: int = 3, min_prob: float = 0.01, *, max_nodes: int = 16) -> None:
+        self.max_nodes = max_nodes

@@ -233,6 +233,13 @@ impl Session {
         Ok((ids, self.events(py, news), moves.map(|moves| PyBytes::new(py, &moves).unbind())))
     }
 
+    fn rollback(&self, py: Python<'_>) -> PyResult<()> {
+        enter(py, || {
+            lock(&self.inner).rollback();
+            Ok(())
+        })
+    }
+
     fn moves_failed(&self, py: Python<'_>) -> PyResult<()> {
         enter(py, || {
             lock(&self.inner).moves_failed();

@@ -148,6 +148,12 @@ impl Session {
         }
     }
 
+    /// Gives up the step that was begun: its rows go back, every text is as it was before.
+    pub fn rollback(&mut self) {
+        self.phase = Phase::Idle;
+        self.drop_ended();
+    }
+
     /// Takes a request out of the schedule, or back into it: a stream that nobody reads.
     pub fn pause(&mut self, request: RequestId, paused: bool) {
         for sequence in self.running.iter_mut().filter(|sequence| sequence.request == request) {

@@ -36,24 +36,51 @@
 //!   are at most `width` together.
 //! - Nothing takes pages while moves are pending, so pages that outlive their sequence are never missed.
 //!
-//! So a running family never meets an empty pool . A family also
+//! So a running family never meets an empty pool; `tests::machine` runs pools without a page to spare. A family also
 //! has a home, a range of page numbers that others avoid: tables tend to be runs of neighbours, which an executor can
 //! read as a view instead of a gather.
+//!
+//! ```
+//! use draftwood_store::{GroupKind, Paths, Store, StoreConfig, Want};
+//!
+//! let mut store = Store::new(StoreConfig { pages: 9, page_size: 4, groups: vec![GroupKind::Full] })?;
+//! let text = store.open(16, 2)?; // at most 16 rows, at most 2 beams
+//!
+//! // A prompt of 5 tokens, and behind its last one the draft 0 ─┬─ 1
+//! //                                                            └─ 2
+//! let reservation = store.reserve(&[Want { sequence: text, chain: 5, drafted: 2 }])?;
+//! let mut survivors = Paths::default();
+//! survivors.push(text, [0, 2]);
+//! survivors.push(text, [0, 1]);
+//! let committed = store.commit(reservation, &survivors, &[])?.to_vec();
+//! assert_eq!((committed[0].sequence, committed[0].len), (text, 6));
+//!
+//! // Node 2 moves from row 6 to row 5. The fork shares page 0 and takes rows 4 and 5 to a page of its own.
+//! let fork = committed[1].sequence;
+//! assert_eq!(store.moves(0).to, [store.slot(text, 0, 5), store.slot(fork, 0, 4), store.slot(fork, 0, 5)]);
+//! store.acknowledge();
+//! assert_eq!(store.pages(text, 0)[0], store.pages(fork, 0)[0]);
+//! # Ok::<(), draftwood_base::Error>(())
+//! ```
 //!
 //! Calls cost O(pages and rows that change), no allocation once the buffers have grown (`tests/allocations.rs`).
 #![forbid(unsafe_code)]
 
 mod booking;
 mod commit;
+mod copy_on_write;
 mod moves;
+mod paths;
 mod pool;
 mod reserve;
 mod sequences;
 mod stats;
 mod store;
+#[cfg(test)]
+mod tests;
 
-pub use commit::{Committed, Paths};
 pub use moves::RowMoves;
+pub use paths::{Committed, Paths};
 pub use reserve::{Reservation, Want};
 pub use stats::Stats;
 pub use store::{GroupKind, Store, StoreConfig};

@@ -54,6 +54,13 @@ impl Pending {
     }
 }
 
+#[cfg(test)]
+impl Pending {
+    pub fn pins(&self) -> &[PageId] {
+        &self.pins
+    }
+}
+
 impl Store {
     /// Rows to move within `group` after the last commit, until [`acknowledge`](Self::acknowledge) or
     /// [`moves_failed`](Self::moves_failed).
