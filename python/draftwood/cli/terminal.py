@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -48,7 +49,7 @@ class Terminal:
     def document(self, value: Any) -> None:
         """The JSON document of the command; nothing outside JSON mode."""
         if self.as_json:
-            sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+            sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
             sys.stdout.flush()
 
     @contextmanager
@@ -133,5 +134,11 @@ def _console(file: Any, *, quiet: bool = False) -> Console:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy arrays and numbers as JSON has them."""
-    return value.tolist()
+    """Arrays as lists, and null for numbers that JSON does not have."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
