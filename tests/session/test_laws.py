@@ -81,6 +81,7 @@ def test_prompts_of_any_length_are_fed_in_chunks_beside_running_texts():
     long = [int(t) for t in rng.integers(0, VOCAB, 1700)]
     some = [*prompts(4, VOCAB, seed=5), long, [3], long[:513], long[:512]]
     with engine("auto") as model:
+        assert model.generate(long, dw.SamplingParams(max_new_tokens=2)).token_ids.tolist() == ORACLE.greedy(long, 2)
         outputs = model.generate(some, dw.SamplingParams(max_new_tokens=6))
     for prompt, output in zip(some, outputs, strict=True):
         assert output.token_ids.tolist() == ORACLE.greedy(prompt, 6)

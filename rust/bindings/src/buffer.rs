@@ -84,6 +84,8 @@ impl LogitRows {
             return fail("of non-negative size", format!("{shape:?}"));
         };
         if let Some(strides) = strides
+            && rows > 0
+            && columns > 0
             && ((columns > 1 && strides[1] != 1) || (rows > 1 && strides[0] != shape[1]))
         {
             return fail("contiguous", format!("strides {strides:?} for shape {shape:?}"));

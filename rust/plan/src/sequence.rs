@@ -62,7 +62,15 @@ impl Sequence {
     pub fn fork(&self, id: SequenceId) -> Self {
         let mut tokens = Vec::with_capacity(self.tokens.capacity());
         tokens.extend_from_slice(&self.tokens);
-        Self { id, tokens, spec: self.spec.clone(), text: self.text.clone(), failed: None, closing: false, ..*self }
+        Self {
+            id,
+            tokens,
+            spec: self.spec.clone(),
+            text: self.text.clone(),
+            failed: None,
+            closing: false,
+            ..*self
+        }
     }
 
     /// Tokens that may still come: the request's limit and the context's.

@@ -92,6 +92,7 @@ impl Session {
             }
         };
         Ok(Self {
+            plan: StepPlan::with_room(&config),
             config,
             store,
             running: Vec::new(),
@@ -99,7 +100,6 @@ impl Session {
             phase: Phase::Idle,
             scheduled: Vec::new(),
             trees: Forest::default(),
-            plan: StepPlan::default(),
             record: Record::default(),
             events: Events::default(),
             sampler: Sampler::default(),
