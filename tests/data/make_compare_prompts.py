@@ -37,7 +37,7 @@ def main(data: Path) -> None:
         kind("story", "free writing, greedy", mt_bench(STORIES)),
         kind(
             "sampled",
-            "free writing sampled at temperature 1: nothing repeats, so drafts of seen text cannot help",
+            "free writing at temperature 1: little repeats, so drafts of seen text can hardly help",
             mt_bench(SAMPLED),
             {"temperature": 1.0, "seed": 7},
         ),

@@ -15,26 +15,28 @@ __all__ = ["app", "run"]
 _GENERATE_EXAMPLES = """\b
 Examples
   draftwood generate "Why is the sky blue?"
-  git diff | draftwood generate --system "Write a commit message." --max-new-tokens 60
+  git diff | draftwood generate --system "Write a commit message."
   draftwood generate --raw "def fibonacci(n):" --show-trees
-  draftwood generate "Tell me a story" --temperature 0.8 --top-p 0.95 --seed 1 --json | jq -r .text
+  draftwood generate "Tell me a story" --temperature 0.8 --seed 1 --json
 """
 _COMPARE_EXAMPLES = """\b
 Examples
   draftwood compare
   draftwood compare --kinds chat,extraction --tokens 128
-  draftwood compare --model ./my-llama --max-nodes 32 --json > compare.json
+  draftwood compare --prompts 2 --json > compare.json
+  draftwood compare --model ./my-llama --max-nodes 32
 """
 _DOCTOR_EXAMPLES = """\b
 Examples
   draftwood doctor
+  draftwood doctor --model ./my-llama
   draftwood doctor --json | jq .memory.read_gb_per_s
 """
 _APP_EXAMPLES = """\b
 Start here
-  draftwood doctor                             what this machine has, and what is missing
-  draftwood generate "Why is the sky blue?"    a text, streamed
-  draftwood compare                            plain decoding beside draft trees, measured
+  draftwood doctor                           what this machine has and lacks
+  draftwood generate "Why is the sky blue?"  a text, streamed
+  draftwood compare                          plain decoding beside drafts
 """
 
 app = typer.Typer(
@@ -108,6 +110,13 @@ def generate(
             rich_help_panel=_SAMPLING,
         ),
     ] = None,
+    drafter: Annotated[
+        str, typer.Option(help="auto, ngram (the text's own repetitions) or none.", rich_help_panel=_DRAFTS)
+    ] = "auto",
+    max_nodes: MaxNodes = None,
+    show_trees: Annotated[
+        bool, typer.Option("--show-trees", help="Draw each step's draft tree to stderr.", rich_help_panel=_DRAFTS)
+    ] = False,
     logprobs: Annotated[
         Optional[int],
         typer.Option(
@@ -116,13 +125,6 @@ def generate(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
-    drafter: Annotated[
-        str, typer.Option(help="auto, ngram (the text's own repetitions) or none.", rich_help_panel=_DRAFTS)
-    ] = "auto",
-    max_nodes: MaxNodes = None,
-    show_trees: Annotated[
-        bool, typer.Option("--show-trees", help="Draw each step's draft tree to stderr.", rich_help_panel=_DRAFTS)
-    ] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Speed and counters to stderr.", rich_help_panel=_OUTPUT)] = False,
     as_json: Json = False,
     debug: Debug = False,

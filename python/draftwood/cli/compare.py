@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument
@@ -52,16 +52,14 @@ class Case:
 
 @dataclass(slots=True)
 class _Best:
-    """The step whose tree is worth drawing: most accepted tokens, then most branches."""
+    """The step whose tree is worth drawing, of those that accepted anything."""
 
     tree: StepTree | None = None
     kind: str = ""
-    _score: tuple[int, int] = field(default=(0, 0))
 
     def offer(self, tree: StepTree, kind: str) -> None:
-        score = (len(tree.accepted), tree.branches)
-        if tree.branches > 1 and score > self._score:
-            self.tree, self.kind, self._score = tree, kind, score
+        if tree.accepted and (self.tree is None or tree.interest > self.tree.interest):
+            self.tree, self.kind = tree, kind
 
 
 def run_compare(options: Options) -> int:

@@ -162,9 +162,11 @@ class _Run:
             self._draw(tree)
 
     def _draw(self, tree: StepTree) -> None:
-        err = self._terminal.err
-        count = f"{len(tree.emitted)} token{'s' if len(tree.emitted) > 1 else ''}"
-        err.print(f"step {len(self.trees)}: {count}, {tree.drafted} drafted", style="cyan", markup=False)
+        err, number = self._terminal.err, f"step {len(self.trees)}"
+        if not tree.drafted:
+            err.print(f"{number}: no draft → {self._label(tree.emitted[0])}", style="dim", markup=False)
+            return
+        err.print(f"{number}: {len(tree.accepted)} of {tree.drafted} accepted", style="cyan")
         for line in lines_of(tree, self._label, err.width):
             err.print(line, soft_wrap=True)
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..types import PhaseTimes
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from ..engine import Engine
@@ -90,6 +89,8 @@ def compare_texts(
     plain: Engine, drafted: Engine, ids: NDArray[np.int32], params: SamplingParams, texts: tuple[Any, Any]
 ) -> Difference | None:
     """None for equal token ids; otherwise both texts are made again up to there, with log-probabilities."""
+    import numpy as np
+
     first, second = texts
     common = min(len(first), len(second))
     differing = np.flatnonzero(first[:common] != second[:common])

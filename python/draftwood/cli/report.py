@@ -24,7 +24,7 @@ __all__ = ["Result", "document", "show"]
 
 _PHASES = ("draft", "plan", "forward", "verify", "commit")
 _FASTER, _SLOWER = 1.05, 0.95
-_BAR = 12
+_CELLS_AT_ONE, _MOST_CELLS = 4, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,10 @@ def show(result: Result, terminal: Terminal) -> None:
     out.print(_phases(rows))
     if result.tree is not None:
         out.print()
+        out.print(f"A draft tree ({result.tree_kind})", style="bold", markup=False)
         out.print(
-            f"A draft of one step ({result.tree_kind}): {result.tree.drafted} tokens drafted in one forward pass, "
-            f"{len(result.tree.accepted)} accepted (✓), · is a space"
+            f"One forward pass judged {result.tree.drafted} drafted tokens; {len(result.tree.accepted)} became text (✓). "
+            "· is a space, ⏎ a line end."
         )
         for line in lines_of(result.tree, label_of(result.drafted), out.width):
             out.print(line, soft_wrap=True)
@@ -126,8 +127,8 @@ def show(result: Result, terminal: Terminal) -> None:
 
 
 def _speeds(rows: list[Row]) -> Table:
-    table = _table("Tokens per second after the first token", "kind", "plain", "drafts", "speed-up", "", "tokens/step")
-    for name in ("accepted", "same text"):
+    table = _table("Tokens per second after the first token", "kind", "plain", "drafts", "speed-up", "", "tokens\n/step")
+    for name in ("accepted", "same\ntext"):
         table.add_column(name, justify="right")
     for row in rows:
         style = "green" if row.speed_up > _FASTER else "red" if row.speed_up < _SLOWER else "yellow"
@@ -165,13 +166,9 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _bar(ratio: float) -> str:
-    """A bar that is half as long as it can be at 2×; the mark stands at 1×."""
-    one = _BAR // 4
-    length = min(round(one * ratio), _BAR)
-    cells = ["█"] * length + [" "] * (_BAR - length)
-    if length < one:
-        cells[one - 1] = "▏"
-    return "".join(cells).rstrip()
+    """A bar as long as the speed: four cells for that of plain decoding, ten at most."""
+    eighths = min(round(8 * _CELLS_AT_ONE * ratio), 8 * _MOST_CELLS)
+    return "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
 
 
 def _summary(result: Result, rows: list[Row]) -> list[str]:

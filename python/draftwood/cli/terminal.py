@@ -44,7 +44,7 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """A line about what happens, to stderr."""
-        self.err.print(text, markup=False)
+        self.err.print(text, markup=False, soft_wrap=True)
 
     def document(self, value: Any) -> None:
         """The JSON document of the command; nothing outside JSON mode."""

@@ -38,6 +38,11 @@ class StepTree:
         """Leaves of the tree."""
         return len(self.tokens) - len(set(self.parents) - {-1})
 
+    @property
+    def interest(self) -> tuple[bool, int, int]:
+        """Which of several to show: one that branches, then most accepted, then most branches."""
+        return (self.branches > 1, len(self.accepted), self.branches)
+
     def to_json(self) -> dict[str, Any]:
         """As the JSON documents have it."""
         names = ("tokens", "parents", "emitted", "accepted")
@@ -75,7 +80,7 @@ def lines_of(tree: StepTree, label: Callable[[int], str], width: int) -> list[Te
     lines = draw_tree([label(token) for token in tree.tokens], tree.parents, set(tree.accepted), width)
     own = tree.emitted[len(tree.accepted) :]
     if own:
-        lines.append(Text.assemble("then the model's own choice: ", (" ".join(map(label, own)), "bold")))
+        lines.append(Text.assemble("→ ", (" ".join(map(label, own)), "bold"), (" the model's own choice", "dim")))
     return lines
 
 
