@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _core
 from ..errors import InvalidArgument, ModelFormatError, UnsupportedModel
+from .chat import ChatEncoder
 from .pretokenizers import BY_NAME
 
 if TYPE_CHECKING:
@@ -139,6 +140,36 @@ class Tokenizer:
         import numpy as np
 
         return np.array(self._encode(self._backend, text, add_special_tokens=True), np.int32)
+
+    def encode_chat(self, messages: Sequence[Any], *, add_generation_prompt: bool = True) -> NDArray[np.int32]:
+        """Ids [T] of a chat through the model's template; control tokens spelled in a message are ordinary text.
+
+        Errors
+            UnsupportedModel without a template; InvalidArgument for messages that are none or that it refuses.
+        """
+        import numpy as np
+
+        ids = self._chat.encode(
+            messages,
+            lambda text: self._encode(self._backend, text, add_special_tokens=False),
+            lambda text: self._encode(self._ordinary, text, add_special_tokens=False),
+            add_generation_prompt=add_generation_prompt,
+        )
+        return np.array(ids, np.int32)
+
+    @cached_property
+    def _chat(self) -> ChatEncoder:
+        if self.chat_template is None:
+            raise UnsupportedModel.of("a chat without a chat template", "this model has none: pass a string or ids")
+        control = {token: i for i in self.control_ids if (token := self._backend.id_to_token(i)) is not None}
+        return ChatEncoder(self.chat_template, self._special_tokens, control)
+
+    @cached_property
+    def _ordinary(self) -> Any:
+        """The pipeline with its control tokens taken for text."""
+        ordinary = type(self._backend).from_str(self._backend.to_str())
+        ordinary.encode_special_tokens = True
+        return ordinary
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """Text of `ids` without the control tokens; bytes that are no UTF-8 become U+FFFD.

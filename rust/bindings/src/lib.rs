@@ -26,7 +26,7 @@ mod _core {
     #[pymodule_export]
     use session::{Session, Views};
     #[pymodule_export]
-    use text::TokenBytes;
+    use text::{ChatTemplate, TokenBytes};
 
     /// The instruction set of the vector kernels: avx512, avx2 or scalar; `DRAFTWOOD_ISA` chooses a lesser one.
     #[pyfunction]

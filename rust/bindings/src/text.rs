@@ -1,7 +1,6 @@
 //! Token bytes: built once per tokenizer, shared by its sessions.
 
 use crate::enter::enter;
-use crate::errors;
 use draftwood_base::{Error, Token};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
@@ -88,5 +87,22 @@ impl TokenBytes {
     /// What a fingerprint covers, padding ids cut: per id its kind (0 hole, 1 text, 3 control), length and bytes.
     fn canonical<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.inner.canonical())
+    }
+}
+
+/// A compiled chat template.
+#[pyclass(frozen, module = "draftwood._core")]
+pub struct ChatTemplate(draftwood_text::ChatTemplate);
+
+#[pymethods]
+impl ChatTemplate {
+    #[new]
+    fn new(py: Python<'_>, source: &str) -> PyResult<Self> {
+        enter(py, || draftwood_text::ChatTemplate::new(source)).map(Self)
+    }
+
+    /// Renders the variables, a JSON object.
+    fn render(&self, py: Python<'_>, variables: &str) -> PyResult<String> {
+        enter(py, || self.0.render(variables))
     }
 }
