@@ -81,7 +81,7 @@ def test_greedy_with_the_default_drafter_on_128_prompts(engine, goldens, batch):
 def test_seeded_samples_alone_and_in_a_batch(goldens, engine, drafter):
     some = [golden["prompt_ids"] for golden in goldens[:4]]
     each = [dw.SamplingParams(max_new_tokens=24, temperature=0.8, top_p=0.9, seed=i) for i in range(4)]
-    with dw.Engine(engine.executor._model, drafter=drafter) as other:
+    with dw.Engine(engine.executor.model, drafter=drafter) as other:
         batch = [output.token_ids.tolist() for output in other.generate(some, each)]
     alone = [engine.generate(p, s).token_ids.tolist() for p, s in zip(some, each, strict=True)]
     assert sum(a != b for a, b in zip(batch, alone, strict=True)) == 0

@@ -27,7 +27,7 @@ __all__ = ["HfExecutor", "HfRows"]
 
 @dataclass(frozen=True, slots=True)
 class HfRows:
-    """What a forward pass returns; fresh tensors, not touched by later steps.
+    """What a forward pass returns. The logits are overwritten by the next forward.
 
     Shapes: logits [R', V] f32; hidden [R', d] in the model's dtype, after the final norm, if asked for.
     """
@@ -60,6 +60,7 @@ class HfExecutor:
     def __init__(self, model: PreTrainedModel) -> None:
         check_model(model)
         config = model.config
+        self.model = model
         self._decoder: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
         self._lent = LentConfig(config)
@@ -69,6 +70,7 @@ class HfExecutor:
         self._head_dim: int = getattr(config, "head_dim", None) or config.hidden_size // heads
         self._dtype: torch.dtype = model.dtype
         self._cache: PagedCache | None = None
+        self._logits = torch.empty(0, 0)
         # The argument's name changed in transformers 5.24.
         names = inspect.signature(type(self._decoder).forward).parameters
         self._cache_argument = "cache" if "cache" in names else "past_key_values"
@@ -127,10 +129,27 @@ class HfExecutor:
             return HfRows(self.head(read), read if hidden else None)
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits [n, V] f32 of hidden states [n, d] that `forward` returned."""
+        """Logits [n, V] f32 of hidden states [n, d] that `forward` returned; overwritten by the next call."""
         with torch.inference_mode():
-            logits: torch.Tensor = self._head(hidden).float()
-            return logits
+            if not self._plain_head():
+                logits: torch.Tensor = self._head(hidden).float()
+                return logits
+            if len(self._logits) < len(hidden):
+                self._logits = torch.empty(len(hidden), self._head.out_features)
+            return torch.mm(hidden, self._head.weight.t(), out=self._logits[: len(hidden)])
+
+    def _plain_head(self) -> bool:
+        """Whether the head is one f32 product, so that its rows may go to memory that is already mapped.
+
+        Fresh rows cost more than a small model's step: 64 rows of 49,152 logits are 3,000 page faults.
+        """
+        head = self._head
+        return (
+            type(head) is torch.nn.Linear
+            and head.bias is None
+            and head.weight.dtype == torch.float32
+            and not (head._forward_hooks or head._forward_pre_hooks)
+        )
 
     def apply(self, moves: NDArray[np.int32]) -> None:
         """Copies cache rows: `moves` [2, M] are source and destination slots; all sources are read first."""
