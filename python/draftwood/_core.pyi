@@ -1,17 +1,34 @@
 """The compiled core: sessions, drafters, formats. Every algorithm of the library runs behind these classes."""
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any, final
 
 from numpy import float32, int32, int64
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-__all__ = ["Event", "Forest", "NGram", "Session", "TokenBytes", "Views", "__version__", "isa"]
+__all__ = [
+    "ChatTemplate",
+    "Event",
+    "Forest",
+    "GgufFile",
+    "NGram",
+    "Session",
+    "TokenBytes",
+    "Views",
+    "__version__",
+    "isa",
+]
 
 __version__: str
 
 def isa() -> str: ...
+
+@final
+class ChatTemplate:
+    def __new__(cls, source: str) -> ChatTemplate: ...
+    def render(self, variables: str) -> str: ...
 
 @final
 class Event:
@@ -42,6 +59,16 @@ class Forest:
         parents: NDArray[int64],
         prob: NDArray[float32] | None = None,
     ) -> None: ...
+
+@final
+class GgufFile:
+    @staticmethod
+    def open(path: str | PathLike[str]) -> GgufFile: ...
+    def files(self) -> list[str]: ...
+    def keys(self) -> list[str]: ...
+    def metadata(self, key: str) -> Any: ...
+    def tensors(self) -> list[tuple[str, tuple[int, ...], str]]: ...
+    def dequantize(self, name: str, out: NDArray[float32]) -> None: ...
 
 @disjoint_base
 class NGram:
@@ -107,7 +134,19 @@ class Session:
     def counts(self) -> dict[str, int]: ...
 
 @final
-class TokenBytes: ...
+class TokenBytes:
+    @staticmethod
+    def from_byte_level(tokens: Sequence[str | None], control: Sequence[int]) -> TokenBytes: ...
+    @staticmethod
+    def from_bytes(tokens: Sequence[bytes | None], control: Sequence[int]) -> TokenBytes: ...
+    def __len__(self) -> int: ...
+    def get(self, id: int) -> bytes: ...
+    def exists(self, id: int) -> bool: ...
+    def is_control(self, id: int) -> bool: ...
+    def control_ids(self) -> list[int]: ...
+    def holes(self) -> list[int]: ...
+    def decode(self, ids: NDArray[int32]) -> str: ...
+    def canonical(self) -> bytes: ...
 
 @final
 class Views:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner, Result
+
 from draftwood import _core, loading
 from draftwood.cli import app
 from draftwood.errors import InvalidArgument
 from draftwood.loading import Parts
 from draftwood.models.toy import ToyExecutor
-from typer.testing import CliRunner, Result
 
 
 class LetterTokenizer:

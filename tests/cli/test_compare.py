@@ -10,13 +10,14 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
-import draftwood as dw
 import numpy as np
 import pytest
+from typer.testing import Result
+
+import draftwood as dw
 from draftwood.cli import measure, source
 from draftwood.cli.prompts import read_kinds
 from draftwood.models.toy import ToyExecutor
-from typer.testing import Result
 
 Command = Callable[..., Result]
 BASE = ("compare", "--model", "toy", "--tokens", "48")

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from draftwood.cli import doctor, machine
 from typer.testing import Result
+
+from draftwood.cli import doctor, machine
 
 Command = Callable[..., Result]
 
@@ -69,7 +70,9 @@ def test_a_model_that_is_not_there(command: Command, tmp_path: Path) -> None:
     assert told["expected_plain_tokens_per_s"] is None
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 100, struct.pack("<Q", 9) + b"{\"a\": 1}\n", struct.pack("<Q", 4) + b"[[]]"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 100, struct.pack("<Q", 9) + b'{"a": 1}\n', struct.pack("<Q", 4) + b"[[]]"]
+)
 def test_damaged_weights_are_a_problem_and_no_traceback(command: Command, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(content)
     told = json.loads(command("doctor", "--model", str(tmp_path), "--json").stdout)

@@ -8,11 +8,12 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-import draftwood as dw
 import numpy as np
 import pytest
-from draftwood.models.toy import ToyExecutor
 from typer.testing import Result
+
+import draftwood as dw
+from draftwood.models.toy import ToyExecutor
 
 Command = Callable[..., Result]
 BASE = ("generate", "hello hello hello", "--model", "toy", "--max-new-tokens", "12")
@@ -45,7 +46,9 @@ def test_json_tells_the_whole_output(command: Command) -> None:
 
 
 def test_trees_of_the_document_are_consistent(command: Command) -> None:
-    told = document(command("generate", "abc" * 30, "--model", "toy", "--max-new-tokens", "60", "--json", "--show-trees"))
+    told = document(
+        command("generate", "abc" * 30, "--model", "toy", "--max-new-tokens", "60", "--json", "--show-trees")
+    )
     assert sum(len(tree["accepted"]) for tree in told["trees"]) == told["stats"]["accepted"] > 0
     assert sum(len(tree["tokens"]) - 1 for tree in told["trees"]) == told["stats"]["drafted"]
     for tree in told["trees"]:
@@ -116,7 +119,9 @@ def test_a_stop_string_ends_the_text(command: Command) -> None:
         (("--raw", "--system", "x"), "--system must be used with a chat", "leave out --raw"),
     ],
 )
-def test_an_error_is_a_line_and_a_hint(command: Command, arguments: tuple[str, ...], message: str, hint: str | None) -> None:
+def test_an_error_is_a_line_and_a_hint(
+    command: Command, arguments: tuple[str, ...], message: str, hint: str | None
+) -> None:
     result = command(*BASE, *arguments)
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -133,7 +138,11 @@ def test_an_error_in_json_is_a_document_too(command: Command) -> None:
     result = command(*BASE, "--model", "nowhere", "--json")
     assert result.exit_code == 2
     error = json.loads(result.stdout)["error"]
-    assert error == {"class": "InvalidArgument", "message": "source must be toy, got 'nowhere'", "hint": "ask for the toy"}
+    assert error == {
+        "class": "InvalidArgument",
+        "message": "source must be toy, got 'nowhere'",
+        "hint": "ask for the toy",
+    }
 
 
 def test_debug_shows_where_it_came_from(command: Command) -> None:

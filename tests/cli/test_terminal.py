@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from draftwood.cli.terminal import printable
 from typer.testing import Result
+
+from draftwood.cli.terminal import printable
 
 Command = Callable[..., Result]
 

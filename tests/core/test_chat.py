@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import draftwood as dw
 import pytest
+
+import draftwood as dw
 from draftwood import _core
 from draftwood.models import gguf
 from draftwood.models.tokenizer import Tokenizer
@@ -11,13 +12,14 @@ from draftwood.models.tokenizer import Tokenizer
 transformers = pytest.importorskip("transformers")
 
 CHATML = (
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% for message in messages %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 LLAMA3 = (
     "{% set loop_messages = messages %}{% for message in loop_messages %}"
-    "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + "
-    "'<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
+    "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
+    " + message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
 MISTRAL = """{%- if messages[0]["role"] == "system" %}
@@ -128,6 +130,7 @@ def test_no_template_and_a_broken_one(smollm2):
         without.encode_chat(CHATS[0])
     with pytest.raises(dw.InvalidArgument, match="the chat template must be valid Jinja"):
         with_template(smollm2, "{% for %}").encode_chat(CHATS[0])
-    endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x{% endfor %}{% endfor %}{% endfor %}"
+    loops = "".join(f"{{% for {name} in range(9999) %}}" for name in "abc")
+    endless = loops + "x" + "{% endfor %}" * 3
     with pytest.raises(dw.InvalidArgument, match="does not end"):
         with_template(smollm2, endless).encode_chat(CHATS[0])

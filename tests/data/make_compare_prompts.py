@@ -95,9 +95,7 @@ def extractions(data: Path) -> list[dict[str, Any]]:
         for first, last in ((start, (start + middle) // 2), ((start + middle) // 2, middle), (middle, end)):
             scene = speeches[first:last]
             told = "\n".join(f"{who}: {' '.join(what.split())}" for who, what in scene)
-            lines = "\n".join(
-                json.dumps({"speaker": who, "words": " ".join(what.split())}) for who, what in scene
-            )
+            lines = "\n".join(json.dumps({"speaker": who, "words": " ".join(what.split())}) for who, what in scene)
             parts.append(f"Play:\n{told}\nJSON lines:\n{lines}")
         open_end = parts[-1].rindex("JSON lines:\n") + len("JSON lines:\n")
         text = "\n\n".join([*parts[:-1], parts[-1][:open_end]])

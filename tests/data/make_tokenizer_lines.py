@@ -26,7 +26,9 @@ def catalogue_lines(root: Path, count: int, rng: random.Random) -> list[str]:
     rounds = []
     for folder in sorted((root / "usr/share/locale").iterdir()):
         names: list[str] = []
-        for path in sorted((folder / "LC_MESSAGES").glob("iso_*-*.mo")) + sorted(folder.glob("LC_MESSAGES/iso_4217.mo")):
+        for path in sorted((folder / "LC_MESSAGES").glob("iso_*-*.mo")) + sorted(
+            folder.glob("LC_MESSAGES/iso_4217.mo")
+        ):
             with path.open("rb") as file:
                 names += [text for key, text in sorted(gettext.GNUTranslations(file)._catalog.items()) if key and text]
         lines = []

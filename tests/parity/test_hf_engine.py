@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import draftwood as dw
 import numpy as np
 import pytest
+
+import draftwood as dw
 from support.drafters import all_drafters
 from support.hf_greedy import Tally, reference
 from support.toy import prompts

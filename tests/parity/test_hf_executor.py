@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from draftwood.executors.hf import HfExecutor
 from hf_plans import (
     Feed,
     Pool,
@@ -19,6 +18,8 @@ from hf_plans import (
     random_tree,
     tiny_model,
 )
+
+from draftwood.executors.hf import HfExecutor
 
 FAMILIES = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 

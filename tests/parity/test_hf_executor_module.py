@@ -6,9 +6,6 @@ import threading
 
 import pytest
 import torch
-from draftwood.errors import InternalError, InvalidArgument, UnsupportedModel
-from draftwood.executors._support import FAMILIES
-from draftwood.executors.hf import HfExecutor
 from hf_plans import (
     Feed,
     Pool,
@@ -22,6 +19,10 @@ from hf_plans import (
     tiny_model,
 )
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaModel, T5Config, T5ForConditionalGeneration
+
+from draftwood.errors import InternalError, InvalidArgument, UnsupportedModel
+from draftwood.executors._support import FAMILIES
+from draftwood.executors.hf import HfExecutor
 
 
 def start(model, pages=64, page_size=4):
@@ -106,8 +107,8 @@ def test_the_owner_and_a_second_executor_call_during_a_step(implementation):
     thread.join()
     hook.remove()
     assert model.config._attn_implementation == implementation
-    for feed, logits in [(feed, logits), *seen]:
-        assert torch.allclose(logits, expected_logits(model, feed), rtol=0, atol=1e-4)
+    for one, its in [(feed, logits), *seen]:
+        assert torch.allclose(its, expected_logits(model, one), rtol=0, atol=1e-4)
 
 
 def test_changed_weights_and_hooks_are_seen():

@@ -6,9 +6,10 @@ import gzip
 import json
 from pathlib import Path
 
-import draftwood as dw
 import numpy as np
 import pytest
+
+import draftwood as dw
 from support.hf_greedy import Tally
 
 DATA = Path(__file__).parents[1] / "data"

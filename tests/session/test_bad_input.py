@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-import draftwood as dw
 import numpy as np
 import pytest
+
+import draftwood as dw
 
 VOCAB = 64
 
@@ -123,7 +124,7 @@ def test_a_pool_too_small_for_one_sequence():
     [
         (lambda: dw.CacheConfig(page_size=0), "page_size must be 1 … 64"),
         (lambda: dw.CacheConfig(bytes=-1), "bytes must be positive"),
-        (lambda: dw.testing.toy_engine(VOCAB, drafter="ngrams"), "drafter must be \"auto\", None or a drafter"),
+        (lambda: dw.testing.toy_engine(VOCAB, drafter="ngrams"), 'drafter must be "auto", None or a drafter'),
         (lambda: dw.testing.toy_engine(VOCAB, drafter=3), "drafter must be an object with propose(view), got int"),
         (lambda: dw.drafters.NGram(max_ngram=0), "max_ngram must be"),
         (lambda: dw.testing.toy_engine(VOCAB, drafter=dw.drafters.NGram(max_nodes=0)), "max_nodes must be 1 …"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from draftwood import _core
 from draftwood.errors import InvalidArgument
 from draftwood.models.toy import ToyExecutor

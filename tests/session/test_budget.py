@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import draftwood as dw
 import numpy as np
 import pytest
+
+import draftwood as dw
 from draftwood.loading import Parts
 from draftwood.models.toy import ToyExecutor
 from draftwood.session import Session
@@ -60,7 +61,9 @@ class CountingExecutor(ToyExecutor):
         super().apply(moves)
 
 
-@pytest.mark.parametrize("drafter", ["auto", None, RandomTrees(64, 32, 1, ORACLE.greedy)], ids=["auto", "none", "python"])
+@pytest.mark.parametrize(
+    "drafter", ["auto", None, RandomTrees(64, 32, 1, ORACLE.greedy)], ids=["auto", "none", "python"]
+)
 def test_four_calls_one_block_and_moves_only_when_there_are_any(drafter):
     executor = CountingExecutor(**TOY)
     with dw.Engine(Parts(executor, "toy"), drafter=drafter) as model:

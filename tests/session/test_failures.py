@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import draftwood as dw
 import numpy as np
 import pytest
+
+import draftwood as dw
 from draftwood.loading import Parts
 from draftwood.models.toy import ToyExecutor
 from support.drafters import Chain, RandomTrees

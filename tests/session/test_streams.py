@@ -6,8 +6,9 @@ import asyncio
 import gc
 import threading
 
-import draftwood as dw
 import pytest
+
+import draftwood as dw
 from support.toy import Oracle, prompts
 
 VOCAB = 64

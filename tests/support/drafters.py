@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import draftwood as dw
 import numpy as np
+
+import draftwood as dw
 
 
 class Chain:

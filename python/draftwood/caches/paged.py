@@ -34,7 +34,7 @@ class PagedCache:
         self._rows = self.storage.flatten(0, 1).unbind(0)
 
     def views(self, start: int, length: int) -> tuple[torch.Tensor, ...]:
-        """Windows on slots `start .. start + length`: 2 L views [1, Hk, length, E], keys of layer l at 2 l, values after.
+        """Windows on slots `start .. start + length`: 2 L views [1, Hk, length, E], keys of layer l at 2 l.
 
         One call for all layers, because a view per layer and tensor costs more than a small layer's attention.
         """

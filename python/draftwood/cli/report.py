@@ -116,18 +116,20 @@ def show(result: Result, terminal: Terminal) -> None:
         out.print()
         out.print(f"A draft tree ({result.tree_kind})", style="bold", markup=False)
         out.print(
-            f"One forward pass judged {result.tree.drafted} drafted tokens; {len(result.tree.accepted)} became text (✓). "
-            "· is a space, ⏎ a line end."
+            f"One forward pass judged {result.tree.drafted} drafted tokens; {len(result.tree.accepted)} became text "
+            "(✓). · is a space, ⏎ a line end."
         )
-        for line in lines_of(result.tree, label_of(result.drafted), out.width):
-            out.print(line, soft_wrap=True)
+        for drawn in lines_of(result.tree, label_of(result.drafted), out.width):
+            out.print(drawn, soft_wrap=True)
     out.print()
     for line in _summary(result, rows):
         out.print(line, markup=False)
 
 
 def _speeds(rows: list[Row]) -> Table:
-    table = _table("Tokens per second after the first token", "kind", "plain", "drafts", "speed-up", "", "tokens\n/step")
+    table = _table(
+        "Tokens per second after the first token", "kind", "plain", "drafts", "speed-up", "", "tokens\n/step"
+    )
     for name in ("accepted", "same\ntext"):
         table.add_column(name, justify="right")
     for row in rows:

@@ -22,7 +22,15 @@ __all__ = ["StepAttention"]
 # Arguments of an attention function that say nothing new about what a row may see. A sliding window is compared with
 # the context when the executor is made.
 _NEUTRAL = frozenset(
-    "cache_position is_causal output_attentions output_hidden_states position_ids sliding_window use_cache".split()
+    [
+        "cache_position",
+        "is_causal",
+        "output_attentions",
+        "output_hidden_states",
+        "position_ids",
+        "sliding_window",
+        "use_cache",
+    ]
 )
 
 
@@ -93,9 +101,7 @@ class StepAttention:
             cache.rows(plane + 1).index_copy_(0, self._slots, value[0].transpose(0, 1))
         return key, value
 
-    def attend(
-        self, query: torch.Tensor, layer: int, scale: float | None, arguments: dict[str, Any]
-    ) -> torch.Tensor:
+    def attend(self, query: torch.Tensor, layer: int, scale: float | None, arguments: dict[str, Any]) -> torch.Tensor:
         """Attention of all rows: `query` [1, H, R, E] → [1, R, H, E], after `update` of the same layer.
 
         H may be a multiple of Hk; torch's CPU kernel reads shared keys in place (twice as fast as repeating them).

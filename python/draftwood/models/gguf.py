@@ -243,7 +243,7 @@ def _shape(reader: _Reader) -> LlamaShape:
 
 def _check_keys(reader: _Reader) -> None:
     """Refuses what this loader does not know, since it may change the arithmetic."""
-    for key in reader.file.keys():
+    for key in reader.file.keys():  # noqa: SIM118 - a file is no dict
         if not key.startswith("llama."):
             continue
         known = _NEUTRAL.get(key.removeprefix("llama."), ())

@@ -191,7 +191,9 @@ class Tokenizer:
         return ids
 
 
-def _wrap(cls: type[Tokenizer], backend: Any, template: Any, specials: dict[str, str], stop_ids: list[int]) -> Tokenizer:
+def _wrap(
+    cls: type[Tokenizer], backend: Any, template: Any, specials: dict[str, str], stop_ids: list[int]
+) -> Tokenizer:
     """A tokenizer over a finished `tokenizers` pipeline."""
     from tokenizers import decoders
 
@@ -258,7 +260,7 @@ def _gguf(cls: type[Tokenizer], data: _Metadata) -> Tokenizer:
     rule = BY_NAME[pre]
     tokens, kinds = _tokens(data)
     vocabulary = {token: index for index, token in enumerate(tokens) if token is not None}
-    merges = [tuple(merge.split(" ")) for merge in data.texts("ggml.merges")]
+    merges: list[Any] = [tuple(merge.split(" ")) for merge in data.texts("ggml.merges")]
     bad = next((i for i, merge in enumerate(merges) if len(merge) != 2), None)
     if bad is not None:
         raise _damaged(data.file, f"tokenizer.ggml.merges[{bad}]", "two tokens with a space between", merges[bad])
@@ -319,14 +321,14 @@ def _add_ends(
     wanted["eos_token"] = data.of_type("ggml.add_eos_token", bool, "a truth value")
     if wanted["bos_token"] is None:
         wanted["bos_token"] = add_bos
-    around = {name: ids[name] for name, want in wanted.items() if want and ids[name] is not None}
+    around = {name: i for name, want in wanted.items() if want and (i := ids[name]) is not None}
     if not around:
         return
     template = ["$A"]
     if "bos_token" in around:
-        template.insert(0, tokens[around["bos_token"]])
+        template.insert(0, tokens[around["bos_token"]] or "")
     if "eos_token" in around:
-        template.append(tokens[around["eos_token"]])
+        template.append(tokens[around["eos_token"]] or "")
     backend.post_processor = TemplateProcessing(
         single=template, special_tokens=[(tokens[i], i) for i in set(around.values())]
     )
