@@ -227,11 +227,13 @@ class _Metadata:
     def texts(self, key: str) -> list[str]:
         """A list of strings, empty if the file has none."""
         values = self._get(f"tokenizer.{key}")
-        values = [] if values is None else list(values)
+        values = [] if values is None else values
+        if not isinstance(values, list | tuple):
+            raise _damaged(self.file, f"tokenizer.{key}", "a list of strings", repr(values)[:40])
         bad = next((value for value in values if not isinstance(value, str)), None)
         if bad is not None:
             raise _damaged(self.file, f"tokenizer.{key}", "a list of strings", repr(bad)[:40])
-        return values
+        return list(values)
 
     def token_id(self, key: str, tokens: Sequence[str | None]) -> int | None:
         """An id with a token, None if the file has none."""
