@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-import draftwood as dw
 import numpy as np
 import pytest
+
+import draftwood as dw
 from draftwood import _core
 from draftwood.models import gguf as ours
 
@@ -77,7 +78,10 @@ def test_logits_equal_a_module_built_from_the_packages_arrays(path, oracle):
         "ffn_up": "mlp.up_proj",
         "ffn_down": "mlp.down_proj",
     }
-    renamed = {"model.embed_tokens.weight": state["token_embd.weight"], "model.norm.weight": state["output_norm.weight"]}
+    renamed = {
+        "model.embed_tokens.weight": state["token_embd.weight"],
+        "model.norm.weight": state["output_norm.weight"],
+    }
     for name, tensor in state.items():
         if name.startswith("blk."):
             _, layer, part, _ = name.split(".")
