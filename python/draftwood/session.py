@@ -28,7 +28,7 @@ class Session:
         self.steps = 0
         self.on_step: Callable[[StepPlan, list[_core.Event]], None] | None = None
         self._told: list[_core.Event] = []
-        self._nanoseconds = [0, 0, 0, 0, 0]
+        self._nanoseconds = (0, 0, 0, 0, 0)
         self._block = np.zeros(core.plan_capacity, np.int32)
 
     def step(self) -> list[_core.Event]:
@@ -87,10 +87,16 @@ class Session:
             self.core.moves_failed()
             raise
 
-    def _count(self, *marks: int) -> None:
+    def _count(self, start: int, drafted: int, planned: int, forwarded: int, verified: int, committed: int) -> None:
         self.steps += 1
-        for phase in range(5):
-            self._nanoseconds[phase] += marks[phase + 1] - marks[phase]
+        draft, plan, forward, verify, commit = self._nanoseconds
+        self._nanoseconds = (
+            draft + drafted - start,
+            plan + planned - drafted,
+            forward + forwarded - planned,
+            verify + verified - forwarded,
+            commit + committed - verified,
+        )
 
     @property
     def times(self) -> PhaseTimes:

@@ -6,7 +6,12 @@ import threading
 
 import pytest
 import torch
-from hf_plans import (
+from transformers import AutoModelForCausalLM, Gemma2Config, LlamaModel, T5Config, T5ForConditionalGeneration
+
+from draftwood.errors import InternalError, InvalidArgument, UnsupportedModel
+from draftwood.executors._support import FAMILIES
+from draftwood.executors.hf import HfExecutor
+from support.hf_plans import (
     Feed,
     Pool,
     Text,
@@ -18,11 +23,6 @@ from hf_plans import (
     random_tree,
     tiny_model,
 )
-from transformers import AutoModelForCausalLM, Gemma2Config, LlamaModel, T5Config, T5ForConditionalGeneration
-
-from draftwood.errors import InternalError, InvalidArgument, UnsupportedModel
-from draftwood.executors._support import FAMILIES
-from draftwood.executors.hf import HfExecutor
 
 
 def start(model, pages=64, page_size=4):
@@ -34,7 +34,7 @@ def start(model, pages=64, page_size=4):
 def run(executor, pool, seed=0):
     rng = random.Random(seed)
     feed = Feed(Text(pool), random_tokens(rng, 9), *random_tree(rng, 5))
-    return feed, executor.forward(make_plan([feed])).logits
+    return feed, torch.from_numpy(executor.forward(make_plan([feed])).logits.copy())
 
 
 def contents(model):

@@ -32,7 +32,7 @@ class HfRows:
     Shapes: logits [R', V] f32; hidden [R', d] in the model's dtype, after the final norm, if asked for.
     """
 
-    logits: torch.Tensor
+    logits: NDArray[np.float32]
     hidden: torch.Tensor | None = None
 
 
@@ -126,7 +126,8 @@ class HfExecutor:
                     f"{step.calls} of {self._layers} layers asked the attention interface",
                 )
             read = output[0][0].index_select(0, _ids(plan.head_rows))
-            return HfRows(self.head(read), read if hidden else None)
+            # As NumPy: torch's own DLPack export costs more than the verification of a step.
+            return HfRows(self.head(read).numpy(), read if hidden else None)
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits [n, V] f32 of hidden states [n, d] that `forward` returned; overwritten by the next call."""
@@ -153,8 +154,7 @@ class HfExecutor:
 
     def apply(self, moves: NDArray[np.int32]) -> None:
         """Copies cache rows: `moves` [2, M] are source and destination slots; all sources are read first."""
-        with torch.inference_mode():
-            self._allocated().move(_ids(moves[0]), _ids(moves[1]))
+        self._allocated().move(moves[0], moves[1])
 
     def close(self) -> None:
         """Frees the cache. The module belongs to its owner; `allocate` starts anew."""
