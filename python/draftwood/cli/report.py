@@ -24,7 +24,7 @@ __all__ = ["Result", "document", "show"]
 
 _PHASES = ("draft", "plan", "forward", "verify", "commit")
 _FASTER, _SLOWER = 1.05, 0.95
-_CELLS_AT_ONE, _MOST_CELLS = 4, 10
+_CELLS_AT_ONE, _MOST_CELLS = 3, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,8 @@ def _speeds(rows: list[Row]) -> Table:
         same = "[green]yes[/]" if not row.differences else f"[yellow]{row.verdict}[/]"
         table.add_row(
             row.kind,
-            f"{row.plain_speed:.1f}",
-            f"{row.drafted_speed:.1f}",
+            _rate(row.plain_speed),
+            _rate(row.drafted_speed),
             f"[{style}]{row.speed_up:.2f}×[/]",
             f"[{style}]{_bar(row.speed_up)}[/]",
             f"{row.tokens_per_step:.2f}",
@@ -167,8 +167,13 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
+def _rate(tokens_per_second: float) -> str:
+    """Four digits at most, so that the table fits a terminal."""
+    return f"{tokens_per_second:.{1 if tokens_per_second < 1000 else 0}f}"
+
+
 def _bar(ratio: float) -> str:
-    """A bar as long as the speed: four cells for that of plain decoding, ten at most."""
+    """A bar as long as the speed: three cells for that of plain decoding, eight at most."""
     eighths = min(round(8 * _CELLS_AT_ONE * ratio), 8 * _MOST_CELLS)
     return "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
 
