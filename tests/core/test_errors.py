@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import draftwood as dw
 import numpy as np
 import pytest
+
+import draftwood as dw
 from draftwood import _core, errors
 
 ROOT = Path(__file__).parents[2]
