@@ -3,10 +3,10 @@
 use crate::buffer::{I32Block, LogitRows};
 use crate::enter::{enter, lock};
 use crate::errors;
-use crate::events::{self, Event, News};
+use crate::events::{self, Event, News, bytes_of};
 use crate::forest::Forest;
 use crate::text::TokenBytes;
-use draftwood_base::{Error, SequenceId, Token};
+use draftwood_base::{Error, Result, SequenceId, SlotId, Token};
 use draftwood_logits::RowResult;
 use draftwood_plan::{self as plan, Request, RequestId, SessionConfig};
 use draftwood_sample::Params;
@@ -14,7 +14,7 @@ use draftwood_text::StopStrings;
 use draftwood_tree::{Finished, Survivor};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{IntoPyDict, PyBytes, PyDict};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -112,17 +112,11 @@ impl Session {
     }
 
     fn cancel(&self, py: Python<'_>, request: u32) -> PyResult<()> {
-        enter(py, || {
-            lock(&self.inner).cancel(RequestId(request));
-            Ok(())
-        })
+        self.ask(py, |session| session.cancel(RequestId(request)))
     }
 
     fn pause(&self, py: Python<'_>, request: u32, paused: bool) -> PyResult<()> {
-        enter(py, || {
-            lock(&self.inner).pause(RequestId(request), paused);
-            Ok(())
-        })
+        self.ask(py, |session| session.pause(RequestId(request), paused))
     }
 
     fn begin(&self, py: Python<'_>) -> PyResult<Views> {
@@ -190,10 +184,9 @@ impl Session {
     }
 
     fn commit(&self, py: Python<'_>) -> PyResult<(Vec<Event>, Option<Py<PyBytes>>)> {
-        let (news, moves) = enter(py, || {
-            let mut session = lock(&self.inner);
+        let (news, moves) = self.with(py, |session| {
             session.commit()?;
-            Ok((events::take(&mut session), moves_of(&session)))
+            Ok((events::take(session), moves_of(session)))
         })?;
         Ok((self.events(py, news), moves.map(|moves| PyBytes::new(py, &moves).unbind())))
     }
@@ -234,49 +227,55 @@ impl Session {
     }
 
     fn rollback(&self, py: Python<'_>) -> PyResult<()> {
-        enter(py, || {
-            lock(&self.inner).rollback();
-            Ok(())
-        })
+        self.ask(py, |session| session.rollback())
     }
 
     fn moves_failed(&self, py: Python<'_>) -> PyResult<()> {
-        enter(py, || {
-            lock(&self.inner).moves_failed();
-            Ok(())
-        })
+        self.ask(py, |session| session.moves_failed())
     }
 
     fn take_events(&self, py: Python<'_>) -> PyResult<Vec<Event>> {
-        let news = enter(py, || Ok(events::take(&mut lock(&self.inner))))?;
+        let news = self.ask(py, events::take)?;
         Ok(self.events(py, news))
     }
 
     /// Tokens of a running text as int32 bytes, prompt included.
     fn tokens(&self, py: Python<'_>, sequence: u32) -> PyResult<Option<Py<PyBytes>>> {
-        let tokens = enter(py, || {
-            let session = lock(&self.inner);
-            let tokens = session.tokens(SequenceId(sequence));
-            Ok(tokens.map(|tokens| tokens.iter().flat_map(|t| t.to_ne_bytes()).collect::<Vec<u8>>()))
+        let tokens = self.with(py, |session| {
+            Ok(session.tokens(SequenceId(sequence)).map(|t| bytes_of(t, u32::to_ne_bytes)))
         })?;
         Ok(tokens.map(|tokens| PyBytes::new(py, &tokens).unbind()))
     }
 
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let c = enter(py, || Ok(lock(&self.inner).counts()))?;
-        let counts = PyDict::new(py);
-        counts.set_item("running", c.running)?;
-        counts.set_item("waiting", c.waiting)?;
-        counts.set_item("pages_total", c.store.total)?;
-        counts.set_item("pages_free", c.store.free)?;
-        counts.set_item("rows_copied_on_write", c.store.rows_copied_on_write)?;
-        counts.set_item("rows_forked", c.store.rows_forked)?;
-        counts.set_item("rows_compacted", c.store.rows_compacted)?;
-        Ok(counts)
+        let c = self.ask(py, |session| session.counts())?;
+        let counts = [
+            ("running", u64::from(c.running)),
+            ("waiting", u64::from(c.waiting)),
+            ("pages_total", u64::from(c.store.total)),
+            ("pages_free", u64::from(c.store.free)),
+            ("rows_copied_on_write", c.store.rows_copied_on_write),
+            ("rows_forked", c.store.rows_forked),
+            ("rows_compacted", c.store.rows_compacted),
+        ];
+        counts.into_py_dict(py)
     }
 }
 
 impl Session {
+    /// A call that cannot fail.
+    fn ask<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut plan::Session) -> T + Send) -> PyResult<T> {
+        self.with(py, |session| Ok(work(session)))
+    }
+
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut plan::Session) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        enter(py, || work(&mut lock(&self.inner)))
+    }
+
     fn events(&self, py: Python<'_>, news: Vec<News>) -> Vec<Event> {
         news.into_iter()
             .map(|news| {
@@ -289,8 +288,7 @@ impl Session {
 
 fn moves_of(session: &plan::Session) -> Option<Vec<u8>> {
     let (from, to) = session.moves();
-    let bytes =
-        |slots: &[draftwood_base::SlotId]| slots.iter().flat_map(|s| s.0.to_ne_bytes()).collect::<Vec<u8>>();
+    let bytes = |slots| bytes_of(slots, |slot: SlotId| slot.0.to_ne_bytes());
     (!from.is_empty()).then(|| [bytes(from), bytes(to)].concat())
 }
 
@@ -335,8 +333,7 @@ impl Views {
         let item = self.item(py, i)?;
         let tokens = enter(py, || {
             let session = lock(&self.session);
-            let tokens = session.tokens(SequenceId(item.sequence)).unwrap_or(&[]);
-            Ok(tokens.iter().flat_map(|t| t.to_ne_bytes()).collect::<Vec<u8>>())
+            Ok(bytes_of(session.tokens(SequenceId(item.sequence)).unwrap_or(&[]), u32::to_ne_bytes))
         })?;
         Ok((item.sequence, PyBytes::new(py, &tokens).unbind(), item.budget, item.max_depth))
     }
