@@ -90,6 +90,9 @@ impl TokenBytes {
     }
 }
 
+/// The text, the same as pieces (is it a control token, text), and whether the text may be encoded whole.
+type Rendered = (String, Vec<(bool, String)>, bool);
+
 /// A parsed chat template with the control tokens of its tokenizer.
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct ChatTemplate(draftwood_text::ChatTemplate);
@@ -102,14 +105,7 @@ impl ChatTemplate {
     }
 
     /// Renders the data, a JSON object, with special tokens by the names that templates use.
-    ///
-    /// Returns the text, the same as pieces (is it a control token, text), and whether the text may be encoded whole.
-    fn render(
-        &self,
-        py: Python<'_>,
-        variables: &str,
-        tokens: Vec<(String, String)>,
-    ) -> PyResult<(String, Vec<(bool, String)>, bool)> {
+    fn render(&self, py: Python<'_>, variables: &str, tokens: Vec<(String, String)>) -> PyResult<Rendered> {
         let rendered = enter(py, || self.0.render(variables, &tokens))?;
         let segments = rendered.segments.into_iter().map(|s| (s.is_control, s.text)).collect();
         Ok((rendered.text, segments, rendered.is_plain))
