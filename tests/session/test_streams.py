@@ -163,7 +163,8 @@ def test_an_error_of_the_executor_reaches_the_asynchronous_reader(model):
         raise Broken
 
     async def main():
-        stream = model.astream([1, 2], PARAMS)
+        # Longer than the 64 events after which an unread stream waits, so that it cannot end before the failure.
+        stream = model.astream([1, 2], dw.SamplingParams(max_new_tokens=2000))
         await stream.__anext__()
         model.executor.forward = broken
         with pytest.raises(Broken):
