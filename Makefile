@@ -36,7 +36,7 @@ lint: .venv/.test ## Formatting, clippy, ruff, mypy, the stubs
 	$(BIN)/python -m mypy.stubtest draftwood._core
 
 bench: .venv/.test ## Overhead of a step and plain decoding, beside the peers that are installed
-	$(BIN)/python -m pytest benches -q --benchmark-columns=median,iqr,rounds --benchmark-disable-gc
+	$(BIN)/python -m pytest benches -q -s --benchmark-columns=median,iqr,rounds --benchmark-disable-gc
 
 clean: ## Remove what was built; keeps .venv
 	rm -rf dist target .pytest_cache .mypy_cache .ruff_cache .benchmarks
