@@ -24,7 +24,8 @@ test: lint ## Run everything: lint, Rust tests, Python tests, documentation, pac
 	$(BIN)/python -m pytest -q -m "not long"
 
 test-long: .venv/.test ## The sizes that the claims name (about an hour)
-	DRAFTWOOD_FUZZ_CASES=1000000 PROPTEST_CASES=20000 cargo test --release --workspace --exclude draftwood-bindings --quiet
+	DRAFTWOOD_FUZZ_CASES=1000000 PROPTEST_CASES=20000 PROPTEST_MAX_GLOBAL_REJECTS=1000000 \
+		cargo test --release --workspace --exclude draftwood-bindings --quiet
 	$(BIN)/python -m pytest -q -m long --timeout 7200
 
 lint: .venv/.test ## Formatting, clippy, ruff, mypy, the stubs
