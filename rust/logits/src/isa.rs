@@ -26,6 +26,11 @@ impl Isa {
             Isa::Avx512 => "avx512",
         }
     }
+
+    /// The best of this machine, whatever `DRAFTWOOD_ISA` says.
+    pub fn detected() -> Isa {
+        detect()
+    }
 }
 
 impl std::fmt::Display for Isa {

@@ -1,0 +1,16 @@
+//! The CPU forward pass: weights in panels, paged attention, our own threads.
+//!
+//! **Row invariance.** The logits of a row are bitwise the same whatever is computed with it: number of rows, tree shape,
+//! batch companions, page placement, chunk borders, thread count, instruction set. Each output of a linear layer is one
+//! accumulator in column order ([`linear`]), sums over lanes fold in one order ([`lanes`]), exp is ours ([`math`]),
+//! attention sums in position order inside fixed splits.
+#![allow(clippy::missing_safety_doc, reason = "the trait says it once for all its functions")]
+
+pub mod lanes;
+pub mod linear;
+pub mod machine;
+pub mod math;
+pub mod memory;
+pub mod panels;
+
+pub use machine::Machine;

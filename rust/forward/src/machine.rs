@@ -1,0 +1,113 @@
+//! Which kernels this machine runs: chosen once, by detection and `DRAFTWOOD_ISA`.
+
+use crate::lanes::{Lanes, Scalar};
+use draftwood_logits::{Isa, isa};
+
+/// Proof of what the machine has; made by detection alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    isa: Isa,
+    vnni: bool,
+}
+
+impl Machine {
+    /// The best that the machine has, or what `DRAFTWOOD_ISA` allows.
+    pub fn get() -> Self {
+        Self::at_most(isa())
+    }
+
+    /// Everything up to `wish` that the machine has, whatever `DRAFTWOOD_ISA` says: for tests and benchmarks that
+    /// compare instruction sets.
+    pub fn at_most(wish: Isa) -> Self {
+        let best = if !halves() { Isa::Scalar } else { Isa::detected() };
+        let isa = wish.min(best);
+        Self { isa, vnni: isa == Isa::Avx512 && vnni() }
+    }
+
+    /// Every instruction set of this machine, once.
+    pub fn all() -> Vec<Self> {
+        let mut all: Vec<_> = Isa::ALL.into_iter().map(Self::at_most).collect();
+        all.dedup();
+        all
+    }
+
+    /// The vector instruction set.
+    pub fn isa(self) -> Isa {
+        self.isa
+    }
+
+    /// Whether 8-bit dot products (AVX-512 VNNI) are used.
+    pub fn vnni(self) -> bool {
+        self.vnni
+    }
+
+    /// For humans: "avx512 with vnni".
+    pub fn name(self) -> &'static str {
+        match (self.isa, self.vnni) {
+            (_, true) => "avx512 with vnni",
+            (isa, false) => isa.name(),
+        }
+    }
+
+    /// Runs a kernel, compiled for this machine.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.isa {
+            // SAFETY: arrays need no instruction set; the kernel's own contract was the caller's duty when it was made.
+            Isa::Scalar => unsafe { kernel.run::<Scalar>() },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this `Machine` exists because the processor reported AVX2, FMA and F16C.
+            Isa::Avx2 => unsafe { on_avx2(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this `Machine` exists because the processor reported AVX-512 F, BW, DQ and VL as well.
+            Isa::Avx512 => unsafe { on_avx512(kernel) },
+            #[cfg(not(target_arch = "x86_64"))]
+            // SAFETY: as for `Isa::Scalar`.
+            _ => unsafe { kernel.run::<Scalar>() },
+        }
+    }
+}
+
+/// Arithmetic written once over [`Lanes`]. `run` must be `#[inline(always)]`, so that it is compiled with the
+/// instruction set of the function around it.
+pub(crate) trait Kernel {
+    /// What it returns.
+    type Output;
+    /// # Safety
+    /// The machine has the instruction set of `L`; what the kernel points to is valid as its constructor demands.
+    unsafe fn run<L: Lanes>(self) -> Self::Output;
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn on_avx2<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: passed on to the caller.
+    unsafe { kernel.run::<crate::lanes::Avx2>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn on_avx512<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: passed on to the caller.
+    unsafe { kernel.run::<crate::lanes::Avx512>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn halves() -> bool {
+    is_x86_feature_detected!("f16c")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn vnni() -> bool {
+    is_x86_feature_detected!("avx512vnni")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn halves() -> bool {
+    false
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn vnni() -> bool {
+    false
+}
