@@ -6,11 +6,25 @@
 //! attention sums in position order inside fixed splits.
 #![allow(clippy::missing_safety_doc, reason = "the trait says it once for all its functions")]
 
+pub mod attention;
+pub mod cache;
+mod environment;
+mod executor;
+mod gguf;
 pub mod lanes;
 pub mod linear;
 pub mod machine;
 pub mod math;
 pub mod memory;
+pub mod model;
 pub mod panels;
+pub mod pointwise;
+pub mod rope;
+pub mod sight;
+mod spec;
+mod step;
 
+pub use executor::Executor;
 pub use machine::Machine;
+pub use model::{Model, Weights};
+pub use spec::Spec;

@@ -83,11 +83,19 @@ impl Drop for Memory {
 
 /// A slice that several threads write to at different places. Two `&mut` to one buffer would be undefined even where
 /// they do not meet; this hands out pieces of a raw pointer instead, checked against the length.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Shared<T> {
     start: *mut T,
     len: usize,
 }
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
 
 // SAFETY: a pointer and a length; each use states why it races with nobody.
 unsafe impl<T: Send> Send for Shared<T> {}

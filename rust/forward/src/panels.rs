@@ -101,6 +101,21 @@ impl Panels {
         failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
+    /// Writes one row as f32, to the front of `to`.
+    ///
+    /// # Panics
+    /// If there is no such row, or `to` is shorter than a row.
+    pub fn read_row(&self, row: usize, to: &mut [f32]) {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        let panel = self.panel(row / PANEL).cast::<f32>();
+        for (column, value) in to[..self.columns].iter_mut().enumerate() {
+            match self.layout {
+                // SAFETY: column < columns, inside the panel.
+                Layout::F32 => *value = unsafe { *panel.add(column * PANEL + row % PANEL) },
+            }
+        }
+    }
+
     fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: the mapping holds `len` bytes, and `&mut self` excludes everybody else.
         unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr(), self.memory.bytes()) }

@@ -271,23 +271,47 @@ impl<'a> Tensor<'a> {
     pub fn dequantize(&self, out: &mut [f32]) -> Result<()> {
         let useful = (self.info.values / VALUES_PER_THREAD).clamp(1, MAX_THREADS as u64) as usize;
         let threads = if useful > 1 { useful.min(available_threads()) } else { 1 };
+        dequantize_blocks(self.info.kind, self.bytes(), out, threads)
+            .map_err(|error| self.explain(error, 0, out))
+    }
+
+    /// Writes the values of one row (`dims[0]` values; a vector is one row) as f32, on this thread.
+    ///
+    /// # Errors
+    /// As [`Tensor::dequantize`], and [`Error::InvalidArgument`] for a row that the tensor does not have.
+    pub fn dequantize_row(&self, row: usize, out: &mut [f32]) -> Result<()> {
+        let (len, kind) = (self.info.dims[0] as usize, self.info.kind);
+        let bytes = len / kind.block_len() * kind.block_bytes();
+        let blocks =
+            row.checked_mul(bytes).and_then(|start| self.bytes().get(start..start.checked_add(bytes)?));
+        let Some(blocks) = blocks else {
+            let rows = self.info.values / self.info.dims[0].max(1);
+            let what = format!("the row of tensor \"{}\"", self.info.name);
+            return Err(Error::invalid(what, format!("below {rows}"), row, ""));
+        };
+        dequantize_blocks(kind, blocks, out, 1).map_err(|error| self.explain(error, row * len, out))
+    }
+
+    /// `first`: index in the tensor of the first value of `out`.
+    fn explain(&self, error: DequantizeError, first: usize, out: &[f32]) -> Error {
         let TensorInfo { name, kind, .. } = self.info;
-        dequantize_blocks(*kind, self.bytes(), out, threads).map_err(|error| match error {
+        match error {
             DequantizeError::Unknown => Error::UnsupportedModel {
                 what: format!("{}: type {} of tensor \"{name}\"", self.path(), kind.name()),
                 hint: format!("the types that can be dequantised are {}", GgmlType::dequantizable()),
             },
             DequantizeError::Size => {
-                let expected = format!("{} values for tensor \"{name}\"", self.info.values);
+                let expected = format!("values of tensor \"{name}\", {} in all", self.info.values);
                 Error::invalid("out", expected, out.len(), "")
             }
             DequantizeError::NotFinite(at) => {
-                let block = (at / kind.block_len() * kind.block_bytes()) as u64;
-                let what = format!("value {at} of tensor \"{name}\" ({})", kind.name());
+                let value = first + at;
+                let block = (value / kind.block_len() * kind.block_bytes()) as u64;
+                let what = format!("value {value} of tensor \"{name}\" ({})", kind.name());
                 let hint = "the file is damaged or its conversion went wrong";
                 Error::model_format(self.path(), self.info.offset + block, what, "finite", out[at], hint)
             }
-        })
+        }
     }
 }
 

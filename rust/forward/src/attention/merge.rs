@@ -1,0 +1,75 @@
+//! The splits of a row become one result.
+
+use super::{Partials, splits};
+use crate::lanes::{Lanes, WIDTH};
+use crate::machine::Kernel;
+use crate::math::exp;
+use crate::memory::Shared;
+
+/// M = max m; w = exp(m − M); L = Σ w·l, o = Σ w·o as chains of fused multiply-adds over the splits in order; o / L.
+pub struct Merge {
+    partials: Partials,
+    row: usize,
+    head: usize,
+    position: usize,
+    head_dim: usize,
+    to: Shared<f32>,
+    at: usize,
+}
+
+impl Merge {
+    /// One row and head; `head_dim` values go to `to[at..]`.
+    ///
+    /// # Safety
+    /// The partial results of the row are complete, and no other thread touches that part of `to`.
+    pub unsafe fn new(
+        partials: Partials,
+        (row, head): (usize, usize),
+        position: usize,
+        head_dim: usize,
+        to: Shared<f32>,
+        at: usize,
+    ) -> Self {
+        Self { partials, row, head, position, head_dim, to, at }
+    }
+}
+
+impl Kernel for Merge {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let splits = splits(self.position);
+        let padded = self.partials.padded_dim;
+        let part = |split| self.partials.at(self.row, self.head, split);
+        // SAFETY: partial results hold `padded` + 16 values and are complete; `to` is ours, by the word of `new`.
+        unsafe {
+            let mut largest = *part(0).add(padded);
+            for split in 1..splits {
+                let m = *part(split).add(padded);
+                largest = if largest > m { largest } else { m };
+            }
+            let weight = |split| exp(L::splat(*part(split).add(padded)).sub(L::splat(largest)));
+            let mut total = L::splat(0.0);
+            for split in 0..splits {
+                total = weight(split).fma(L::splat(*part(split).add(padded + 1)), total);
+            }
+            for d in (0..self.head_dim).step_by(WIDTH) {
+                let mut sum = L::splat(0.0);
+                for split in 0..splits {
+                    sum = weight(split).fma(L::load(part(split).add(d)), sum);
+                }
+                let result = sum.div(total);
+                let width = WIDTH.min(self.head_dim - d);
+                let to = self.to.at(self.at + d, width);
+                if width == WIDTH {
+                    result.store(to);
+                } else {
+                    let mut lanes = [0f32; WIDTH];
+                    result.store(lanes.as_mut_ptr());
+                    std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, width);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Attention over pages: softmax(q·Kᵀ·scale)·V for every row and head of a step.
+//!
+//! Positions are cut into fixed *splits* of 256. A unit of work is one kv head and one split; its tiles of up to six
+//! queries (rows × heads that share the kv head) read each page once. Within a split, for one query:
+//!
+//! 1. score of position p = one chain of fused multiply-adds over the dimensions, times the scale;
+//! 2. m = the largest score; e = exp(score − m); l = Σ e with lane = p mod 16;
+//! 3. o = Σ e·v, one accumulator per dimension, positions ascending.
+//!
+//! [`merge`](merge::Merge) then folds the splits in order (Milakov and Gimelshein 2018, the online softmax, with fixed
+//! splits). A key that a row does not see enters neither 2 nor 3. So no result depends on where keys lie, what other
+//! rows there are, or which thread did what.
+
+pub mod merge;
+mod tile;
+
+use crate::cache::{Cache, PAGE};
+use crate::lanes::{Lanes, WIDTH};
+use crate::machine::Kernel;
+use crate::memory::Shared;
+use crate::sight::{Sight, TextSight};
+use std::ops::Range;
+use tile::Tile;
+
+/// Positions per split.
+pub const SPLIT: usize = 256;
+
+/// Most queries whose scores are computed together.
+pub(crate) const QUERIES: usize = 6;
+
+/// Splits that a row at `position` reaches.
+pub fn splits(position: usize) -> usize {
+    position / SPLIT + 1
+}
+
+/// Where partial results lie: per row of the block, head and split the values m, l and o, padded to whole vectors.
+#[derive(Debug, Clone, Copy)]
+pub struct Partials {
+    /// The buffer.
+    pub buffer: Shared<f32>,
+    /// First row of the block.
+    pub first_row: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Splits of the longest row of the step.
+    pub splits: usize,
+    /// Dimensions of a head in whole vectors.
+    pub padded_dim: usize,
+}
+
+impl Partials {
+    /// Values of one partial result: o, then m and l.
+    pub fn stride(padded_dim: usize) -> usize {
+        padded_dim + WIDTH
+    }
+
+    /// Address of a partial result.
+    #[inline(always)]
+    pub(crate) fn at(&self, row: usize, head: usize, split: usize) -> *mut f32 {
+        let stride = Self::stride(self.padded_dim);
+        self.buffer.at((((row - self.first_row) * self.heads + head) * self.splits + split) * stride, stride)
+    }
+}
+
+/// What all units of a layer share.
+#[derive(Clone, Copy)]
+pub struct Layer<'a> {
+    /// What each row sees.
+    pub sight: &'a Sight,
+    /// `StepRows::pages`, checked by the sight.
+    pub pages: &'a [i32],
+    /// Keys and values; those of the step's own rows are stored.
+    pub cache: &'a Cache,
+    /// Number of the layer.
+    pub layer: usize,
+    /// [R][heads][padded_dim] queries, rotated.
+    pub queries: Shared<f32>,
+    /// Query heads.
+    pub heads: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// Results.
+    pub partials: Partials,
+}
+
+/// One kv head and one split, for some rows of one text.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// Index of the text.
+    pub text: usize,
+    /// Key-value head.
+    pub kv_head: usize,
+    /// Split.
+    pub split: usize,
+    /// Rows; those that end before the split are passed over.
+    pub rows: Range<usize>,
+}
+
+/// All units of the rows `block`, kv head by kv head.
+pub fn units(sight: &Sight, block: Range<usize>, kv_heads: usize, to: &mut Vec<Unit>) {
+    to.clear();
+    for (text, sight_of) in sight.texts.iter().enumerate() {
+        let rows = sight_of.rows.start.max(block.start)..sight_of.rows.end.min(block.end);
+        let Some(longest) = sight.rows[rows.start.min(rows.end)..rows.end].iter().map(|r| r.position).max()
+        else {
+            continue;
+        };
+        for kv_head in 0..kv_heads {
+            to.extend((0..splits(longest)).map(|split| Unit { text, kv_head, split, rows: rows.clone() }));
+        }
+    }
+}
+
+/// Per-thread memory of [`Attend`].
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// [6][256] scores, then their exponentials.
+    scores: Vec<f32>,
+    /// [6][tree slots] scores of drafted keys by slot.
+    drafted: Vec<f32>,
+}
+
+/// Runs one unit.
+pub struct Attend<'a> {
+    layer: Layer<'a>,
+    unit: &'a Unit,
+    scratch: &'a mut Scratch,
+}
+
+impl<'a> Attend<'a> {
+    /// # Safety
+    /// Queries and keys of the layer are complete; no other thread works on the same unit.
+    pub unsafe fn new(layer: Layer<'a>, unit: &'a Unit, scratch: &'a mut Scratch) -> Self {
+        Self { layer, unit, scratch }
+    }
+}
+
+impl Kernel for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let Self { layer, unit, scratch } = self;
+        let text = &layer.sight.texts[unit.text];
+        let shape = layer.cache.shape();
+        let group = layer.heads / shape.kv_heads;
+        scratch.scores.resize(QUERIES * SPLIT, 0.0);
+        scratch.drafted.resize(QUERIES * drafted_slots(text).len(), 0.0);
+        let start = unit.split * SPLIT;
+        let mut tile = Tile::new(layer, text, unit, scratch);
+        let reaching = unit.rows.clone().filter(|&row| layer.sight.rows[row].position >= start);
+        for (row, head) in reaching.flat_map(|row| (0..group).map(move |g| (row, unit.kv_head * group + g))) {
+            tile.push(row, head);
+            if tile.len() == QUERIES {
+                // SAFETY: passed on to the caller of `new` and of `run`.
+                unsafe { tile.run::<L>() };
+            }
+        }
+        // SAFETY: as above.
+        unsafe { tile.run::<L>() };
+    }
+}
+
+/// Logical indices of the pages that hold drafted rows.
+#[inline(always)]
+fn drafted_slots(text: &TextSight) -> Range<usize> {
+    text.tree.start / PAGE * PAGE..text.tree.end.next_multiple_of(PAGE)
+}

@@ -1,0 +1,326 @@
+//! Up to six queries against one split.
+
+use super::{Layer, QUERIES, SPLIT, Scratch, Unit, drafted_slots};
+use crate::cache::PAGE;
+use crate::lanes::{Lanes, WIDTH, prefetch_level2};
+use crate::math::exp;
+use crate::sight::TextSight;
+use std::ops::Range;
+
+/// One query of a tile.
+#[derive(Clone, Copy)]
+struct Query {
+    vector: *const f32,
+    result: *mut f32,
+    /// Positions of the split that it sees; the first `in_place` of them lie in place.
+    visible: usize,
+    in_place: usize,
+    /// Where its path begins in `Sight::path`, and which position that is.
+    path: usize,
+    limit: usize,
+}
+
+pub(super) struct Tile<'a> {
+    layer: Layer<'a>,
+    unit: &'a Unit,
+    text: &'a TextSight,
+    scores: &'a mut [f32],
+    drafted: &'a mut [f32],
+    queries: [Query; QUERIES],
+    len: usize,
+    /// The first tile of a unit asks for memory ahead of time; the others find it in the cache.
+    first: bool,
+}
+
+impl<'a> Tile<'a> {
+    #[inline(always)]
+    pub fn new(layer: Layer<'a>, text: &'a TextSight, unit: &'a Unit, scratch: &'a mut Scratch) -> Self {
+        let none = Query {
+            vector: std::ptr::null(),
+            result: std::ptr::null_mut(),
+            visible: 0,
+            in_place: 0,
+            path: 0,
+            limit: 0,
+        };
+        let Scratch { scores, drafted } = scratch;
+        Self { layer, unit, text, scores, drafted, queries: [none; QUERIES], len: 0, first: true }
+    }
+
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    pub fn push(&mut self, row: usize, head: usize) {
+        let sight = &self.layer.sight.rows[row];
+        let padded = self.layer.partials.padded_dim;
+        let start = self.unit.split * SPLIT;
+        let visible = (sight.position + 1 - start).min(SPLIT);
+        self.queries[self.len] = Query {
+            vector: self.layer.queries.at((row * self.layer.heads + head) * padded, padded),
+            result: self.layer.partials.at(row, head, self.unit.split),
+            visible,
+            in_place: sight.limit.saturating_sub(start).min(visible),
+            path: sight.path,
+            limit: sight.limit,
+        };
+        self.len += 1;
+    }
+
+    /// # Safety
+    /// As [`super::Attend::new`], on a machine that has `L`.
+    #[inline(always)]
+    pub unsafe fn run<L: Lanes>(&mut self) {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            match self.len {
+                1 => self.run_n::<L, 1>(),
+                2 => self.run_n::<L, 2>(),
+                3 => self.run_n::<L, 3>(),
+                4 => self.run_n::<L, 4>(),
+                5 => self.run_n::<L, 5>(),
+                6 => self.run_n::<L, 6>(),
+                _ => {}
+            }
+        }
+        (self.len, self.first) = (0, false);
+    }
+
+    #[inline(always)]
+    unsafe fn run_n<L: Lanes, const N: usize>(&mut self) {
+        let in_place = self.queries[..N].iter().map(|q| q.in_place).max().unwrap_or(0);
+        let first_page = self.unit.split * (SPLIT / PAGE);
+        // SAFETY: passed on to the caller; the buffers hold what `Attend::run` made them hold.
+        unsafe {
+            let scores = self.scores.as_mut_ptr();
+            self.scores::<L, N>(first_page..first_page + in_place.div_ceil(PAGE), scores, SPLIT, self.first);
+            if self.queries[..N].iter().any(|q| q.in_place < q.visible) {
+                self.scores_of_drafted::<L, N>();
+            }
+            for n in 0..N {
+                self.softmax::<L>(n);
+            }
+            self.weigh::<L, N>();
+        }
+    }
+
+    #[inline(always)]
+    fn page(&self, logical: usize) -> usize {
+        self.layer.pages[self.text.pages.start + logical] as usize
+    }
+
+    #[inline(always)]
+    fn keys(&self, logical: usize) -> *const f32 {
+        self.layer.cache.keys(self.page(logical), self.layer.layer, self.unit.kv_head)
+    }
+
+    #[inline(always)]
+    fn values(&self, logical: usize) -> *const f32 {
+        self.layer.cache.values(self.page(logical), self.layer.layer, self.unit.kv_head)
+    }
+
+    /// Scores of whole pages, 16 lanes each, to `to[query][slot]` with rows of `stride`. Lanes that a query does not see
+    /// get values too, which nobody reads.
+    #[inline(always)]
+    unsafe fn scores<L: Lanes, const N: usize>(
+        &self,
+        pages: Range<usize>,
+        to: *mut f32,
+        stride: usize,
+        prefetch: bool,
+    ) {
+        let (mut page, mut to) = (pages.start, to);
+        // SAFETY: passed on; `to` has room for 16 values per page and query.
+        unsafe {
+            while page < pages.end {
+                let left = pages.end - page;
+                let done = match (N, L::SCORE_PAGES) {
+                    (1, _) if left >= 4 => self.scores_of::<L, N, 4>(page, to, stride, prefetch),
+                    (2 | 3, _) if left >= 2 => self.scores_of::<L, N, 2>(page, to, stride, prefetch),
+                    (4.., 2..) if left >= 2 => self.scores_of::<L, N, 2>(page, to, stride, prefetch),
+                    _ => self.scores_of::<L, N, 1>(page, to, stride, prefetch),
+                };
+                page += done;
+                to = to.add(done * PAGE);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scores_of<L: Lanes, const N: usize, const P: usize>(
+        &self,
+        first: usize,
+        to: *mut f32,
+        stride: usize,
+        prefetch: bool,
+    ) -> usize {
+        let keys: [*const f32; P] = std::array::from_fn(|p| self.keys(first + p));
+        let values: [*const f32; P] = std::array::from_fn(|p| self.values(first + p));
+        // SAFETY: each page holds head_dim · 16 keys, each query head_dim values.
+        unsafe {
+            let mut sums = [[L::splat(0.0); P]; N];
+            for d in 0..self.layer.cache.shape().head_dim {
+                let keys: [L; P] = std::array::from_fn(|p| L::load(keys[p].add(d * PAGE)));
+                if prefetch {
+                    // The page's values are as many lines as its keys, and are read next.
+                    values.iter().for_each(|v| prefetch_level2(v.wrapping_add(d * PAGE).cast()));
+                }
+                for n in 0..N {
+                    let q = L::splat(*self.queries[n].vector.add(d));
+                    for p in 0..P {
+                        sums[n][p] = keys[p].fma(q, sums[n][p]);
+                    }
+                }
+            }
+            let scale = L::splat(self.layer.scale);
+            for n in 0..N {
+                for p in 0..P {
+                    sums[n][p].mul(scale).store(to.add(n * stride + p * PAGE));
+                }
+            }
+        }
+        P
+    }
+
+    /// Keys that are not in place: all drafted pages by slot, then each query picks its path.
+    #[inline(always)]
+    unsafe fn scores_of_drafted<L: Lanes, const N: usize>(&mut self) {
+        let slots = drafted_slots(self.text);
+        let drafted = self.drafted.as_mut_ptr();
+        // SAFETY: `drafted` holds QUERIES rows of `slots.len()` values.
+        unsafe { self.scores::<L, N>(slots.start / PAGE..slots.end / PAGE, drafted, slots.len(), false) };
+        let start = self.unit.split * SPLIT;
+        for (n, query) in self.queries[..N].iter().enumerate() {
+            for at in query.in_place..query.visible {
+                let slot = self.layer.sight.path[query.path + start + at - query.limit];
+                self.scores[n * SPLIT + at] = self.drafted[n * slots.len() + slot - slots.start];
+            }
+        }
+    }
+
+    /// e = exp(s − m) in place, m and l to the result.
+    #[inline(always)]
+    unsafe fn softmax<L: Lanes>(&mut self, n: usize) {
+        let Query { visible, result, .. } = self.queries[n];
+        let scores = &mut self.scores[n * SPLIT..(n + 1) * SPLIT];
+        let padded = visible.next_multiple_of(WIDTH);
+        scores[visible..padded].fill(f32::NEG_INFINITY);
+        // SAFETY: `padded` ≤ 256 values; the result has room for m and l behind o.
+        unsafe {
+            let mut largest = L::splat(f32::NEG_INFINITY);
+            for at in (0..padded).step_by(WIDTH) {
+                largest = largest.max(L::load(scores.as_ptr().add(at)));
+            }
+            let largest = largest.largest();
+            for at in (0..padded).step_by(WIDTH) {
+                let score = scores.as_mut_ptr().add(at);
+                exp(L::load(score).sub(L::splat(largest))).store(score);
+            }
+            scores[visible..padded].fill(0.0);
+            let mut sum = L::splat(0.0);
+            for at in (0..padded).step_by(WIDTH) {
+                sum = sum.add(L::load(scores.as_ptr().add(at)));
+            }
+            let to = result.add(self.layer.partials.padded_dim);
+            to.write(largest);
+            to.add(1).write(sum.sum());
+        }
+    }
+
+    /// o = Σ e·v: the pages that all queries see whole together, then each query its rest.
+    #[inline(always)]
+    unsafe fn weigh<L: Lanes, const N: usize>(&mut self) {
+        let whole = self.queries[..N].iter().map(|q| q.in_place).min().unwrap_or(0) / PAGE;
+        let chunks = self.layer.partials.padded_dim / WIDTH;
+        let first_page = self.unit.split * (SPLIT / PAGE);
+        let next = self.next_pages();
+        // SAFETY: results hold `chunks` vectors, scores 256 values, pages `chunks` · 16 vectors.
+        unsafe {
+            for query in &self.queries[..N] {
+                for chunk in 0..chunks {
+                    L::splat(0.0).store(query.result.add(chunk * WIDTH));
+                }
+            }
+            for page in 0..whole {
+                let values = self.values(first_page + page);
+                let ahead = next.filter(|next| first_page + page + next.1 < next.2).map(|next| {
+                    let page = self.page(first_page + page + next.1);
+                    self.layer.cache.keys(page, self.layer.layer, next.0).cast_const()
+                });
+                for chunk in 0..chunks {
+                    let mut sums: [L; N] =
+                        std::array::from_fn(|n| L::load(self.queries[n].result.add(chunk * WIDTH)));
+                    for token in 0..PAGE {
+                        let at = (chunk * PAGE + token) * WIDTH;
+                        if let Some(ahead) = ahead {
+                            prefetch_level2(ahead.wrapping_add(at).cast());
+                        }
+                        let v = L::load(values.add(at));
+                        for n in 0..N {
+                            let e = *self.scores.as_ptr().add(n * SPLIT + page * PAGE + token);
+                            sums[n] = v.fma(L::splat(e), sums[n]);
+                        }
+                    }
+                    for n in 0..N {
+                        sums[n].store(self.queries[n].result.add(chunk * WIDTH));
+                    }
+                }
+            }
+            for n in 0..N {
+                self.weigh_rest::<L>(n, whole * PAGE);
+            }
+        }
+    }
+
+    /// The next split of the same head, if this tile is to ask for its keys: head, pages ahead, end of the table.
+    #[inline(always)]
+    fn next_pages(&self) -> Option<(usize, usize, usize)> {
+        self.first.then_some((self.unit.kv_head, SPLIT / PAGE, self.text.pages.len()))
+    }
+
+    /// Positions `from..visible` of one query, four vectors of dimensions at a time.
+    #[inline(always)]
+    unsafe fn weigh_rest<L: Lanes>(&self, n: usize, from: usize) {
+        let chunks = self.layer.partials.padded_dim / WIDTH;
+        let mut chunk = 0;
+        // SAFETY: passed on to the caller; chunks + width ≤ all chunks.
+        unsafe {
+            while chunk + 4 <= chunks {
+                self.weigh_rest_of::<L, 4>(n, from, chunk);
+                chunk += 4;
+            }
+            while chunk < chunks {
+                self.weigh_rest_of::<L, 1>(n, from, chunk);
+                chunk += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weigh_rest_of<L: Lanes, const C: usize>(&self, n: usize, from: usize, chunk: usize) {
+        let query = &self.queries[n];
+        let start = self.unit.split * SPLIT;
+        // SAFETY: as `weigh`.
+        unsafe {
+            let result = query.result.add(chunk * WIDTH);
+            let mut sums: [L; C] = std::array::from_fn(|c| L::load(result.add(c * WIDTH)));
+            for at in from..query.visible {
+                let logical = if at < query.in_place {
+                    start + at
+                } else {
+                    self.layer.sight.path[query.path + start + at - query.limit]
+                };
+                let values = self.values(logical / PAGE).add(logical % PAGE * WIDTH);
+                let e = L::splat(self.scores[n * SPLIT + at]);
+                for (c, sum) in sums.iter_mut().enumerate() {
+                    *sum = L::load(values.add((chunk + c) * PAGE * WIDTH)).fma(e, *sum);
+                }
+            }
+            for (c, sum) in sums.into_iter().enumerate() {
+                sum.store(result.add(c * WIDTH));
+            }
+        }
+    }
+}

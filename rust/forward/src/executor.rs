@@ -1,0 +1,207 @@
+//! A model with its cache and its working memory.
+
+use crate::attention::{Partials, SPLIT, Scratch, Unit};
+use crate::cache::{Cache, CacheShape};
+use crate::lanes::WIDTH;
+use crate::machine::Machine;
+use crate::model::{GATED, Model};
+use crate::sight::{Limits, Sight};
+use crate::step::{Buffers, Step};
+use draftwood_base::pool::Pool;
+use draftwood_base::{Error, Result};
+use draftwood_tree::StepRows;
+use std::sync::Arc;
+
+/// Vocabulary rows that one thread computes at a time: they stay in its cache until they are read.
+pub(crate) const HEAD_TILE: usize = 768;
+/// Rows whose attention is computed between two barriers: bounds the memory of partial results.
+pub(crate) const BLOCK: usize = 64;
+
+/// Runs plans on a model. Everything it computes for a row depends on nothing but the tokens that the row sees.
+pub struct Executor {
+    model: Arc<Model>,
+    machine: Machine,
+    pool: Arc<Pool>,
+    cache: Option<Cache>,
+    sight: Sight,
+    memory: Memory,
+}
+
+/// Working memory, sized by the largest step so far.
+#[derive(Default)]
+struct Memory {
+    rows: usize,
+    residual: Vec<f32>,
+    normed: Vec<f32>,
+    queries: Vec<f32>,
+    attended: Vec<f32>,
+    gated: Vec<f32>,
+    turns: Vec<f32>,
+    partials: Vec<f32>,
+    units: Vec<Unit>,
+    threads: Vec<PerThread>,
+}
+
+/// What each thread has for itself.
+#[derive(Default)]
+pub(crate) struct PerThread {
+    /// Outputs of a matrix before they go where they belong.
+    pub outputs: Vec<f32>,
+    /// Normed rows, when each thread computes its own.
+    pub normed: Vec<f32>,
+    pub attention: Scratch,
+}
+
+impl Executor {
+    /// An executor without a cache; [`Executor::allocate`] makes one.
+    pub fn new(model: Arc<Model>, machine: Machine, pool: Arc<Pool>) -> Self {
+        let (sight, memory) = (Sight::default(), Memory::default());
+        Self { model, machine, pool, cache: None, sight, memory }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Sizes of its cache.
+    pub fn cache_shape(&self) -> CacheShape {
+        let spec = &self.model.spec;
+        CacheShape { layers: spec.layers, kv_heads: spec.kv_heads, head_dim: spec.head_dim }
+    }
+
+    /// Makes the cache anew: `pages` pages of 16 tokens. Rows cached before are forgotten.
+    ///
+    /// # Errors
+    /// When the system has no address space for it.
+    pub fn allocate(&mut self, pages: usize) -> Result<()> {
+        self.cache = None;
+        self.cache = Some(Cache::new(self.cache_shape(), pages)?);
+        Ok(())
+    }
+
+    /// The cache.
+    ///
+    /// # Errors
+    /// Before [`Executor::allocate`].
+    pub fn cache(&mut self) -> Result<&mut Cache> {
+        self.cache.as_mut().ok_or_else(no_cache)
+    }
+
+    /// Frees the cache.
+    pub fn close(&mut self) {
+        self.cache = None;
+        self.memory = Memory::default();
+    }
+
+    /// Copies cache rows; see [`Cache::copy_rows`].
+    ///
+    /// # Errors
+    /// For slots outside the cache.
+    pub fn apply(&mut self, sources: &[i32], destinations: &[i32]) -> Result<()> {
+        self.cache()?.copy_rows(sources, destinations)
+    }
+
+    /// Computes all rows of a plan, stores their keys and values, and writes the logits [R', V] of `plan.head_rows`; with
+    /// `hidden` also their last hidden states [R', hidden], the input of the head.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a plan that does not fit the model or the cache, or outputs of another size;
+    /// nothing is then computed.
+    ///
+    /// # Cost
+    /// All weights are read once. No allocation once a step of that size has run.
+    pub fn forward(
+        &mut self,
+        plan: &StepRows<'_>,
+        logits: &mut [f32],
+        hidden: Option<&mut [f32]>,
+    ) -> Result<()> {
+        let spec = &self.model.spec;
+        let cache = self.cache.as_ref().ok_or_else(no_cache)?;
+        let limits = Limits { vocab: spec.vocab, positions: usize::MAX >> 16, pages: cache.pages() };
+        self.sight.plan(plan, limits)?;
+        let read = plan.head_rows.len();
+        let size = |what: &str, per_row: usize, got: usize| {
+            if got == read * per_row {
+                return Ok(());
+            }
+            Err(Error::invalid(what, format!("{read} rows of {per_row} values"), format!("{got} values"), ""))
+        };
+        size("logits", spec.vocab, logits.len())?;
+        if let Some(hidden) = &hidden {
+            size("hidden", spec.hidden, hidden.len())?;
+        }
+        if plan.tokens.is_empty() {
+            return Ok(());
+        }
+        let longest = self.sight.rows.iter().map(|row| row.position).max().unwrap_or(0);
+        let splits = longest / SPLIT + 1;
+        self.memory.reserve(&self.model, plan.tokens.len(), splits, self.pool.threads());
+        let memory = &mut self.memory;
+        let step = Step::new(&self.model, self.machine, plan, &self.sight, cache, splits);
+        let buffers = Buffers::new(memory.slices(), logits, hidden);
+        // SAFETY: the buffers were sized for this plan just now, and live until the step is over.
+        unsafe { step.run(&self.pool, &buffers) };
+        Ok(())
+    }
+}
+
+fn no_cache() -> Error {
+    Error::Internal("forward or apply was called without a cache; call allocate first".into())
+}
+
+/// Mutable parts of the working memory.
+pub(crate) struct Slices<'a> {
+    pub residual: &'a mut [f32],
+    pub normed: &'a mut [f32],
+    pub queries: &'a mut [f32],
+    pub attended: &'a mut [f32],
+    pub gated: &'a mut [f32],
+    pub turns: &'a mut [f32],
+    pub partials: &'a mut [f32],
+    pub units: &'a mut Vec<Unit>,
+    pub threads: &'a mut [PerThread],
+}
+
+impl Memory {
+    fn reserve(&mut self, model: &Model, rows: usize, splits: usize, threads: usize) {
+        let spec = &model.spec;
+        let padded = |n: usize| n.next_multiple_of(WIDTH);
+        let head = padded(spec.head_dim);
+        let partials = rows.min(BLOCK) * spec.heads * splits * Partials::stride(head);
+        if self.partials.len() < partials {
+            self.partials.resize(partials, 0.0);
+        }
+        if rows <= self.rows {
+            return;
+        }
+        self.rows = rows;
+        self.residual.resize(rows * padded(spec.hidden), 0.0);
+        self.normed.resize(rows * padded(spec.hidden), 0.0);
+        self.queries.resize(rows * spec.heads * head, 0.0);
+        self.attended.resize(rows * padded(spec.heads * spec.head_dim), 0.0);
+        self.gated.resize(rows * spec.feed_forward.next_multiple_of(GATED), 0.0);
+        self.turns.resize(rows * spec.head_dim, 0.0);
+        self.threads.resize_with(threads, PerThread::default);
+        let widest = (rows * head.max(2 * GATED)).max(rows.min(16) * HEAD_TILE);
+        for thread in &mut self.threads {
+            thread.outputs.resize(widest, 0.0);
+            thread.normed.resize(crate::step::FEW * padded(spec.hidden), 0.0);
+        }
+    }
+
+    fn slices(&mut self) -> Slices<'_> {
+        Slices {
+            residual: &mut self.residual,
+            normed: &mut self.normed,
+            queries: &mut self.queries,
+            attended: &mut self.attended,
+            gated: &mut self.gated,
+            turns: &mut self.turns,
+            partials: &mut self.partials,
+            units: &mut self.units,
+            threads: &mut self.threads,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Row invariance, bit for bit, against the scalar oracle: any chunking, any tree, any batch, any page order, any number
+//! of threads, any instruction set. Unwritten cache slots hold NaN, so a key that a row must not see shows at once.
+
+mod common;
+
+use common::plans::{Part, Text, forward, text, tree};
+use common::{Random, RandomWeights, even_spec, odd_spec, oracle};
+use draftwood_base::pool::Pool;
+use draftwood_forward::{Executor, Machine, Model, Spec};
+use std::sync::Arc;
+
+fn executors(spec: &Spec, threads: &[usize]) -> Vec<(String, Executor)> {
+    let model = Arc::new(Model::load(spec.clone(), &RandomWeights(spec.clone()), &Pool::new(2)).unwrap());
+    let mut all = Vec::new();
+    for machine in Machine::all() {
+        for &threads in threads {
+            let mut executor = Executor::new(Arc::clone(&model), machine, Arc::new(Pool::new(threads)));
+            executor.allocate(120).unwrap();
+            executor.cache().unwrap().fill(f32::NAN);
+            all.push((format!("{} on {threads} threads", machine.name()), executor));
+        }
+    }
+    all
+}
+
+fn assert_bits(got: &[Vec<f32>], expected: &[Vec<f32>], what: &str) {
+    assert_eq!(got.len(), expected.len());
+    for (row, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let first = got.iter().zip(expected).position(|(a, b)| a.to_bits() != b.to_bits());
+        if let Some(i) = first {
+            panic!("{what}: row {row}, logit {i}: {:e} instead of {:e}", got[i], expected[i]);
+        }
+    }
+}
+
+/// Feeds `tokens` in chunks of random sizes up to `most` and returns the logits of all of them.
+fn feed(executor: &mut Executor, at: &mut Text, tokens: &[i32], random: &mut Random, most: usize) -> Vec<Vec<f32>> {
+    let (mut rows, mut left) = (Vec::new(), tokens);
+    while !left.is_empty() {
+        let (chunk, rest) = left.split_at((1 + random.below(most)).min(left.len()));
+        rows.extend(forward(executor, &[Part { text: at, chain: chunk.to_vec(), nodes: vec![] }]).remove(0));
+        at.context += chunk.len();
+        left = rest;
+    }
+    rows
+}
+
+fn tokens(random: &mut Random, count: usize, vocab: usize) -> Vec<i32> {
+    (0..count).map(|_| random.below(vocab) as i32).collect()
+}
+
+#[test]
+fn chunks_of_a_prompt_give_the_bits_of_the_oracle() {
+    for spec in [odd_spec(), even_spec()] {
+        let mut random = Random(1);
+        let prompt = tokens(&mut random, 70, spec.vocab);
+        let expected = oracle::logits(&RandomWeights(spec.clone()), &prompt);
+        for (name, mut executor) in executors(&spec, &[1, 2, 3, 5]) {
+            let mut free: Vec<i32> = (0..120).collect();
+            for most in [1, 2, 7, 19, 64, 200] {
+                let mut at = text(&mut random, &mut free, prompt.len());
+                let got = feed(&mut executor, &mut at, &prompt, &mut random, most);
+                assert_bits(&got, &expected, &format!("{name}, chunks up to {most}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_node_of_a_tree_is_its_path_alone() {
+    for spec in [odd_spec(), even_spec()] {
+        let mut random = Random(2);
+        let weights = RandomWeights(spec.clone());
+        for (name, mut executor) in executors(&spec, &[1, 2, 3]) {
+            for nodes in [1, 3, 8, 40] {
+                let len = 20 + random.below(20);
+                let prompt = tokens(&mut random, len, spec.vocab);
+                let drafted = tree(&mut random, nodes, spec.vocab);
+                let mut free: Vec<i32> = (0..120).collect();
+                executor.cache().unwrap().fill(f32::NAN);
+                let mut at = text(&mut random, &mut free, prompt.len() + nodes);
+                let (cached, chain) = prompt.split_at(random.below(prompt.len()));
+                feed(&mut executor, &mut at, cached, &mut random, 16);
+                let part = Part { text: &at, chain: chain.to_vec(), nodes: drafted.clone() };
+                let got = forward(&mut executor, &[part]).remove(0);
+                let mut paths = vec![prompt.clone()];
+                for (parent, token) in drafted {
+                    let path = [&paths[parent][..], &[token]].concat();
+                    paths.push(path);
+                }
+                for (i, path) in paths.iter().enumerate().step_by(3) {
+                    let expected = oracle::logits(&weights, path).pop().unwrap();
+                    let row = got[chain.len() - 1 + i].clone();
+                    assert_bits(&[row], &[expected], &format!("{name}, node {i} of {nodes}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_of_a_batch_do_not_see_each_other() {
+    let spec = odd_spec();
+    let mut random = Random(3);
+    let weights = RandomWeights(spec.clone());
+    for (name, mut executor) in executors(&spec, &[1, 2, 3]) {
+        let mut free: Vec<i32> = (0..120).collect();
+        let prompts: Vec<_> = [5, 33, 16, 1].iter().map(|&n| tokens(&mut random, n, spec.vocab)).collect();
+        let mut texts: Vec<_> = prompts.iter().map(|p| text(&mut random, &mut free, p.len() + 9)).collect();
+        for (text, prompt) in texts.iter_mut().zip(&prompts) {
+            let cached = prompt.len() / 2;
+            feed(&mut executor, text, &prompt[..cached], &mut random, 8);
+        }
+        let parts: Vec<_> = texts
+            .iter()
+            .zip(&prompts)
+            .map(|(text, prompt)| Part {
+                text,
+                chain: prompt[text.context..].to_vec(),
+                nodes: tree(&mut random, 8, spec.vocab),
+            })
+            .collect();
+        for (part, got) in parts.iter().zip(forward(&mut executor, &parts)) {
+            let cached = part.text.context;
+            let prompt = prompts.iter().find(|p| p.len() == cached + part.chain.len()).unwrap();
+            let expected = oracle::logits(&weights, prompt);
+            assert_bits(&got[..part.chain.len()], &expected[cached..], &name);
+        }
+    }
+}
+
+#[test]
+fn splits_and_their_borders() {
+    // One layer, so that the oracle stays quick at 540 tokens; trees across the borders at 256 and 512.
+    let spec = Spec { layers: 1, vocab: 40, ..odd_spec() };
+    let mut random = Random(4);
+    let weights = RandomWeights(spec.clone());
+    let prompt = tokens(&mut random, 540, spec.vocab);
+    let expected = oracle::logits(&weights, &prompt);
+    for (name, mut executor) in executors(&spec, &[1, 2, 7]) {
+        let mut free: Vec<i32> = (0..120).collect();
+        let mut at = text(&mut random, &mut free, prompt.len() + 40);
+        let mut rows = Vec::new();
+        for border in [250, 256, 500, 511, 512, 540] {
+            rows.extend(feed(&mut executor, &mut at, &prompt[rows.len()..border], &mut random, 150));
+            let chain = vec![prompt[border - 1]];
+            let back = Text { context: border - 1, ..at.clone() };
+            let nodes = tree(&mut random, 30, spec.vocab);
+            let got = forward(&mut executor, &[Part { text: &back, chain, nodes: nodes.clone() }]).remove(0);
+            assert_bits(&got[..1], &expected[border - 1..border], &name);
+            let mut path = vec![nodes.len()];
+            while let Some(&last) = path.last().filter(|&&n| n > 0) {
+                path.push(nodes[last - 1].0);
+            }
+            let tail: Vec<i32> = path.iter().rev().skip(1).map(|&n| nodes[n - 1].1).collect();
+            let alone = oracle::logits(&weights, &[&prompt[..border], &tail].concat()).pop().unwrap();
+            assert_bits(&[got[nodes.len()].clone()], &[alone], &format!("{name}, tree at {border}"));
+        }
+        assert_bits(&rows, &expected, &name);
+    }
+}
