@@ -14,16 +14,22 @@ __all__ = [
     "Forest",
     "GgufFile",
     "NGram",
+    "NativeExecutor",
+    "NativeModel",
     "Session",
     "TokenBytes",
     "Views",
     "__version__",
     "isa",
+    "num_threads",
+    "set_num_threads",
 ]
 
 __version__: str
 
 def isa() -> str: ...
+def num_threads() -> int: ...
+def set_num_threads(threads: int) -> None: ...
 
 @final
 class ChatTemplate:
@@ -79,6 +85,31 @@ class NGram:
     def min_prob(self) -> float: ...
     def propose_batch(self, views: Views) -> Forest: ...
     def close(self, sequence: int) -> None: ...
+
+@final
+class NativeExecutor:
+    def __new__(cls, model: NativeModel) -> NativeExecutor: ...
+    @property
+    def kernels(self) -> str: ...
+    @property
+    def page_bytes(self) -> int: ...
+    def allocate(self, pages: int) -> None: ...
+    def forward(
+        self,
+        plan: tuple[NDArray[int32], ...],
+        mask_words: int,
+        logits: NDArray[float32],
+        hidden: NDArray[float32] | None = None,
+    ) -> None: ...
+    def apply(self, sources: NDArray[int32], destinations: NDArray[int32]) -> None: ...
+    def close(self) -> None: ...
+
+@final
+class NativeModel:
+    @staticmethod
+    def load(file: GgufFile, spec: str) -> NativeModel: ...
+    @property
+    def step_bytes(self) -> int: ...
 
 @final
 class Session:

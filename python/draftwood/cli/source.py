@@ -64,16 +64,5 @@ def chat_messages(prompt: str, system: str | None = None) -> list[dict[str, str]
 def _read(source: str, terminal: Terminal) -> Parts:
     from ..loading import load_parts
 
-    _import_torch(terminal)
     with terminal.wait(f"reading {source}: all weights become float32"):
         return load_parts(source, None, max_context=None)
-
-
-def _import_torch(terminal: Terminal) -> None:
-    """The longest part of a cold start; when they are missing, reading the weights says how to get them."""
-    from importlib.util import find_spec
-
-    if find_spec("torch") and find_spec("transformers"):
-        with terminal.wait("importing torch and transformers"):
-            import torch  # noqa: F401
-            import transformers  # noqa: F401

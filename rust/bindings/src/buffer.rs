@@ -117,8 +117,19 @@ impl LogitRows {
 pub struct F32Out(PyBuffer<f32>);
 
 impl F32Out {
-    /// Borrows `out`; `what` names the argument in errors.
+    /// Borrows `out` of `len` values; `what` names the argument in errors.
     pub fn borrow(out: &Bound<'_, PyAny>, what: &str, len: usize) -> PyResult<Self> {
+        let this = Self::borrow_any(out, what)?;
+        let got = this.0.item_count();
+        if got != len {
+            let (expected, hint) = (format!("{len} values"), "pass numpy.empty(n, numpy.float32)");
+            return Err(refuse(out.py(), what, &expected, got.to_string(), hint));
+        }
+        Ok(this)
+    }
+
+    /// Borrows `out` of any size.
+    pub fn borrow_any(out: &Bound<'_, PyAny>, what: &str) -> PyResult<Self> {
         let py = out.py();
         let hint = "pass numpy.empty(n, numpy.float32)";
         let Ok(buffer) = PyBuffer::<f32>::get(out) else {
@@ -126,9 +137,6 @@ impl F32Out {
         };
         if buffer.readonly() || !buffer.is_c_contiguous() {
             return Err(refuse(py, what, "writable and contiguous", format!("{out:?}"), hint));
-        }
-        if buffer.item_count() != len {
-            return Err(refuse(py, what, &format!("{len} values"), buffer.item_count().to_string(), hint));
         }
         Ok(Self(buffer))
     }
@@ -140,6 +148,32 @@ impl F32Out {
             // in place. The caller handed it over as an output: by contract nobody else touches it during the call.
             Some(pointer) if self.0.item_count() > 0 => unsafe { &mut *pointer.as_ptr() },
             _ => &mut [],
+        }
+    }
+}
+
+/// An int32 array of the caller, to read.
+pub struct I32In(PyBuffer<i32>);
+
+impl I32In {
+    /// Borrows `array`; `what` names it in errors.
+    pub fn borrow(array: &Bound<'_, PyAny>, what: &str) -> PyResult<Self> {
+        match PyBuffer::<i32>::get(array) {
+            Ok(buffer) if buffer.is_c_contiguous() => Ok(Self(buffer)),
+            _ => {
+                let got = array.get_type().to_string();
+                Err(refuse(array.py(), what, "a contiguous int32 buffer", got, "pass a NumPy int32 array"))
+            }
+        }
+    }
+
+    /// All values, rows one after the other.
+    pub fn as_slice(&self) -> &[i32] {
+        match self.0.as_slice_ptr() {
+            // SAFETY: contiguous i32 memory that this export keeps alive; the executor protocol forbids writing to a
+            // plan while a forward reads it.
+            Some(pointer) if self.0.item_count() > 0 => unsafe { &*pointer.as_ptr() },
+            _ => &[],
         }
     }
 }

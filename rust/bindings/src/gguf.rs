@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// An opened GGUF file, or a whole split set.
 #[pyclass(frozen, module = "draftwood._core")]
-pub struct GgufFile(weights::GgufFile);
+pub struct GgufFile(pub(crate) weights::GgufFile);
 
 #[pymethods]
 impl GgufFile {

@@ -1,4 +1,5 @@
 //! `draftwood._core`: the list of what Python sees. The bindings convert and check; every algorithm lives below.
+use draftwood_base::pool::Pool;
 use pyo3::prelude::*;
 
 mod buffer;
@@ -7,6 +8,7 @@ mod errors;
 mod events;
 mod forest;
 mod gguf;
+mod native;
 mod ngram;
 mod session;
 mod text;
@@ -22,6 +24,8 @@ mod _core {
     #[pymodule_export]
     use gguf::GgufFile;
     #[pymodule_export]
+    use native::{NativeExecutor, NativeModel};
+    #[pymodule_export]
     use ngram::NGram;
     #[pymodule_export]
     use session::{Session, Views};
@@ -32,6 +36,21 @@ mod _core {
     #[pyfunction]
     fn isa(py: Python<'_>) -> PyResult<&'static str> {
         enter::enter(py, draftwood_logits::isa_checked).map(|isa| isa.name())
+    }
+
+    /// Threads of the native executor, and how to change them; engines share one pool.
+    #[pyfunction]
+    fn num_threads(py: Python<'_>) -> PyResult<usize> {
+        enter::enter(py, || Ok(Pool::shared().threads()))
+    }
+
+    #[pyfunction]
+    fn set_num_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
+        enter::enter(py, || {
+            let threads = draftwood_base::pool::threads_from(Some(&threads.to_string()))?;
+            Pool::share(threads);
+            Ok(())
+        })
     }
 
     #[pymodule_init]

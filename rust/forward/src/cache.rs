@@ -77,8 +77,9 @@ impl Cache {
     /// Writes one value to every slot. Tests fill with NaN what no row may read.
     pub fn fill(&mut self, value: f32) {
         // SAFETY: the whole mapping, which `&mut self` owns.
-        let all =
-            unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr().cast::<f32>(), self.memory.bytes() / 4) };
+        let all = unsafe {
+            std::slice::from_raw_parts_mut(self.memory.as_ptr().cast::<f32>(), self.memory.bytes() / 4)
+        };
         all.fill(value);
     }
 

@@ -54,14 +54,26 @@ pub(crate) struct PerThread {
 
 impl Executor {
     /// An executor without a cache; [`Executor::allocate`] makes one.
+    ///
+    /// With [`Executor::set_pool`] later steps run on another pool.
     pub fn new(model: Arc<Model>, machine: Machine, pool: Arc<Pool>) -> Self {
         let (sight, memory) = (Sight::default(), Memory::default());
         Self { model, machine, pool, cache: None, sight, memory }
     }
 
     /// The model.
-    pub fn model(&self) -> &Model {
+    pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// The kernels that it runs.
+    pub fn machine(&self) -> Machine {
+        self.machine
+    }
+
+    /// Runs later steps on `pool`.
+    pub fn set_pool(&mut self, pool: Arc<Pool>) {
+        self.pool = pool;
     }
 
     /// Sizes of its cache.
@@ -173,9 +185,10 @@ impl Memory {
         if self.partials.len() < partials {
             self.partials.resize(partials, 0.0);
         }
-        if rows <= self.rows {
+        if rows <= self.rows && threads <= self.threads.len() {
             return;
         }
+        let rows = rows.max(self.rows);
         self.rows = rows;
         self.residual.resize(rows * padded(spec.hidden), 0.0);
         self.normed.resize(rows * padded(spec.hidden), 0.0);
@@ -183,7 +196,7 @@ impl Memory {
         self.attended.resize(rows * padded(spec.heads * spec.head_dim), 0.0);
         self.gated.resize(rows * spec.feed_forward.next_multiple_of(GATED), 0.0);
         self.turns.resize(rows * spec.head_dim, 0.0);
-        self.threads.resize_with(threads, PerThread::default);
+        self.threads.resize_with(threads.max(self.threads.len()), PerThread::default);
         let widest = (rows * head.max(2 * GATED)).max(rows.min(16) * HEAD_TILE);
         for thread in &mut self.threads {
             thread.outputs.resize(widest, 0.0);

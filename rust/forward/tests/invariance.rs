@@ -34,7 +34,13 @@ fn assert_bits(got: &[Vec<f32>], expected: &[Vec<f32>], what: &str) {
 }
 
 /// Feeds `tokens` in chunks of random sizes up to `most` and returns the logits of all of them.
-fn feed(executor: &mut Executor, at: &mut Text, tokens: &[i32], random: &mut Random, most: usize) -> Vec<Vec<f32>> {
+fn feed(
+    executor: &mut Executor,
+    at: &mut Text,
+    tokens: &[i32],
+    random: &mut Random,
+    most: usize,
+) -> Vec<Vec<f32>> {
     let (mut rows, mut left) = (Vec::new(), tokens);
     while !left.is_empty() {
         let (chunk, rest) = left.split_at((1 + random.below(most)).min(left.len()));

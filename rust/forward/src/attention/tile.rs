@@ -1,5 +1,7 @@
 //! Up to six queries against one split.
 
+#![allow(clippy::needless_range_loop, reason = "queries index several arrays")]
+
 use super::{Layer, QUERIES, SPLIT, Scratch, Unit, drafted_slots};
 use crate::cache::PAGE;
 use crate::lanes::{Lanes, WIDTH, prefetch_level2};

@@ -29,7 +29,9 @@ fn exp(x: f32) -> f32 {
     let n = rounded - 12_582_912.0;
     let r = n.mul_add(-0.693_359_4, x);
     let r = n.mul_add(2.121_944_4e-4, r);
-    let p = [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0].iter().fold(1.0f32 / 720.0, |p, c| p.mul_add(r, *c));
+    let p = [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0]
+        .iter()
+        .fold(1.0f32 / 720.0, |p, c| p.mul_add(r, *c));
     p * 2f32.powi(n as i32)
 }
 
@@ -50,7 +52,9 @@ fn attend(q: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>]) -> Vec<f32> {
             let m = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let e: Vec<f32> = scores.iter().map(|s| exp(s - m)).collect();
             let l = lanes_sum(e.iter().copied(), |e, sum| sum + e);
-            let o = (0..q.len()).map(|d| e.iter().zip(values).fold(0.0, |o, (e, v)| v[d].mul_add(*e, o))).collect();
+            let o = (0..q.len())
+                .map(|d| e.iter().zip(values).fold(0.0, |o, (e, v)| v[d].mul_add(*e, o)))
+                .collect();
             (m, l, o)
         })
         .collect();
@@ -95,7 +99,8 @@ pub fn logits(weights: &RandomWeights, tokens: &[i32]) -> Vec<Vec<f32>> {
             product(&wo, &attended).iter().zip(x.iter_mut()).for_each(|(y, x)| *x += y);
             let normed = norm(x, &get("ffn_norm")[0], epsilon);
             let (gate, up) = (product(&gate, &normed), product(&up, &normed));
-            let gated: Vec<f32> = (0..feed_forward).map(|j| gate[j] / (exp(0.0 - gate[j]) + 1.0) * up[j]).collect();
+            let gated: Vec<f32> =
+                (0..feed_forward).map(|j| gate[j] / (exp(0.0 - gate[j]) + 1.0) * up[j]).collect();
             product(&down, &gated).iter().zip(x.iter_mut()).for_each(|(y, x)| *x += y);
         }
     }

@@ -1,0 +1,98 @@
+"""The forward pass in Rust: the default on the CPU, without torch, bit for bit the same with and without drafts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..errors import InvalidArgument
+from ..types import ExecutorCaps
+
+if TYPE_CHECKING:
+    from ..models.spec import Spec
+    from ..step import StepPlan
+
+__all__ = ["NativeExecutor", "NativeRows"]
+
+PAGE_SIZE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class NativeRows:
+    """What a forward pass returns, overwritten by the next one.
+
+    Shapes: logits [R', V] f32; hidden [R', d] f32, after the final norm, if asked for.
+    """
+
+    logits: NDArray[np.float32]
+    hidden: NDArray[np.float32] | None = None
+
+
+class NativeExecutor:
+    """Runs plans on weights that were repacked for this processor.
+
+    The logits of a row depend on the tokens that it sees and on nothing else: not on the number of rows, drafts, other
+    texts, pages, threads or the instruction set. `copy.copy` gives a second executor over the same weights.
+
+    Cost
+        All weights are read once per step; attention reads the exact lengths.
+    """
+
+    def __init__(self, model: _core.NativeModel, spec: Spec) -> None:
+        self._model, self._spec = model, spec
+        self._core = _core.NativeExecutor(model)
+        self._logits = np.empty((0, spec.vocab), np.float32)
+        self._hidden = np.empty((0, spec.hidden), np.float32)
+        self.caps = ExecutorCaps(
+            vocab_size=spec.vocab,
+            max_context=spec.context,
+            slot_bytes=-(-self._core.page_bytes // PAGE_SIZE),
+            hidden_states=True,
+            name=f"native (float32, {self._core.kernels})",
+        )
+
+    def __copy__(self) -> NativeExecutor:
+        return NativeExecutor(self._model, self._spec)
+
+    def allocate(self, pages: int, page_size: int) -> None:
+        """Makes the cache: `pages` pages of 16 slots; rows cached before are forgotten."""
+        if page_size != PAGE_SIZE:
+            raise InvalidArgument.of("page_size", "16 with the native executor", page_size)
+        self._core.allocate(pages)
+
+    def forward(self, plan: StepPlan, hidden: tuple[str, ...] = ()) -> NativeRows:
+        """Computes the rows of a plan, stores their keys and values in `plan.slots` and reads `plan.head_rows`.
+
+        `hidden=("last",)` also returns the hidden states of the read rows, the input of the head.
+
+        Errors
+            InvalidArgument for an unknown `hidden` or a plan that contradicts itself; nothing is then computed.
+        """
+        if set(hidden) - {"last"}:
+            raise InvalidArgument.of("hidden", '() or ("last",)', hidden)
+        read = len(plan.head_rows)
+        if len(self._logits) < read:
+            self._logits = np.empty((read, self._spec.vocab), np.float32)
+        logits, states = self._logits[:read], None
+        if hidden:
+            if len(self._hidden) < read:
+                self._hidden = np.empty((read, self._spec.hidden), np.float32)
+            states = self._hidden[:read]
+        arrays = (
+            plan.tokens, plan.positions, plan.parents, plan.slots, plan.row_offsets, plan.chain, plan.context,
+            plan.page_offsets, plan.pages, plan.masks, plan.head_rows,
+        )  # fmt: skip
+        self._core.forward(arrays, plan.masks.shape[1], logits, states)
+        return NativeRows(logits, states)
+
+    def apply(self, moves: NDArray[np.int32]) -> None:
+        """Copies cache rows: `moves` [2, M] are source and destination slots; all sources are read first."""
+        self._core.apply(moves[0], moves[1])
+
+    def close(self) -> None:
+        """Frees the cache. The weights stay with other executors over them; `allocate` starts anew."""
+        self._core.close()

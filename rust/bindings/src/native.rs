@@ -1,0 +1,140 @@
+//! The CPU forward pass for Python: a model, and executors that each have a cache of their own.
+
+use crate::buffer::{F32Out, I32In};
+use crate::enter::{enter, lock};
+use crate::errors;
+use crate::gguf::GgufFile;
+use draftwood_base::Error;
+use draftwood_base::pool::Pool;
+use draftwood_forward::{Executor, Machine, Model, Spec};
+use draftwood_tree::StepRows;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use std::sync::{Arc, Mutex};
+
+/// Weights, repacked for the kernels of this machine.
+#[pyclass(frozen, module = "draftwood._core")]
+pub struct NativeModel(Arc<Model>);
+
+#[pymethods]
+impl NativeModel {
+    /// Reads all weights; `spec` is the JSON of `rust/forward/src/spec.rs`.
+    #[staticmethod]
+    fn load(py: Python<'_>, file: &GgufFile, spec: &str) -> PyResult<Self> {
+        enter(py, || Model::load(Spec::from_json(spec)?, &file.0, &Pool::shared()).map(Arc::new)).map(Self)
+    }
+
+    /// Bytes of weights that a step of one row reads.
+    #[getter]
+    fn step_bytes(&self) -> usize {
+        self.0.step_bytes()
+    }
+}
+
+/// Runs plans on a model.
+#[pyclass(frozen, module = "draftwood._core")]
+pub struct NativeExecutor {
+    inner: Mutex<Executor>,
+    kernels: &'static str,
+    page_bytes: usize,
+}
+
+#[pymethods]
+impl NativeExecutor {
+    #[new]
+    fn new(model: &NativeModel) -> Self {
+        let executor = Executor::new(Arc::clone(&model.0), Machine::get(), Pool::shared());
+        let (kernels, page_bytes) = (executor.machine().name(), executor.cache_shape().page_bytes());
+        Self { inner: Mutex::new(executor), kernels, page_bytes }
+    }
+
+    /// The instruction set in use.
+    #[getter]
+    fn kernels(&self) -> &str {
+        self.kernels
+    }
+
+    /// Bytes of a cache page of 16 tokens.
+    #[getter]
+    fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+
+    /// Makes the cache.
+    fn allocate(&self, py: Python<'_>, pages: usize) -> PyResult<()> {
+        enter(py, || lock(&self.inner).allocate(pages))
+    }
+
+    /// Computes a plan: `plan` holds the arrays of a `StepPlan` in the order of `StepRows`, `logits` is [R', V].
+    #[pyo3(signature = (plan, mask_words, logits, hidden=None))]
+    fn forward(
+        &self,
+        py: Python<'_>,
+        plan: &Bound<'_, PyTuple>,
+        mask_words: usize,
+        logits: &Bound<'_, PyAny>,
+        hidden: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let arrays = plan.iter().map(|array| I32In::borrow(&array, "an array of the plan"));
+        let arrays = arrays.collect::<PyResult<Vec<_>>>()?;
+        let Ok(arrays) = <[I32In; 11]>::try_from(arrays) else {
+            return Err(errors::raise(py, Error::invalid("the plan", "11 arrays", plan.len(), "")));
+        };
+        let mut logits = F32Out::borrow_any(logits, "logits")?;
+        let mut hidden = hidden.map(|out| F32Out::borrow_any(out, "hidden")).transpose()?;
+        let (logits, hidden) = (logits.as_mut_slice(), hidden.as_mut().map(F32Out::as_mut_slice));
+        let [
+            tokens,
+            positions,
+            parents,
+            slots,
+            row_offsets,
+            chain,
+            context,
+            page_offsets,
+            pages,
+            masks,
+            head_rows,
+        ] = arrays.each_ref().map(I32In::as_slice);
+        let rows = StepRows {
+            tokens,
+            positions,
+            parents,
+            slots,
+            row_offsets,
+            chain,
+            context,
+            page_offsets,
+            pages,
+            masks,
+            mask_words,
+            head_rows,
+        };
+        enter(py, || {
+            let mut executor = lock(&self.inner);
+            executor.set_pool(Pool::shared());
+            executor.forward(&rows, logits, hidden)
+        })
+    }
+
+    /// Copies cache rows from `sources` to `destinations`.
+    fn apply(
+        &self,
+        py: Python<'_>,
+        sources: &Bound<'_, PyAny>,
+        destinations: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let sources = I32In::borrow(sources, "sources")?;
+        let destinations = I32In::borrow(destinations, "destinations")?;
+        let (sources, destinations) = (sources.as_slice(), destinations.as_slice());
+        enter(py, || lock(&self.inner).apply(sources, destinations))
+    }
+
+    /// Frees cache and working memory.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        enter(py, || {
+            lock(&self.inner).close();
+            Ok(())
+        })
+    }
+}
