@@ -12,5 +12,6 @@ pub mod machine;
 pub mod math;
 pub mod memory;
 pub mod panels;
+pub mod quantise;
 
 pub use machine::Machine;
