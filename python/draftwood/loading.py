@@ -31,14 +31,16 @@ class Parts:
     max_context: int | None = None
 
 
-def load_parts(model: Any, tokenizer: Any, *, max_context: int | None, executor: str = "auto") -> Parts:
+def load_parts(
+    model: Any, tokenizer: Any, *, max_context: int | None, executor: str = "auto", dtype: str = "auto"
+) -> Parts:
     """Reads whatever `model` is: an executor, a name, a file, a folder or a module."""
     if isinstance(model, Parts):
         return model
     if isinstance(model, str | os.PathLike):
         from .models.load import load_source
 
-        return load_source(os.fspath(model), max_context=max_context, executor=executor)
+        return load_source(os.fspath(model), max_context=max_context, executor=executor, dtype=dtype)
     if hasattr(model, "forward") and hasattr(model, "caps"):
         return Parts(model, model.caps.name, tokenizer=tokenizer, max_context=max_context)
     from .models.load import load_module

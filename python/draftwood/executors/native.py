@@ -52,7 +52,7 @@ class NativeExecutor:
             max_context=spec.context,
             slot_bytes=-(-self._core.page_bytes // PAGE_SIZE),
             hidden_states=True,
-            name=f"native (float32, {self._core.kernels})",
+            name=f"native ({model.main_type}, {self._core.kernels})",
         )
 
     def __copy__(self) -> NativeExecutor:

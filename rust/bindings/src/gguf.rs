@@ -8,17 +8,18 @@ use draftwood_weights::{self as weights, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// An opened GGUF file, or a whole split set.
 #[pyclass(frozen, module = "draftwood._core")]
-pub struct GgufFile(pub(crate) weights::GgufFile);
+pub struct GgufFile(pub(crate) Arc<weights::GgufFile>);
 
 #[pymethods]
 impl GgufFile {
     /// Maps the file and checks its structure; with the first file of a split set the whole set.
     #[staticmethod]
     fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        enter(py, || weights::GgufFile::open(path)).map(Self)
+        enter(py, || weights::GgufFile::open(path).map(Arc::new)).map(Self)
     }
 
     /// Paths of the files.

@@ -6,7 +6,7 @@ use crate::errors;
 use crate::gguf::GgufFile;
 use draftwood_base::Error;
 use draftwood_base::pool::Pool;
-use draftwood_forward::{Executor, Machine, Model, Spec};
+use draftwood_forward::{Dtype, Executor, Machine, Model, Spec};
 use draftwood_tree::StepRows;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -18,10 +18,20 @@ pub struct NativeModel(Arc<Model>);
 
 #[pymethods]
 impl NativeModel {
-    /// Reads all weights; `spec` is the JSON of `rust/forward/src/spec.rs`.
+    /// Reads all weights; `spec` is the JSON of `rust/forward/src/spec.rs`. Matrices keep the bits of the file unless
+    /// `float32` is set.
     #[staticmethod]
-    fn load(py: Python<'_>, file: &GgufFile, spec: &str) -> PyResult<Self> {
-        enter(py, || Model::load(Spec::from_json(spec)?, &file.0, &Pool::shared()).map(Arc::new)).map(Self)
+    fn load(py: Python<'_>, file: &GgufFile, spec: &str, float32: bool) -> PyResult<Self> {
+        let dtype = if float32 { Dtype::F32 } else { Dtype::Stored };
+        let source = Arc::clone(&file.0);
+        enter(py, || Model::load(Spec::from_json(spec)?, source, dtype, &Pool::shared()).map(Arc::new))
+            .map(Self)
+    }
+
+    /// How most of the matrices' bytes are stored, as GGUF spells it.
+    #[getter]
+    fn main_type(&self) -> &str {
+        self.0.main_type()
     }
 
     /// Bytes of weights that a step of one row reads.

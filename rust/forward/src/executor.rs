@@ -5,8 +5,9 @@ use crate::cache::{Cache, CacheShape};
 use crate::lanes::WIDTH;
 use crate::machine::Machine;
 use crate::model::{GATED, Model};
+use crate::quantise::{BLOCK, Block};
 use crate::sight::{Limits, Sight};
-use crate::step::{Buffers, Step};
+use crate::step::{Buffers, FEW, Step};
 use draftwood_base::pool::Pool;
 use draftwood_base::{Error, Result};
 use draftwood_tree::StepRows;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 /// Vocabulary rows that one thread computes at a time: they stay in its cache until they are read.
 pub(crate) const HEAD_TILE: usize = 768;
 /// Rows whose attention is computed between two barriers: bounds the memory of partial results.
-pub(crate) const BLOCK: usize = 64;
+pub(crate) const ROWS_AT_ONCE: usize = 64;
 
 /// Runs plans on a model. Everything it computes for a row depends on nothing but the tokens that the row sees.
 pub struct Executor {
@@ -32,14 +33,22 @@ pub struct Executor {
 struct Memory {
     rows: usize,
     residual: Vec<f32>,
-    normed: Vec<f32>,
+    normed: Inputs,
     queries: Vec<f32>,
-    attended: Vec<f32>,
-    gated: Vec<f32>,
+    attended: Inputs,
+    gated: Inputs,
     turns: Vec<f32>,
     partials: Vec<f32>,
     units: Vec<Unit>,
     threads: Vec<PerThread>,
+}
+
+/// Inputs of a matrix: floats, and the same quantised.
+type Inputs = (Vec<f32>, Vec<Block>);
+
+fn resize((floats, blocks): &mut Inputs, rows: usize, stride: usize) {
+    floats.resize(rows * stride, 0.0);
+    blocks.resize(rows * stride.div_ceil(BLOCK), Block::default());
 }
 
 /// What each thread has for itself.
@@ -49,6 +58,8 @@ pub(crate) struct PerThread {
     pub outputs: Vec<f32>,
     /// Normed rows, when each thread computes its own.
     pub normed: Vec<f32>,
+    /// The same, quantised.
+    pub blocks: Vec<Block>,
     pub attention: Scratch,
 }
 
@@ -166,10 +177,10 @@ fn no_cache() -> Error {
 /// Mutable parts of the working memory.
 pub(crate) struct Slices<'a> {
     pub residual: &'a mut [f32],
-    pub normed: &'a mut [f32],
+    pub normed: (&'a mut [f32], &'a mut [Block]),
     pub queries: &'a mut [f32],
-    pub attended: &'a mut [f32],
-    pub gated: &'a mut [f32],
+    pub attended: (&'a mut [f32], &'a mut [Block]),
+    pub gated: (&'a mut [f32], &'a mut [Block]),
     pub turns: &'a mut [f32],
     pub partials: &'a mut [f32],
     pub units: &'a mut Vec<Unit>,
@@ -181,7 +192,7 @@ impl Memory {
         let spec = &model.spec;
         let padded = |n: usize| n.next_multiple_of(WIDTH);
         let head = padded(spec.head_dim);
-        let partials = rows.min(BLOCK) * spec.heads * splits * Partials::stride(head);
+        let partials = rows.min(ROWS_AT_ONCE) * spec.heads * splits * Partials::stride(head);
         if self.partials.len() < partials {
             self.partials.resize(partials, 0.0);
         }
@@ -191,26 +202,27 @@ impl Memory {
         let rows = rows.max(self.rows);
         self.rows = rows;
         self.residual.resize(rows * padded(spec.hidden), 0.0);
-        self.normed.resize(rows * padded(spec.hidden), 0.0);
+        resize(&mut self.normed, rows, padded(spec.hidden));
         self.queries.resize(rows * spec.heads * head, 0.0);
-        self.attended.resize(rows * padded(spec.heads * spec.head_dim), 0.0);
-        self.gated.resize(rows * spec.feed_forward.next_multiple_of(GATED), 0.0);
+        resize(&mut self.attended, rows, padded(spec.heads * spec.head_dim));
+        resize(&mut self.gated, rows, spec.feed_forward.next_multiple_of(GATED));
         self.turns.resize(rows * spec.head_dim, 0.0);
         self.threads.resize_with(threads.max(self.threads.len()), PerThread::default);
         let widest = (rows * head.max(2 * GATED)).max(rows.min(16) * HEAD_TILE);
         for thread in &mut self.threads {
             thread.outputs.resize(widest, 0.0);
-            thread.normed.resize(crate::step::FEW * padded(spec.hidden), 0.0);
+            thread.normed.resize(FEW * padded(spec.hidden), 0.0);
+            thread.blocks.resize(FEW * padded(spec.hidden).div_ceil(BLOCK), Block::default());
         }
     }
 
     fn slices(&mut self) -> Slices<'_> {
         Slices {
             residual: &mut self.residual,
-            normed: &mut self.normed,
+            normed: (&mut self.normed.0, &mut self.normed.1),
             queries: &mut self.queries,
-            attended: &mut self.attended,
-            gated: &mut self.gated,
+            attended: (&mut self.attended.0, &mut self.attended.1),
+            gated: (&mut self.gated.0, &mut self.gated.1),
             turns: &mut self.turns,
             partials: &mut self.partials,
             units: &mut self.units,

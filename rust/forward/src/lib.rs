@@ -19,6 +19,7 @@ pub mod memory;
 pub mod model;
 pub mod panels;
 pub mod pointwise;
+pub mod quantise;
 pub mod rope;
 pub mod sight;
 mod spec;
@@ -26,5 +27,5 @@ mod step;
 
 pub use executor::Executor;
 pub use machine::Machine;
-pub use model::{Model, Weights};
+pub use model::{Dtype, Model, Weights};
 pub use spec::Spec;

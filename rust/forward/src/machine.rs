@@ -1,6 +1,7 @@
 //! Which kernels this machine runs: chosen once, by detection and `DRAFTWOOD_ISA`.
 
 use crate::lanes::{Lanes, Scalar};
+use crate::linear::dots::{BlockKernel, ScalarDots};
 use draftwood_logits::{Isa, isa};
 
 /// Proof of what the machine has; made by detection alone.
@@ -24,9 +25,15 @@ impl Machine {
         Self { isa, vnni: isa == Isa::Avx512 && vnni() }
     }
 
-    /// Every instruction set of this machine, once.
+    /// The same without 8-bit dot products.
+    pub fn without_vnni(self) -> Self {
+        Self { vnni: false, ..self }
+    }
+
+    /// Every instruction set of this machine, once, with and without 8-bit dot products.
     pub fn all() -> Vec<Self> {
-        let mut all: Vec<_> = Isa::ALL.into_iter().map(Self::at_most).collect();
+        let all = Isa::ALL.into_iter().map(Self::at_most);
+        let mut all: Vec<_> = all.flat_map(|machine| [machine.without_vnni(), machine]).collect();
         all.dedup();
         all
     }
@@ -66,6 +73,27 @@ impl Machine {
             _ => unsafe { kernel.run::<Scalar>() },
         }
     }
+
+    /// Runs a kernel of integer products, compiled for this machine.
+    #[inline]
+    pub(crate) fn run_blocks<K: BlockKernel>(self, kernel: K) -> K::Output {
+        match (self.isa, self.vnni) {
+            // SAFETY: as in `run`.
+            (Isa::Scalar, _) => unsafe { kernel.run::<ScalarDots>() },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as in `run`.
+            (Isa::Avx2, _) => unsafe { blocks_on_avx2(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as in `run`.
+            (Isa::Avx512, false) => unsafe { blocks_on_avx512(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as in `run`, and VNNI was reported too.
+            (Isa::Avx512, true) => unsafe { blocks_on_vnni(kernel) },
+            #[cfg(not(target_arch = "x86_64"))]
+            // SAFETY: as for `Isa::Scalar`.
+            _ => unsafe { kernel.run::<ScalarDots>() },
+        }
+    }
 }
 
 /// Arithmetic written once over [`Lanes`]. `run` must be `#[inline(always)]`, so that it is compiled with the
@@ -90,6 +118,27 @@ unsafe fn on_avx2<K: Kernel>(kernel: K) -> K::Output {
 unsafe fn on_avx512<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: passed on to the caller.
     unsafe { kernel.run::<crate::lanes::Avx512>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn blocks_on_avx2<K: BlockKernel>(kernel: K) -> K::Output {
+    // SAFETY: passed on to the caller.
+    unsafe { kernel.run::<crate::linear::dots::Avx2Dots>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn blocks_on_avx512<K: BlockKernel>(kernel: K) -> K::Output {
+    // SAFETY: passed on to the caller.
+    unsafe { kernel.run::<crate::linear::dots::Avx512Dots>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn blocks_on_vnni<K: BlockKernel>(kernel: K) -> K::Output {
+    // SAFETY: passed on to the caller.
+    unsafe { kernel.run::<crate::linear::dots::VnniDots>() }
 }
 
 #[cfg(target_arch = "x86_64")]

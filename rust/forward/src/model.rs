@@ -5,17 +5,34 @@ use crate::panels::{Layout, Panels};
 use crate::spec::Spec;
 use draftwood_base::pool::Pool;
 use draftwood_base::{Error, Result};
+use draftwood_weights::GgmlType;
+use std::sync::Arc;
 
-/// Where weights come from: rows of named tensors as f32. Names are those of GGUF.
-pub trait Weights: Sync {
-    /// Shape of a tensor, rows first; None if there is no such tensor.
-    fn shape(&self, name: &str) -> Option<Vec<usize>>;
+/// Where weights come from: rows of named tensors. Names are those of GGUF.
+pub trait Weights: Send + Sync {
+    /// Shape, rows first, and stored type of a tensor; None if there is no such tensor.
+    fn info(&self, name: &str) -> Option<(Vec<usize>, GgmlType)>;
 
-    /// Writes one row (the whole of a vector is row 0).
+    /// Writes one row as f32 (the whole of a vector is row 0).
     ///
     /// # Errors
     /// For values that are not finite, or a type that is not built.
     fn row(&self, name: &str, row: usize, to: &mut [f32]) -> Result<()>;
+
+    /// Writes one row as it is stored.
+    ///
+    /// # Errors
+    /// If there is no such row.
+    fn stored_row(&self, name: &str, row: usize, to: &mut [u8]) -> Result<()>;
+}
+
+/// In which bits matrices are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    /// Those of the file, tensor by tensor, where there is a kernel for them; else f32.
+    Stored,
+    /// f32, dequantised at load.
+    F32,
 }
 
 /// One decoder layer. Heads are padded to whole panels.
@@ -23,8 +40,8 @@ pub trait Weights: Sync {
 pub struct Layer {
     /// Weights of the norm before attention, padded.
     pub attention_norm: Vec<f32>,
-    /// [(heads + 2 · kv_heads) · padded head, hidden]: q, k, v head by head.
-    pub qkv: Panels,
+    /// Queries, keys and values, [heads · padded head, hidden] each; their types may differ.
+    pub qkv: [Panels; 3],
     /// [hidden, heads · head_dim].
     pub output: Panels,
     /// Weights of the norm before the gated layer, padded.
@@ -38,8 +55,10 @@ pub struct Layer {
 /// Outputs of the gated layer that one thread computes together: whole quantisation blocks.
 pub const GATED: usize = 32;
 
+/// The tensor that tokens are looked up in.
+const EMBEDDING: &str = "token_embd.weight";
+
 /// All weights.
-#[derive(Debug)]
 pub struct Model {
     /// Its numbers.
     pub spec: Spec,
@@ -47,10 +66,10 @@ pub struct Model {
     pub layers: Vec<Layer>,
     /// Weights of the last norm, padded.
     pub final_norm: Vec<f32>,
-    /// [vocab, hidden]; the head too when tied.
-    pub embedding: Panels,
-    /// [vocab, hidden] unless tied.
-    pub head: Option<Panels>,
+    /// [vocab, hidden]; the embedding's values when tied.
+    pub head: Panels,
+    /// Embedding rows are read from where they are stored: a step needs one per token.
+    source: Arc<dyn Weights>,
     /// Inverse frequencies of the rotary embedding.
     pub frequencies: Vec<f32>,
 }
@@ -62,34 +81,55 @@ impl Model {
     /// [`Error::InvalidArgument`] for a missing tensor or another shape; what the source reports.
     ///
     /// # Cost
-    /// One pass over the source on all threads, and 4 bytes per weight.
-    pub fn load(spec: Spec, weights: &dyn Weights, pool: &Pool) -> Result<Self> {
-        let packer = Packer { spec: &spec, weights, pool };
-        let layers = (0..spec.layers).map(|layer| packer.layer(layer)).collect::<Result<_>>()?;
+    /// One pass over the source on all threads, and the bytes of its matrices, or 4 per weight.
+    pub fn load(spec: Spec, source: Arc<dyn Weights>, dtype: Dtype, pool: &Pool) -> Result<Self> {
+        let packer = Packer { spec: &spec, weights: &*source, dtype, pool };
         let (vocab, hidden) = (spec.vocab, spec.hidden);
-        let matrix = |name: &str| packer.matrix(&[(name.to_owned(), vocab)], hidden, vocab, &Some);
+        packer.expect(EMBEDDING, &[vocab, hidden])?;
+        let layers = (0..spec.layers).map(|layer| packer.layer(layer)).collect::<Result<_>>()?;
         let final_norm = packer.vector("output_norm.weight", hidden)?;
-        let embedding = matrix("token_embd.weight")?;
-        let head = if spec.tied { None } else { Some(matrix("output.weight")?) };
+        let head = if spec.tied { EMBEDDING } else { "output.weight" };
+        let head = packer.matrix(&[(head.to_owned(), vocab)], hidden, vocab, &Some)?;
         let frequencies = crate::rope::inverse_frequencies(spec.rope_base, spec.head_dim);
-        Ok(Self { layers, final_norm, embedding, head, frequencies, spec })
+        Ok(Self { layers, final_norm, head, frequencies, spec, source })
     }
 
-    /// The matrix of the head.
-    pub fn head(&self) -> &Panels {
-        self.head.as_ref().unwrap_or(&self.embedding)
+    /// Writes a token's embedding. Values that are not finite become NaN, which the head's rows then show.
+    pub fn embed(&self, token: usize, to: &mut [f32]) {
+        if self.source.row(EMBEDDING, token, to).is_err() {
+            to.fill(f32::NAN);
+        }
     }
 
-    /// Bytes of weights that a step of one row reads: all matrices once, of an untied embedding one row.
+    /// Bytes of weights that a step of one row reads: all matrices once, and one row of the embedding.
     pub fn step_bytes(&self) -> usize {
-        let layer = |l: &Layer| l.qkv.bytes() + l.output.bytes() + l.gate_up.bytes() + l.down.bytes();
-        self.layers.iter().map(layer).sum::<usize>() + self.head().bytes()
+        self.layers.iter().flat_map(Layer::matrices).chain([&self.head]).map(Panels::bytes).sum()
+    }
+
+    /// How most of the bytes are stored, as GGUF spells it.
+    pub fn main_type(&self) -> &'static str {
+        let mut bytes: Vec<(GgmlType, usize)> = Vec::new();
+        for matrix in self.layers.iter().flat_map(Layer::matrices) {
+            let kind = matrix.layout.source();
+            match bytes.iter_mut().find(|(other, _)| *other == kind) {
+                Some((_, sum)) => *sum += matrix.bytes(),
+                None => bytes.push((kind, matrix.bytes())),
+            }
+        }
+        bytes.iter().max_by_key(|(_, sum)| *sum).map_or("F32", |(kind, _)| kind.name())
+    }
+}
+
+impl Layer {
+    fn matrices(&self) -> impl Iterator<Item = &Panels> {
+        self.qkv.iter().chain([&self.output, &self.gate_up, &self.down])
     }
 }
 
 struct Packer<'a> {
     spec: &'a Spec,
     weights: &'a dyn Weights,
+    dtype: Dtype,
     pool: &'a Pool,
 }
 
@@ -97,16 +137,15 @@ impl Packer<'_> {
     fn layer(&self, layer: usize) -> Result<Layer> {
         let Spec { hidden, feed_forward, heads, kv_heads, head_dim, .. } = *self.spec;
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
-        let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
+        let queries = heads * head_dim;
         let gated = feed_forward.next_multiple_of(GATED);
         Ok(Layer {
             attention_norm: self.vector(&name("attn_norm"), hidden)?,
-            qkv: self.matrix(
-                &[(name("attn_q"), queries), (name("attn_k"), keys), (name("attn_v"), keys)],
-                hidden,
-                (heads + 2 * kv_heads) * head_dim.next_multiple_of(WIDTH),
-                &|row| self.head_row(row),
-            )?,
+            qkv: [
+                self.heads(&name("attn_q"), heads, true)?,
+                self.heads(&name("attn_k"), kv_heads, true)?,
+                self.heads(&name("attn_v"), kv_heads, false)?,
+            ],
             output: self.matrix(&[(name("attn_output"), hidden)], queries, hidden, &Some)?,
             feed_forward_norm: self.vector(&name("ffn_norm"), hidden)?,
             gate_up: self.matrix(
@@ -123,19 +162,20 @@ impl Packer<'_> {
         })
     }
 
-    /// From a row of padded heads to the row of the stacked tensors, rope pairs as halves.
-    fn head_row(&self, row: usize) -> Option<usize> {
-        let Spec { heads, kv_heads, head_dim, rope_neighbours, .. } = *self.spec;
+    /// Heads padded to whole panels; of those that are `turned`, rope pairs as halves.
+    fn heads(&self, name: &str, heads: usize, turned: bool) -> Result<Panels> {
+        let Spec { hidden, head_dim, rope_neighbours, .. } = *self.spec;
         let padded = head_dim.next_multiple_of(WIDTH);
-        let (head, d) = (row / padded, row % padded);
-        let turned = head < heads + kv_heads;
         let half = head_dim / 2;
-        let stored = match (rope_neighbours && turned, d < half) {
-            (false, _) => d,
-            (true, true) => 2 * d,
-            (true, false) => 2 * (d - half) + 1,
-        };
-        (d < head_dim).then_some(head * head_dim + stored)
+        self.matrix(&[(name.to_owned(), heads * head_dim)], hidden, heads * padded, &|row| {
+            let (head, d) = (row / padded, row % padded);
+            let stored = match (rope_neighbours && turned, d < half) {
+                (false, _) => d,
+                (true, true) => 2 * d,
+                (true, false) => 2 * (d - half) + 1,
+            };
+            (d < head_dim).then_some(head * head_dim + stored)
+        })
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
@@ -153,27 +193,46 @@ impl Packer<'_> {
         rows: usize,
         source: &(dyn Fn(usize) -> Option<usize> + Sync),
     ) -> Result<Panels> {
+        let mut layouts = Vec::new();
         for (name, rows) in parts {
-            self.expect(name, &[*rows, columns])?;
+            layouts.push(Layout::of(self.expect(name, &[*rows, columns])?));
         }
-        let mut panels = Panels::zeroed(Layout::F32, rows, columns)?;
-        panels.fill_f32(self.pool, source, &|mut row, to| {
-            for (name, rows) in parts {
-                if row < *rows {
-                    return self.weights.row(name, row, to);
-                }
-                row -= rows;
-            }
-            Err(Error::Internal(format!("row {row} beyond the tensors {parts:?}")))
+        let part = |row: usize| {
+            let (mut row, mut parts) = (row, parts.iter());
+            parts
+                .find(|(_, rows)| {
+                    row < *rows || {
+                        row -= rows;
+                        false
+                    }
+                })
+                .map(|(name, _)| (name.as_str(), row))
+        };
+        let missing = |row: usize| Error::Internal(format!("row {row} beyond the tensors {parts:?}"));
+        let stored =
+            layouts[0].filter(|_| self.dtype == Dtype::Stored && layouts.iter().all(|&l| l == layouts[0]));
+        let Some(layout) = stored else {
+            let mut panels = Panels::zeroed(Layout::F32, rows, columns)?;
+            panels.fill_f32(self.pool, source, &|row, to| {
+                let (name, row) = part(row).ok_or_else(|| missing(row))?;
+                self.weights.row(name, row, to)
+            })?;
+            return Ok(panels);
+        };
+        let mut panels = Panels::zeroed(layout, rows, columns)?;
+        panels.fill_blocks(self.pool, source, &|row, to| {
+            let (name, row) = part(row).ok_or_else(|| missing(row))?;
+            self.weights.stored_row(name, row, to)
         })?;
         Ok(panels)
     }
 
-    fn expect(&self, name: &str, shape: &[usize]) -> Result<()> {
-        match self.weights.shape(name) {
-            Some(got) if got == shape => Ok(()),
+    /// The type of a tensor of this shape.
+    fn expect(&self, name: &str, shape: &[usize]) -> Result<GgmlType> {
+        match self.weights.info(name) {
+            Some((got, kind)) if got == shape => Ok(kind),
             got => {
-                let got = got.map_or("none".to_owned(), |got| format!("{got:?}"));
+                let got = got.map_or("none".to_owned(), |(got, _)| format!("{got:?}"));
                 Err(Error::invalid(format!("tensor \"{name}\""), format!("of shape {shape:?}"), got, ""))
             }
         }

@@ -3,7 +3,7 @@
 use crate::attention::{self, Attend, Partials, Unit, merge::Merge};
 use crate::cache::Cache;
 use crate::environment;
-use crate::executor::{BLOCK, HEAD_TILE, PerThread, Slices};
+use crate::executor::{HEAD_TILE, PerThread, ROWS_AT_ONCE, Slices};
 use crate::lanes::WIDTH;
 use crate::linear::{self, Outputs, Rows};
 use crate::machine::Machine;
@@ -11,11 +11,11 @@ use crate::memory::Shared;
 use crate::model::{GATED, Layer, Model};
 use crate::panels::{PANEL, Panels};
 use crate::pointwise::{RmsNorm, SwiGlu};
+use crate::quantise::{BLOCK, Block, quantise};
 use crate::rope;
 use crate::sight::Sight;
 use draftwood_base::pool::{Pool, Team};
 use draftwood_tree::StepRows;
-use std::ops::Range;
 
 /// Up to so many rows, each thread norms all of them for itself: less work than a barrier.
 pub(crate) const FEW: usize = 3;
@@ -37,13 +37,50 @@ pub(crate) struct Step<'a> {
     gated: usize,
 }
 
+/// The inputs of a matrix, [rows][stride]: floats, and the same quantised where the matrix is.
+#[derive(Clone, Copy)]
+struct Activations {
+    floats: Shared<f32>,
+    blocks: Shared<Block>,
+}
+
+impl Activations {
+    fn new((floats, blocks): (&mut [f32], &mut [Block])) -> Self {
+        Self { floats: Shared::new(floats), blocks: Shared::new(blocks) }
+    }
+
+    fn rows(self, stride: usize, count: usize) -> Rows {
+        let block_stride = stride.div_ceil(BLOCK);
+        Rows {
+            start: self.floats.at(0, count * stride),
+            stride,
+            count,
+            blocks: self.blocks.at(0, count * block_stride),
+            block_stride,
+        }
+    }
+
+    /// Quantises `len` values of a row from `at` on, whole blocks both.
+    ///
+    /// # Safety
+    /// The values are complete, and nobody else touches their blocks.
+    unsafe fn quantise(self, machine: Machine, row: usize, stride: usize, at: usize, len: usize) {
+        let blocks = row * stride.div_ceil(BLOCK) + at / BLOCK;
+        // SAFETY: passed on to the caller.
+        let (values, blocks) =
+            unsafe { (self.floats.read(row * stride + at, len), self.blocks.write(blocks, len / BLOCK)) };
+        // A value that is not finite makes its block, and so the row's logits, NaN; `verify` reports those.
+        quantise(machine, values, blocks);
+    }
+}
+
 /// What a step writes, shared by its threads.
 pub(crate) struct Buffers {
     residual: Shared<f32>,
-    normed: Shared<f32>,
+    normed: Activations,
     queries: Shared<f32>,
-    attended: Shared<f32>,
-    gated: Shared<f32>,
+    attended: Activations,
+    gated: Activations,
     turns: Shared<f32>,
     partials: Shared<f32>,
     units: Shared<Vec<Unit>>,
@@ -56,10 +93,10 @@ impl Buffers {
     pub fn new(slices: Slices<'_>, logits: &mut [f32], last_hidden: Option<&mut [f32]>) -> Self {
         Self {
             residual: Shared::new(slices.residual),
-            normed: Shared::new(slices.normed),
+            normed: Activations::new(slices.normed),
             queries: Shared::new(slices.queries),
-            attended: Shared::new(slices.attended),
-            gated: Shared::new(slices.gated),
+            attended: Activations::new(slices.attended),
+            gated: Activations::new(slices.gated),
             turns: Shared::new(slices.turns),
             partials: Shared::new(slices.partials),
             units: Shared::new(std::slice::from_mut(slices.units)),
@@ -125,25 +162,23 @@ impl Worker<'_, '_, '_> {
         self.team.meet();
         let step = self.step;
         for (number, layer) in step.model.layers.iter().enumerate() {
-            let normed = self.norm(0..step.rows, |row| row, &layer.attention_norm);
+            let quantised = layer.qkv.iter().any(|matrix| matrix.layout.is_quantised());
+            let normed = self.norm(step.rows, |row| row, &layer.attention_norm, quantised);
             self.project(number, layer, normed);
             self.team.meet();
-            self.attend(number);
-            let attended = self.rows(self.buffers.attended, step.attended, step.rows);
+            self.attend(number, layer.output.layout.is_quantised());
+            let attended = self.buffers.attended.rows(step.attended, step.rows);
             self.add_to_residual(&layer.output, attended);
             self.team.meet();
-            let normed = self.norm(0..step.rows, |row| row, &layer.feed_forward_norm);
-            self.gate(&layer.gate_up, normed);
+            let quantised = layer.gate_up.layout.is_quantised();
+            let normed = self.norm(step.rows, |row| row, &layer.feed_forward_norm, quantised);
+            self.gate(&layer.gate_up, normed, layer.down.layout.is_quantised());
             self.team.meet();
-            let gated = self.rows(self.buffers.gated, step.gated, step.rows);
+            let gated = self.buffers.gated.rows(step.gated, step.rows);
             self.add_to_residual(&layer.down, gated);
             self.team.meet();
         }
         self.read();
-    }
-
-    fn rows(&self, buffer: Shared<f32>, stride: usize, count: usize) -> Rows {
-        Rows { start: buffer.at(0, count * stride), stride, count }
     }
 
     /// Embeddings of the tokens, and the turns of their positions.
@@ -156,38 +191,46 @@ impl Worker<'_, '_, '_> {
                 // SAFETY: the row is ours.
                 let (to, turns) =
                     unsafe { (residual.write(row * hidden, hidden), turns.write(row * head_dim, head_dim)) };
-                model.embedding.read_row(plan.tokens[row] as usize, to);
+                model.embed(plan.tokens[row] as usize, &mut to[..model.spec.hidden]);
                 to[model.spec.hidden..].fill(0.0);
                 rope::fill(sight.rows[row].position, &model.frequencies, turns);
             }
         });
     }
 
-    /// Norms the residual rows `row_of(0..count)`. Few rows: each thread all of them, into memory of its own, without a
-    /// barrier; many: each thread a part.
-    fn norm(&mut self, count: Range<usize>, row_of: impl Fn(usize) -> usize, weight: &[f32]) -> Rows {
+    /// Norms the residual rows `row_of(0..count)`, and quantises them if a matrix wants that. Few rows: each thread all of
+    /// them, into memory of its own, without a barrier; many: each thread a part.
+    fn norm(
+        &mut self,
+        count: usize,
+        row_of: impl Fn(usize) -> usize,
+        weight: &[f32],
+        quantised: bool,
+    ) -> Rows {
         let Step { machine, hidden, model, .. } = self.step;
         let residual = self.buffers.residual;
-        let norm = |index: usize, to: &mut [f32]| {
-            // SAFETY: the residual is complete, and not written before the next barrier.
-            let x = unsafe { residual.read(row_of(index) * hidden, hidden) };
-            let epsilon = model.spec.norm_epsilon as f32;
-            machine.run(RmsNorm { x, weight, to, count: model.spec.hidden, epsilon });
-        };
-        if count.len() <= FEW {
-            let own = &mut self.own.normed[..count.len() * hidden];
-            own.chunks_exact_mut(hidden).enumerate().for_each(|(index, to)| norm(index, to));
-            return Rows { start: own.as_ptr(), stride: hidden, count: count.len() };
-        }
-        let normed = self.buffers.normed;
-        self.team.share(count.len(), |rows| {
-            for index in rows {
-                // SAFETY: the row is ours.
-                norm(index, unsafe { normed.write(index * hidden, hidden) });
+        let own = (&mut self.own.normed[..], &mut self.own.blocks[..]);
+        let few = count <= FEW;
+        let to = if few { Activations::new(own) } else { self.buffers.normed };
+        let norm = |index: usize| {
+            // SAFETY: the residual is complete, and not written before the next barrier; the row `index` of `to` is ours.
+            unsafe {
+                let x = residual.read(row_of(index) * hidden, hidden);
+                let row = to.floats.write(index * hidden, hidden);
+                let epsilon = model.spec.norm_epsilon as f32;
+                machine.run(RmsNorm { x, weight, to: row, count: model.spec.hidden, epsilon });
+                if quantised {
+                    to.quantise(machine, index, hidden, 0, model.spec.hidden);
+                }
             }
-        });
-        self.team.meet();
-        self.rows(normed, hidden, count.len())
+        };
+        if few {
+            (0..count).for_each(norm);
+        } else {
+            self.team.share(count, |rows| rows.for_each(norm));
+            self.team.meet();
+        }
+        to.rows(hidden, count)
     }
 
     /// q, k and v, head by head: q and k are turned, k and v go straight into the cache.
@@ -201,8 +244,13 @@ impl Worker<'_, '_, '_> {
             for unit in units {
                 let outputs = &mut own[..rows * head];
                 let y = Outputs { start: outputs.as_mut_ptr(), stride: head };
+                let (matrix, index) = match unit {
+                    _ if unit < heads => (&layer.qkv[0], unit),
+                    _ if unit < heads + kv_heads => (&layer.qkv[1], unit - heads),
+                    _ => (&layer.qkv[2], unit - heads - kv_heads),
+                };
                 // SAFETY: x is complete, `outputs` is ours and holds all rows.
-                unsafe { linear::multiply(machine, &layer.qkv, unit * panels..(unit + 1) * panels, x, y) };
+                unsafe { linear::multiply(machine, matrix, index * panels..(index + 1) * panels, x, y) };
                 for (row, values) in outputs.chunks_exact_mut(head).enumerate() {
                     if unit < heads + kv_heads {
                         // SAFETY: turns were complete before the first layer.
@@ -215,9 +263,9 @@ impl Worker<'_, '_, '_> {
                         if unit < heads {
                             queries.write((row * heads + unit) * head, head).copy_from_slice(values);
                         } else if unit < heads + kv_heads {
-                            cache.store_key(slot, number, unit - heads, values);
+                            cache.store_key(slot, number, index, values);
                         } else {
-                            cache.store_value(slot, number, unit - heads - kv_heads, values);
+                            cache.store_value(slot, number, index, values);
                         }
                     }
                 }
@@ -226,18 +274,18 @@ impl Worker<'_, '_, '_> {
     }
 
     /// Attention, in blocks of rows.
-    fn attend(&mut self, number: usize) {
+    fn attend(&mut self, number: usize, quantised: bool) {
         let Step { model, plan, sight, cache, head, rows, splits, machine, .. } = self.step;
         let heads = model.spec.heads;
         let Buffers { attended, partials, queries, .. } = *self.buffers;
-        for first_row in (0..rows).step_by(BLOCK) {
-            let block = first_row..(first_row + BLOCK).min(rows);
-            if self.team.index() == 0 && (number == 0 || rows > BLOCK) {
+        for first_row in (0..rows).step_by(ROWS_AT_ONCE) {
+            let block = first_row..(first_row + ROWS_AT_ONCE).min(rows);
+            if self.team.index() == 0 && (number == 0 || rows > ROWS_AT_ONCE) {
                 // SAFETY: one thread writes the list, before the barrier.
                 let units = unsafe { &mut self.buffers.units.write(0, 1)[0] };
                 attention::units(sight, block.clone(), model.spec.kv_heads, units);
             }
-            if number == 0 || rows > BLOCK {
+            if number == 0 || rows > ROWS_AT_ONCE {
                 self.team.meet();
             }
             // SAFETY: the list is complete and not written before the next barrier.
@@ -263,14 +311,23 @@ impl Worker<'_, '_, '_> {
             });
             self.team.meet();
             let (head_dim, stride) = (model.spec.head_dim, self.step.attended);
-            self.team.share(block.len() * heads, |items| {
+            let together = heads_of_whole_blocks(heads, head_dim);
+            let groups = heads / together;
+            self.team.share(block.len() * groups, |items| {
                 for item in items {
-                    let (row, head) = (first_row + item / heads, item % heads);
+                    let (row, first) = (first_row + item / groups, item % groups * together);
                     let position = sight.rows[row].position;
-                    let at = row * stride + head * head_dim;
-                    // SAFETY: partial results are complete, and this head of this row is ours.
-                    machine
-                        .run(unsafe { Merge::new(partials, (row, head), position, head_dim, attended, at) });
+                    // SAFETY: partial results are complete, and these heads of this row are ours.
+                    unsafe {
+                        for head in first..first + together {
+                            let at = row * stride + head * head_dim;
+                            let to = attended.floats;
+                            machine.run(Merge::new(partials, (row, head), position, head_dim, to, at));
+                        }
+                        if quantised {
+                            attended.quantise(machine, row, stride, first * head_dim, together * head_dim);
+                        }
+                    }
                 }
             });
             self.team.meet();
@@ -302,7 +359,7 @@ impl Worker<'_, '_, '_> {
     }
 
     /// silu(gate) · up.
-    fn gate(&mut self, weights: &Panels, x: Rows) {
+    fn gate(&mut self, weights: &Panels, x: Rows, quantised: bool) {
         let Step { machine, gated: stride, .. } = self.step;
         let gated = self.buffers.gated;
         let own = &mut self.own.outputs;
@@ -316,8 +373,13 @@ impl Worker<'_, '_, '_> {
                 for (row, outputs) in outputs.chunks_exact(2 * GATED).enumerate() {
                     let (gate, up) = outputs.split_at(GATED);
                     // SAFETY: these columns are ours.
-                    let to = unsafe { gated.write(row * stride + unit * GATED, GATED) };
-                    machine.run(SwiGlu { gate, up, to });
+                    unsafe {
+                        let to = gated.floats.write(row * stride + unit * GATED, GATED);
+                        machine.run(SwiGlu { gate, up, to });
+                        if quantised {
+                            gated.quantise(machine, row, stride, unit * GATED, GATED);
+                        }
+                    }
                 }
             }
         });
@@ -328,7 +390,9 @@ impl Worker<'_, '_, '_> {
         let Step { model, machine, plan, .. } = self.step;
         let (vocab, hidden) = (model.spec.vocab, model.spec.hidden);
         let read = plan.head_rows;
-        let x = self.norm(0..read.len(), |index| read[index] as usize, &model.final_norm);
+        let weights = &model.head;
+        let quantised = weights.layout.is_quantised();
+        let x = self.norm(read.len(), |index| read[index] as usize, &model.final_norm, quantised);
         if let Some(to) = self.buffers.last_hidden
             && self.team.index() == 0
         {
@@ -340,7 +404,6 @@ impl Worker<'_, '_, '_> {
                 }
             }
         }
-        let weights = model.head();
         let logits = self.buffers.logits;
         let own = &mut self.own.outputs;
         const PANELS: usize = HEAD_TILE / PANEL;
@@ -353,7 +416,9 @@ impl Worker<'_, '_, '_> {
                 let at_once = own.len() / stride;
                 for first in (0..x.count).step_by(at_once) {
                     let count = at_once.min(x.count - first);
-                    let rows = Rows { start: x.start.wrapping_add(first * x.stride), count, ..x };
+                    let start = x.start.wrapping_add(first * x.stride);
+                    let blocks = x.blocks.wrapping_add(first * x.block_stride);
+                    let rows = Rows { start, blocks, count, ..x };
                     let y = Outputs { start: own.as_mut_ptr(), stride };
                     // SAFETY: x is complete, `own` holds `at_once` rows.
                     unsafe { linear::multiply(machine, weights, panels.clone(), rows, y) };
@@ -366,4 +431,10 @@ impl Worker<'_, '_, '_> {
             }
         });
     }
+}
+
+/// Fewest heads whose dimensions are whole quantisation blocks, so that one thread has all of a block; all heads if
+/// need be.
+fn heads_of_whole_blocks(heads: usize, head_dim: usize) -> usize {
+    (1..=heads).find(|&n| (n * head_dim).is_multiple_of(BLOCK) && heads.is_multiple_of(n)).unwrap_or(heads)
 }

@@ -6,11 +6,13 @@ mod common;
 use common::plans::{Part, Text, forward, text, tree};
 use common::{Random, RandomWeights, even_spec, odd_spec, oracle};
 use draftwood_base::pool::Pool;
-use draftwood_forward::{Executor, Machine, Model, Spec};
+use draftwood_forward::{Dtype, Executor, Machine, Model, Spec};
+use draftwood_weights::GgmlType;
 use std::sync::Arc;
 
-fn executors(spec: &Spec, threads: &[usize]) -> Vec<(String, Executor)> {
-    let model = Arc::new(Model::load(spec.clone(), &RandomWeights(spec.clone()), &Pool::new(2)).unwrap());
+fn executors(spec: &Spec, kind: GgmlType, threads: &[usize]) -> Vec<(String, Executor)> {
+    let weights = Arc::new(RandomWeights(spec.clone(), kind));
+    let model = Arc::new(Model::load(spec.clone(), weights, Dtype::Stored, &Pool::new(2)).unwrap());
     let mut all = Vec::new();
     for machine in Machine::all() {
         for &threads in threads {
@@ -60,8 +62,8 @@ fn chunks_of_a_prompt_give_the_bits_of_the_oracle() {
     for spec in [odd_spec(), even_spec()] {
         let mut random = Random(1);
         let prompt = tokens(&mut random, 70, spec.vocab);
-        let expected = oracle::logits(&RandomWeights(spec.clone()), &prompt);
-        for (name, mut executor) in executors(&spec, &[1, 2, 3, 5]) {
+        let expected = oracle::logits(&RandomWeights(spec.clone(), GgmlType::F32), &prompt);
+        for (name, mut executor) in executors(&spec, GgmlType::F32, &[1, 2, 3, 5]) {
             let mut free: Vec<i32> = (0..120).collect();
             for most in [1, 2, 7, 19, 64, 200] {
                 let mut at = text(&mut random, &mut free, prompt.len());
@@ -76,8 +78,8 @@ fn chunks_of_a_prompt_give_the_bits_of_the_oracle() {
 fn every_node_of_a_tree_is_its_path_alone() {
     for spec in [odd_spec(), even_spec()] {
         let mut random = Random(2);
-        let weights = RandomWeights(spec.clone());
-        for (name, mut executor) in executors(&spec, &[1, 2, 3]) {
+        let weights = RandomWeights(spec.clone(), GgmlType::F32);
+        for (name, mut executor) in executors(&spec, GgmlType::F32, &[1, 2, 3]) {
             for nodes in [1, 3, 8, 40] {
                 let len = 20 + random.below(20);
                 let prompt = tokens(&mut random, len, spec.vocab);
@@ -108,8 +110,8 @@ fn every_node_of_a_tree_is_its_path_alone() {
 fn texts_of_a_batch_do_not_see_each_other() {
     let spec = odd_spec();
     let mut random = Random(3);
-    let weights = RandomWeights(spec.clone());
-    for (name, mut executor) in executors(&spec, &[1, 2, 3]) {
+    let weights = RandomWeights(spec.clone(), GgmlType::F32);
+    for (name, mut executor) in executors(&spec, GgmlType::F32, &[1, 2, 3]) {
         let mut free: Vec<i32> = (0..120).collect();
         let prompts: Vec<_> = [5, 33, 16, 1].iter().map(|&n| tokens(&mut random, n, spec.vocab)).collect();
         let mut texts: Vec<_> = prompts.iter().map(|p| text(&mut random, &mut free, p.len() + 9)).collect();
@@ -140,10 +142,10 @@ fn splits_and_their_borders() {
     // One layer, so that the oracle stays quick at 540 tokens; trees across the borders at 256 and 512.
     let spec = Spec { layers: 1, vocab: 40, ..odd_spec() };
     let mut random = Random(4);
-    let weights = RandomWeights(spec.clone());
+    let weights = RandomWeights(spec.clone(), GgmlType::F32);
     let prompt = tokens(&mut random, 540, spec.vocab);
     let expected = oracle::logits(&weights, &prompt);
-    for (name, mut executor) in executors(&spec, &[1, 2, 7]) {
+    for (name, mut executor) in executors(&spec, GgmlType::F32, &[1, 2, 7]) {
         let mut free: Vec<i32> = (0..120).collect();
         let mut at = text(&mut random, &mut free, prompt.len() + 40);
         let mut rows = Vec::new();
@@ -163,5 +165,43 @@ fn splits_and_their_borders() {
             assert_bits(&[got[nodes.len()].clone()], &[alone], &format!("{name}, tree at {border}"));
         }
         assert_bits(&rows, &expected, &name);
+    }
+}
+
+#[test]
+fn rows_of_stored_types_do_not_depend_on_their_company() {
+    use GgmlType::*;
+    let wide = Spec { hidden: 256, feed_forward: 512, ..even_spec() };
+    for (kind, spec) in [
+        (F16, even_spec()),
+        (BF16, even_spec()),
+        (Q8_0, even_spec()),
+        (Q4_0, even_spec()),
+        (Q4_1, even_spec()),
+        (Q5_0, even_spec()),
+        (Q5_1, even_spec()),
+        (Q4_K, wide.clone()),
+        (Q5_K, wide.clone()),
+        (Q6_K, wide),
+    ] {
+        let mut random = Random(5);
+        let prompt = tokens(&mut random, 45, spec.vocab);
+        let nodes = tree(&mut random, 13, spec.vocab);
+        let mut expected: Option<[Vec<Vec<f32>>; 2]> = None;
+        // The first is the scalar reference on one thread, which goes token by token.
+        for (name, mut executor) in executors(&spec, kind, &[1, 2, 3]) {
+            let most = if expected.is_none() { 1 } else { 20 };
+            let mut free: Vec<i32> = (0..120).collect();
+            let mut at = text(&mut random, &mut free, prompt.len() + nodes.len());
+            let rows = feed(&mut executor, &mut at, &prompt, &mut random, most);
+            let back = Text { context: prompt.len() - 1, ..at };
+            let part = Part { text: &back, chain: vec![prompt[44]], nodes: nodes.clone() };
+            let drafted = forward(&mut executor, &[part]).remove(0);
+            assert!(drafted.iter().flatten().all(|v| v.is_finite()), "{kind:?} {name}");
+            let [first_rows, first_drafted] = expected.get_or_insert_with(|| [rows.clone(), drafted.clone()]);
+            assert_bits(&rows, first_rows, &format!("{kind:?} {name}"));
+            assert_bits(&drafted[..1], &first_rows[44..], &format!("{kind:?} {name}, root"));
+            assert_bits(&drafted, first_drafted, &format!("{kind:?} {name}, tree"));
+        }
     }
 }

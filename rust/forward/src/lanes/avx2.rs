@@ -7,6 +7,14 @@ use std::arch::x86_64::*;
 #[derive(Debug, Clone, Copy)]
 pub struct Avx2(__m256, __m256);
 
+impl Avx2 {
+    /// Lanes 0 to 7 and 8 to 15.
+    #[inline(always)]
+    pub(crate) fn from_halves(low: __m256, high: __m256) -> Self {
+        Avx2(low, high)
+    }
+}
+
 // SAFETY of all intrinsics below: the caller of a `Lanes` function guarantees AVX2, FMA and F16C, and valid pointers.
 impl Lanes for Avx2 {
     const FLOAT_ROWS: usize = 6;

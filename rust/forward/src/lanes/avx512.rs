@@ -8,6 +8,12 @@ use std::arch::x86_64::*;
 pub struct Avx512(__m512);
 
 impl Avx512 {
+    /// The register's lanes.
+    #[inline(always)]
+    pub(crate) fn from_register(lanes: __m512) -> Self {
+        Avx512(lanes)
+    }
+
     /// The two halves, for the folds that AVX2 shares.
     #[inline(always)]
     unsafe fn halves(self) -> Avx2 {

@@ -1,15 +1,61 @@
 //! Panels of floats.
 
-use super::{Outputs, Prefetch};
-use crate::lanes::{Lanes, WIDTH, prefetch_level2, prefetch_once};
+use super::Outputs;
+use super::tiles::{LINE, Prefetch};
+use crate::lanes::Lanes;
 
-/// One panel `[column][16]` f32 times `rows` ≤ `L::FLOAT_ROWS` rows of x.
+/// How sixteen rows of floats lie in lines of 64 bytes.
+pub(super) trait Values {
+    /// Columns of a line.
+    const COLUMNS: usize;
+    /// The sixteen values of column `column` of a line.
+    ///
+    /// # Safety
+    /// As [`Lanes`]; `line` is valid.
+    unsafe fn load<L: Lanes>(line: *const u8, column: usize) -> L;
+}
+
+/// `[column][16]` f32.
+pub(super) struct F32;
+/// `[column][16]` f16.
+pub(super) struct F16;
+/// `[column / 2][16][2]` bf16.
+pub(super) struct BF16;
+
+impl Values for F32 {
+    const COLUMNS: usize = 1;
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(line: *const u8, _: usize) -> L {
+        // SAFETY: passed on to the caller.
+        unsafe { L::load(line.cast()) }
+    }
+}
+
+impl Values for F16 {
+    const COLUMNS: usize = 2;
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(line: *const u8, column: usize) -> L {
+        // SAFETY: passed on to the caller.
+        unsafe { L::load_f16(line.add(column * LINE / 2).cast()) }
+    }
+}
+
+impl Values for BF16 {
+    const COLUMNS: usize = 2;
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(line: *const u8, column: usize) -> L {
+        // SAFETY: passed on to the caller.
+        unsafe { if column == 0 { L::load_bf16_even(line.cast()) } else { L::load_bf16_odd(line.cast()) } }
+    }
+}
+
+/// One panel times `rows` ≤ `L::FLOAT_ROWS` rows of x.
 ///
 /// # Safety
-/// `panel` holds `columns` · 16 values; x and y are valid for `rows` rows; the machine has `L`.
+/// `panel` holds 16 rows of `columns` values, in whole lines; x and y are valid for `rows` rows; the machine has `L`.
 #[inline(always)]
-pub(super) unsafe fn f32_tile<L: Lanes>(
-    panel: *const f32,
+pub(super) unsafe fn tile<L: Lanes, F: Values>(
+    panel: *const u8,
     columns: usize,
     x: *const f32,
     stride: usize,
@@ -21,7 +67,7 @@ pub(super) unsafe fn f32_tile<L: Lanes>(
         ($($n:literal)*) => {
             match rows {
                 // SAFETY: as this function's.
-                $($n if $n <= L::FLOAT_ROWS => unsafe { tile::<L, $n>(panel, columns, x, stride, y, hint) },)*
+                $($n if $n <= L::FLOAT_ROWS => unsafe { rows_of::<L, F, $n>(panel, columns, x, stride, y, hint) },)*
                 _ => unreachable!("{rows} rows in a tile of at most {}", L::FLOAT_ROWS),
             }
         };
@@ -30,30 +76,33 @@ pub(super) unsafe fn f32_tile<L: Lanes>(
 }
 
 #[inline(always)]
-unsafe fn tile<L: Lanes, const N: usize>(
-    panel: *const f32,
+unsafe fn rows_of<L: Lanes, F: Values, const N: usize>(
+    panel: *const u8,
     columns: usize,
     x: *const f32,
     stride: usize,
     y: Outputs,
-    hint: Prefetch,
+    mut hint: Prefetch,
 ) {
-    // SAFETY: `columns` · 16 weights, N rows of `columns` activations, N rows of 16 outputs, as the caller promises.
+    // SAFETY: N rows of `columns` activations, as many columns of weights, N rows of 16 outputs, as the caller promises.
     unsafe {
         let mut sums = [L::splat(0.0); N];
-        let mut ahead = hint.address;
-        for column in 0..columns {
-            if hint.level2 {
-                prefetch_level2(ahead)
-            } else {
-                prefetch_once(ahead)
+        let mut line = panel;
+        let mut column = |columns: usize, at: usize, line: *const u8| {
+            for c in 0..columns {
+                let w = F::load::<L>(line, c);
+                for (n, sum) in sums.iter_mut().enumerate() {
+                    *sum = w.fma(L::splat(*x.add(n * stride + at + c)), *sum);
+                }
             }
-            ahead = ahead.wrapping_add(hint.step);
-            let w = L::load(panel.add(column * WIDTH));
-            for (n, sum) in sums.iter_mut().enumerate() {
-                *sum = w.fma(L::splat(*x.add(n * stride + column)), *sum);
-            }
+        };
+        let whole = columns / F::COLUMNS;
+        for i in 0..whole {
+            hint.line();
+            column(F::COLUMNS, i * F::COLUMNS, line);
+            line = line.add(LINE);
         }
+        column(columns % F::COLUMNS, whole * F::COLUMNS, line);
         for (n, sum) in sums.into_iter().enumerate() {
             sum.store(y.start.add(n * y.stride));
         }

@@ -6,6 +6,7 @@ pub mod plans;
 
 use draftwood_base::Result;
 use draftwood_forward::{Spec, Weights};
+use draftwood_weights::{GgmlType, dequantize_blocks};
 
 /// A small generator (splitmix64), so that tests need no crate for it.
 #[derive(Clone)]
@@ -29,12 +30,12 @@ impl Random {
     }
 }
 
-/// Weights from a hash of name and row: no storage, the same on every call.
-pub struct RandomWeights(pub Spec);
+/// Weights from a hash of name and row: no storage, the same on every call. Matrices are stored as the second field says.
+pub struct RandomWeights(pub Spec, pub GgmlType);
 
 impl RandomWeights {
     pub fn matrix(&self, name: &str) -> Vec<Vec<f32>> {
-        let shape = self.shape(name).unwrap();
+        let shape = self.info(name).unwrap().0;
         let (rows, columns) = if shape.len() == 1 { (1, shape[0]) } else { (shape[0], shape[1]) };
         (0..rows)
             .map(|row| {
@@ -47,10 +48,10 @@ impl RandomWeights {
 }
 
 impl Weights for RandomWeights {
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+    fn info(&self, name: &str) -> Option<(Vec<usize>, GgmlType)> {
         let s = &self.0;
         let (q, k) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
-        Some(match name.rsplit('.').nth(1)? {
+        let shape = match name.rsplit('.').nth(1)? {
             "token_embd" | "output" => vec![s.vocab, s.hidden],
             "output_norm" | "attn_norm" | "ffn_norm" => vec![s.hidden],
             "attn_q" => vec![q, s.hidden],
@@ -59,17 +60,66 @@ impl Weights for RandomWeights {
             "ffn_gate" | "ffn_up" => vec![s.feed_forward, s.hidden],
             "ffn_down" => vec![s.hidden, s.feed_forward],
             _ => return None,
-        })
+        };
+        let kind = if shape.len() == 1 { GgmlType::F32 } else { self.1 };
+        Some((shape, kind))
     }
 
     fn row(&self, name: &str, row: usize, to: &mut [f32]) -> Result<()> {
-        let seed = name.bytes().fold(row as u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
-        let mut random = Random(seed);
+        let kind = self.info(name).unwrap().1;
+        if kind != GgmlType::F32 {
+            let mut blocks = vec![0; to.len() / kind.block_len() * kind.block_bytes()];
+            self.stored_row(name, row, &mut blocks)?;
+            dequantize_blocks(kind, &blocks, to, 1).unwrap();
+            return Ok(());
+        }
+        let mut random = Random(seed(name, row));
         let norm = name.contains("norm");
         let scale = if norm { 0.3 } else { 1.7 / (to.len() as f32).sqrt() };
         to.iter_mut().for_each(|v| *v = random.real() * scale + if norm { 1.0 } else { 0.0 });
         Ok(())
     }
+
+    /// Random bits, but for the scales.
+    fn stored_row(&self, name: &str, row: usize, to: &mut [u8]) -> Result<()> {
+        let kind = self.info(name).unwrap().1;
+        let mut random = Random(seed(name, row));
+        if kind == GgmlType::F32 {
+            let mut values = vec![0.0; to.len() / 4];
+            self.row(name, row, &mut values)?;
+            to.chunks_exact_mut(4).zip(values).for_each(|(to, x)| to.copy_from_slice(&x.to_le_bytes()));
+            return Ok(());
+        }
+        if matches!(kind, GgmlType::F16 | GgmlType::BF16) {
+            for value in to.chunks_exact_mut(2) {
+                let x = random.real() * 0.1;
+                match kind {
+                    GgmlType::F16 => value.copy_from_slice(&half::f16::from_f32(x).to_le_bytes()),
+                    _ => value.copy_from_slice(&half::bf16::from_f32(x).to_le_bytes()),
+                }
+            }
+            return Ok(());
+        }
+        to.iter_mut().for_each(|byte| *byte = random.next() as u8);
+        for block in to.chunks_exact_mut(kind.block_bytes()) {
+            let (scales, size): (&[usize], f32) = match kind {
+                GgmlType::Q8_0 => (&[0], 1e-3),
+                GgmlType::Q4_0 | GgmlType::Q5_0 => (&[0], 1e-2),
+                GgmlType::Q4_1 | GgmlType::Q5_1 => (&[0, 2], 1e-2),
+                GgmlType::Q4_K | GgmlType::Q5_K => (&[0, 2], 2e-4),
+                GgmlType::Q6_K => (&[208], 1e-5),
+                other => unreachable!("{other:?}"),
+            };
+            for &at in scales {
+                block[at..at + 2].copy_from_slice(&half::f16::from_f32(random.real() * size).to_le_bytes());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn seed(name: &str, row: usize) -> u64 {
+    name.bytes().fold(row as u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3))
 }
 
 /// Sizes with every remainder: heads that are no whole panel, odd widths, groups of three.

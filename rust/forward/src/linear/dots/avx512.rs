@@ -1,0 +1,181 @@
+//! Sixteen rows in one register, without VNNI: sums of pairs in 16 bits, as [`Avx2Dots`] counts them.
+
+use super::{Avx2Dots, Dots, VECTOR, four};
+use crate::lanes::Avx512;
+use crate::quantise::{BLOCK, Block};
+use std::arch::x86_64::*;
+
+pub(crate) struct Avx512Dots;
+
+// SAFETY of all blocks in this file: the caller guarantees AVX-512 F, BW and valid pointers.
+impl Avx512Dots {
+    /// Low and high nibbles of a vector.
+    #[inline(always)]
+    pub(super) unsafe fn split(w: *const u8) -> [__m512i; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let (w, low) = (_mm512_loadu_si512(w.cast()), _mm512_set1_epi8(15));
+            [_mm512_and_si512(w, low), _mm512_and_si512(_mm512_srli_epi16::<4>(w), low)]
+        }
+    }
+
+    /// Adds `value` to the bytes whose bit is set in mask number `index`.
+    #[inline(always)]
+    pub(super) unsafe fn with_bit(w: __m512i, masks: *const u8, index: usize, value: i8) -> __m512i {
+        // SAFETY: see above.
+        unsafe {
+            let mask = masks.add(8 * index).cast::<u64>().read_unaligned();
+            _mm512_mask_add_epi8(w, mask, w, _mm512_set1_epi8(value))
+        }
+    }
+
+    /// Takes 32 off the weights of both halves of a block, and adds the halves times their scales.
+    #[inline(always)]
+    pub(super) unsafe fn scale_sixes<const N: usize>(
+        sums: [[__m512i; N]; 2],
+        scales: *const i8,
+        x: &[*const Block; N],
+    ) -> [__m512i; N] {
+        // SAFETY: see above.
+        unsafe {
+            let first = _mm512_cvtepi8_epi32(_mm_loadu_si128(scales.cast()));
+            let second = _mm512_cvtepi8_epi32(_mm_loadu_si128(scales.add(16).cast()));
+            let mut both = [_mm512_setzero_si512(); N];
+            for n in 0..N {
+                let sum = (*x[n]).first_sum;
+                let a = _mm512_sub_epi32(sums[0][n], _mm512_set1_epi32(32 * sum));
+                let b = _mm512_sub_epi32(sums[1][n], _mm512_set1_epi32(32 * ((*x[n]).sum - sum)));
+                both[n] = _mm512_add_epi32(_mm512_mullo_epi32(a, first), _mm512_mullo_epi32(b, second));
+            }
+            both
+        }
+    }
+}
+
+// SAFETY of all blocks below: as above.
+impl Dots for Avx512Dots {
+    type Lanes = Avx512;
+    type Sums = __m512i;
+    const ROWS: usize = 8;
+
+    #[inline(always)]
+    unsafe fn bytes<const N: usize>(w: *const u8, x: &[*const Block; N]) -> [__m512i; N] {
+        // SAFETY: see above.
+        unsafe {
+            let (ones, zero) = (_mm512_set1_epi16(1), _mm512_setzero_si512());
+            let mut sums = [zero; N];
+            for v in 0..8 {
+                let w = _mm512_loadu_si512(w.add(v * VECTOR).cast());
+                let w = _mm512_xor_si512(w, _mm512_set1_epi8(-128));
+                let (magnitude, negative) = (_mm512_abs_epi8(w), _mm512_movepi8_mask(w));
+                for n in 0..N {
+                    let x = _mm512_set1_epi32(four(x[n], 4 * v));
+                    let x = _mm512_mask_sub_epi8(x, negative, zero, x);
+                    let pairs = _mm512_maddubs_epi16(magnitude, x);
+                    sums[n] = _mm512_add_epi32(sums[n], _mm512_madd_epi16(pairs, ones));
+                }
+            }
+            sums
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn nibbles<const N: usize>(w: *const u8, x: &[*const Block; N]) -> [__m512i; N] {
+        // SAFETY: see above.
+        unsafe {
+            let mut sums = [_mm512_setzero_si512(); N];
+            for v in 0..4 {
+                let [first, second] = Self::split(w.add(v * VECTOR));
+                for n in 0..N {
+                    let a = _mm512_maddubs_epi16(first, _mm512_set1_epi32(four(x[n], 4 * v)));
+                    let b = _mm512_maddubs_epi16(second, _mm512_set1_epi32(four(x[n], 16 + 4 * v)));
+                    sums[n] = _mm512_add_epi16(_mm512_add_epi16(sums[n], a), b);
+                }
+            }
+            for sum in &mut sums {
+                *sum = _mm512_madd_epi16(*sum, _mm512_set1_epi16(1));
+            }
+            sums
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn fives<const N: usize>(w: *const u8, high: *const u8, x: &[*const Block; N]) -> [__m512i; N] {
+        // SAFETY: see above.
+        unsafe {
+            let mut sums = [_mm512_setzero_si512(); N];
+            for half in [0, 2] {
+                let mut pairs = [_mm512_setzero_si512(); N];
+                for v in half..half + 2 {
+                    let [first, second] = Self::split(w.add(v * VECTOR));
+                    let first = Self::with_bit(first, high, v, 16);
+                    let second = Self::with_bit(second, high, 4 + v, 16);
+                    for n in 0..N {
+                        let a = _mm512_maddubs_epi16(first, _mm512_set1_epi32(four(x[n], 4 * v)));
+                        let b = _mm512_maddubs_epi16(second, _mm512_set1_epi32(four(x[n], 16 + 4 * v)));
+                        pairs[n] = _mm512_add_epi16(_mm512_add_epi16(pairs[n], a), b);
+                    }
+                }
+                for n in 0..N {
+                    let wide = _mm512_madd_epi16(pairs[n], _mm512_set1_epi16(1));
+                    sums[n] = _mm512_add_epi32(sums[n], wide);
+                }
+            }
+            sums
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sixes<const N: usize>(
+        w: *const u8,
+        high: *const u8,
+        scales: *const i8,
+        x: &[*const Block; N],
+    ) -> [__m512i; N] {
+        // SAFETY: see above.
+        unsafe {
+            let mut sums = [[_mm512_setzero_si512(); N]; 2];
+            for half in [0, 2] {
+                let mut pairs = [[_mm512_setzero_si512(); N]; 2];
+                for v in half..half + 2 {
+                    for (i, nibbles) in Self::split(w.add(v * VECTOR)).into_iter().enumerate() {
+                        let w = Self::with_bit(nibbles, high, 4 * i + v, 16);
+                        let w = Self::with_bit(w, high.add(VECTOR), 4 * i + v, 32);
+                        for n in 0..N {
+                            let x = _mm512_set1_epi32(four(x[n], 16 * i + 4 * v));
+                            pairs[i][n] = _mm512_add_epi16(pairs[i][n], _mm512_maddubs_epi16(w, x));
+                        }
+                    }
+                }
+                for i in 0..2 {
+                    for n in 0..N {
+                        let wide = _mm512_madd_epi16(pairs[i][n], _mm512_set1_epi16(1));
+                        sums[i][n] = _mm512_add_epi32(sums[i][n], wide);
+                    }
+                }
+            }
+            Self::scale_sixes(sums, scales, x)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn less(sums: __m512i, value: i32) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_sub_epi32(sums, _mm512_set1_epi32(value)) }
+    }
+    #[inline(always)]
+    unsafe fn floats(sums: __m512i) -> Avx512 {
+        // SAFETY: see above.
+        unsafe { Avx512::from_register(_mm512_cvtepi32_ps(sums)) }
+    }
+    #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> Avx512 {
+        // SAFETY: see above.
+        unsafe { Self::floats(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn quantise(values: &[f32; BLOCK], to: &mut Block) -> bool {
+        // SAFETY: AVX-512 includes AVX2.
+        unsafe { Avx2Dots::quantise(values, to) }
+    }
+}
