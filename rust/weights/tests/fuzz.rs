@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::damage::{DAMAGES_PER_FILE, damage, damaged_files};
 use common::reference::reference;
 use common::{File, Meta, Stored};
 use draftwood_base::Error;
@@ -12,12 +13,6 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use std::cell::Cell;
-
-const DAMAGES_PER_FILE: u32 = 50;
-
-fn damaged_files() -> u32 {
-    std::env::var("DRAFTWOOD_FUZZ_CASES").ok().and_then(|v| v.parse().ok()).unwrap_or(100_000)
-}
 
 fn scalar() -> impl Strategy<Value = Meta> {
     prop_oneof![
@@ -138,34 +133,6 @@ fn read_everything(file: &GgufFile) {
         assert_eq!(tensor.bytes().len() as u64, tensor.bytes);
         let mut out = vec![0.0; tensor.values as usize];
         tensor.dequantize(&mut out).unwrap_or_else(typed);
-    }
-}
-
-/// One change: a flipped bit, a field of 4 or 8 bytes replaced, bytes cut out, copied in, or cut off the end.
-fn damage(bytes: &mut Vec<u8>, kind: u8, at: u16, value: u64) {
-    if bytes.is_empty() {
-        return;
-    }
-    let at = usize::from(at) % bytes.len();
-    let extreme = [0, 1, 2, 0x7FFF_FFFF, 0xFFFF_FFFF, 1 << 32, u64::MAX / 8, 1 << 63, u64::MAX, value % 64];
-    let field = extreme[value as usize % extreme.len()].to_le_bytes();
-    let end = |n: usize| (at + n).min(bytes.len());
-    match kind % 6 {
-        0 => bytes[at] ^= 1 << (value % 8),
-        1 => {
-            let end = end(8);
-            bytes[at..end].copy_from_slice(&field[..end - at]);
-        }
-        2 => {
-            let end = end(4);
-            bytes[at..end].copy_from_slice(&field[..end - at]);
-        }
-        3 => drop(bytes.drain(at..end(1 + value as usize % 16))),
-        4 => {
-            let copy = bytes[at..end(1 + value as usize % 64)].to_vec();
-            bytes.splice(at..at, copy);
-        }
-        _ => bytes.truncate(at),
     }
 }
 
