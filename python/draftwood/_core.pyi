@@ -16,6 +16,7 @@ __all__ = [
     "NGram",
     "NativeExecutor",
     "NativeModel",
+    "SafeTensors",
     "Session",
     "TokenBytes",
     "Views",
@@ -112,6 +113,14 @@ class NativeModel:
     def main_type(self) -> str: ...
     @property
     def step_bytes(self) -> int: ...
+
+@final
+class SafeTensors:
+    @staticmethod
+    def open(path: str | PathLike[str]) -> SafeTensors: ...
+    def files(self) -> list[str]: ...
+    def tensors(self) -> list[tuple[str, tuple[int, ...], str]]: ...
+    def dequantize(self, name: str, out: NDArray[float32]) -> None: ...
 
 @final
 class Session:

@@ -10,6 +10,7 @@ mod forest;
 mod gguf;
 mod native;
 mod ngram;
+mod safetensors;
 mod session;
 mod text;
 
@@ -27,6 +28,8 @@ mod _core {
     use native::{NativeExecutor, NativeModel};
     #[pymodule_export]
     use ngram::NGram;
+    #[pymodule_export]
+    use safetensors::SafeTensors;
     #[pymodule_export]
     use session::{Session, Views};
     #[pymodule_export]

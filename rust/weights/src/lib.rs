@@ -1,4 +1,5 @@
-//! Reading model files: the structure of GGUF, the block types of quantised tensors, and their dequantisation.
+//! Reading model files: the structure of GGUF and safetensors, the block types of quantised tensors, and their
+//! dequantisation. Both kinds of files end in one [`TensorSet`].
 //!
 //! A file is untrusted. Everything that a reader relies on (counts, lengths, offsets, types) is checked when the file
 //! is opened, with checked arithmetic and without an allocation larger than the bytes that the file really has; what
@@ -16,8 +17,12 @@
 mod blocks;
 mod gguf;
 mod map;
+mod safetensors;
+mod tensors;
 mod types;
 
 pub use blocks::{BlockType, DequantizeError, dequantize_blocks};
-pub use gguf::{Array, GgufFile, Tensor, TensorInfo, Value, ValueType};
+pub use gguf::{Array, GgufFile, Value, ValueType};
+pub use safetensors::SafeTensors;
+pub use tensors::{Tensor, TensorInfo, TensorSet};
 pub use types::GgmlType;

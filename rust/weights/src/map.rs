@@ -2,6 +2,8 @@
 
 use draftwood_base::{Error, Result};
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use std::fs::{self, File};
 use std::ops::Deref;
 use std::path::Path;
@@ -36,7 +38,7 @@ impl Bytes {
                 "path",
                 "a regular file",
                 format!("{} ({kind})", path.display()),
-                "name the .gguf file itself",
+                "name the file itself",
             ));
         }
         if about.len() == 0 {
@@ -44,7 +46,25 @@ impl Bytes {
         }
         map_file(&File::open(path).map_err(unreadable)?).map_err(unreadable)
     }
+
+    /// Drops the resident pages of a range, if it is mapped; what is read there later comes from the file again.
+    pub fn release(&self, start: usize, len: usize) {
+        if let (Bytes::Mapped(map), true) = (self, len > 0) {
+            release_pages(map, start, len);
+        }
+    }
 }
+
+#[cfg(unix)]
+#[allow(unsafe_code)]
+fn release_pages(map: &Mmap, start: usize, len: usize) {
+    // SAFETY: the mapping is read-only and backed by its file, so a dropped page comes back with the file's bytes, the
+    // same ones under the contract of `map_file`; the map checks the range. A refusal changes nothing.
+    unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) }.ok();
+}
+
+#[cfg(not(unix))]
+fn release_pages(_: &Mmap, _: usize, _: usize) {}
 
 #[allow(unsafe_code)]
 fn map_file(file: &File) -> std::io::Result<Bytes> {

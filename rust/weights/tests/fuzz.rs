@@ -4,20 +4,15 @@
 
 mod common;
 
+use common::damage::{DAMAGES_PER_FILE, damage, damaged_files};
+use common::reference::reference;
 use common::{File, Meta, Stored};
 use draftwood_base::Error;
 use draftwood_weights::{Array, GgmlType, GgufFile, Value};
-use half::{bf16, f16};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use std::cell::Cell;
-
-const DAMAGES_PER_FILE: u32 = 50;
-
-fn damaged_files() -> u32 {
-    std::env::var("DRAFTWOOD_FUZZ_CASES").ok().and_then(|v| v.parse().ok()).unwrap_or(100_000)
-}
 
 fn scalar() -> impl Strategy<Value = Meta> {
     prop_oneof![
@@ -47,8 +42,8 @@ fn meta() -> impl Strategy<Value = Meta> {
 }
 
 fn tensor() -> impl Strategy<Value = (Vec<u64>, GgmlType, Vec<u8>)> {
-    use GgmlType::{BF16, F16, F32, Q4_1, Q8_0};
-    let kinds = prop::sample::select(vec![F32, F16, BF16, Q4_1, Q8_0]);
+    let kinds = GgmlType::ALL.iter().copied().filter(|kind| kind.can_dequantize());
+    let kinds = prop::sample::select(kinds.collect::<Vec<_>>());
     (kinds, 1u64..4, vec(1u64..4, 0..3)).prop_flat_map(|(kind, blocks, rest)| {
         let count = (blocks * rest.iter().product::<u64>()) as usize;
         let dims = [vec![blocks * kind.block_len() as u64], rest].concat();
@@ -90,23 +85,6 @@ fn read_back(value: &Value<'_>) -> Result<Meta, Error> {
         Value::I64(v) => Meta::I64(*v),
         Value::F64(v) => Meta::F64(v.to_bits()),
     })
-}
-
-/// One value after the other, straight from the description of each type.
-fn reference(kind: GgmlType, bytes: &[u8], i: usize) -> f32 {
-    let half = |at: usize| f16::from_bits(u16::from_le_bytes([bytes[at], bytes[at + 1]])).to_f32_const();
-    let (block, j) = (i / kind.block_len() * kind.block_bytes(), i % kind.block_len());
-    match kind {
-        GgmlType::F32 => f32::from_le_bytes(bytes[block..block + 4].try_into().unwrap()),
-        GgmlType::F16 => half(block),
-        GgmlType::BF16 => bf16::from_le_bytes([bytes[block], bytes[block + 1]]).to_f32_const(),
-        GgmlType::Q8_0 => half(block) * f32::from(bytes[block + 2 + j] as i8),
-        GgmlType::Q4_1 => {
-            let byte = bytes[block + 4 + j % 16];
-            half(block) * f32::from(if j < 16 { byte & 15 } else { byte >> 4 }) + half(block + 2)
-        }
-        _ => unreachable!(),
-    }
 }
 
 fn assert_reads_as(file: &File, read: &GgufFile) {
@@ -155,34 +133,6 @@ fn read_everything(file: &GgufFile) {
         assert_eq!(tensor.bytes().len() as u64, tensor.bytes);
         let mut out = vec![0.0; tensor.values as usize];
         tensor.dequantize(&mut out).unwrap_or_else(typed);
-    }
-}
-
-/// One change: a flipped bit, a field of 4 or 8 bytes replaced, bytes cut out, copied in, or cut off the end.
-fn damage(bytes: &mut Vec<u8>, kind: u8, at: u16, value: u64) {
-    if bytes.is_empty() {
-        return;
-    }
-    let at = usize::from(at) % bytes.len();
-    let extreme = [0, 1, 2, 0x7FFF_FFFF, 0xFFFF_FFFF, 1 << 32, u64::MAX / 8, 1 << 63, u64::MAX, value % 64];
-    let field = extreme[value as usize % extreme.len()].to_le_bytes();
-    let end = |n: usize| (at + n).min(bytes.len());
-    match kind % 6 {
-        0 => bytes[at] ^= 1 << (value % 8),
-        1 => {
-            let end = end(8);
-            bytes[at..end].copy_from_slice(&field[..end - at]);
-        }
-        2 => {
-            let end = end(4);
-            bytes[at..end].copy_from_slice(&field[..end - at]);
-        }
-        3 => drop(bytes.drain(at..end(1 + value as usize % 16))),
-        4 => {
-            let copy = bytes[at..end(1 + value as usize % 64)].to_vec();
-            bytes.splice(at..at, copy);
-        }
-        _ => bytes.truncate(at),
     }
 }
 

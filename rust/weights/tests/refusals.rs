@@ -164,26 +164,42 @@ fn types_that_are_not_read() {
     assert!(matches!(error, Error::UnsupportedModel { .. }));
     assert!(error.to_string().contains("type 99 of tensor \"w\" is not supported"), "{error}");
 
-    let opened = GgufFile::from_bytes("x.gguf", file(tensor(&[256], GgmlType::Q6_K, 210))).unwrap();
+    let opened = GgufFile::from_bytes("x.gguf", file(tensor(&[256], GgmlType::Q3_K, 110))).unwrap();
     let error = opened.tensor("w").unwrap().dequantize(&mut [0.0; 256]).unwrap_err();
     assert!(matches!(error, Error::UnsupportedModel { .. }));
-    assert!(error.to_string().contains("x.gguf: type Q6_K of tensor \"w\" is not supported"), "{error}");
+    assert!(error.to_string().contains("x.gguf: type Q3_K of tensor \"w\" is not supported"), "{error}");
 }
 
 #[test]
 fn values_that_are_not_finite() {
-    let mut blocks = vec![0; 34 * 3];
-    blocks[34 * 2 + 1] = 0xFC;
-    let bytes = file(Stored::new("w", &[32, 3], GgmlType::Q8_0, blocks));
-    let opened = GgufFile::from_bytes("x.gguf", bytes).unwrap();
-    let w = opened.tensor("w").unwrap();
-    let error = w.dequantize(&mut [0.0; 96]).unwrap_err();
-    let at = w.offset + 68;
-    assert_format(
-        &error,
-        &[&format!("at byte {at}"), "value 64 of tensor \"w\" (Q8_0) must be finite, got NaN"],
-    );
-    assert!(matches!(w.dequantize(&mut [0.0; 95]), Err(Error::InvalidArgument(_))));
+    use GgmlType::{Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    let scales: [(GgmlType, &[usize]); 8] = [
+        (Q4_0, &[0]),
+        (Q4_1, &[0, 2]),
+        (Q5_0, &[0]),
+        (Q5_1, &[0, 2]),
+        (Q8_0, &[0]),
+        (Q4_K, &[0, 2]),
+        (Q5_K, &[0, 2]),
+        (Q6_K, &[208]),
+    ];
+    for (kind, scales) in scales {
+        // The quants are 0, so that the scale alone gives it away.
+        for (&at, high) in scales.iter().flat_map(|at| [(at, 0x7C), (at, 0xFC), (at, 0x7E)]) {
+            let (len, size) = (kind.block_len(), kind.block_bytes());
+            let mut blocks = vec![0; size * 3];
+            blocks[size * 2 + at + 1] = high;
+            let bytes = file(Stored::new("w", &[len as u64, 3], kind, blocks));
+            let opened = GgufFile::from_bytes("x.gguf", bytes).unwrap();
+            let w = opened.tensor("w").unwrap();
+            let error = w.dequantize(&mut vec![0.0; 3 * len]).unwrap_err();
+            let at = w.offset + 2 * size as u64;
+            let what = format!("value {} of tensor \"w\" ({}) must be finite", 2 * len, kind.name());
+            assert_format(&error, &["x.gguf", &format!("at byte {at}"), &what]);
+            let short = w.dequantize(&mut vec![0.0; 3 * len - 1]);
+            assert!(matches!(short, Err(Error::InvalidArgument(_))));
+        }
+    }
 }
 
 #[test]

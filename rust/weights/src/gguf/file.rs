@@ -1,38 +1,22 @@
 //! An opened GGUF file or split set.
 
 use super::cursor::Cursor;
-use super::header::{Entry, Header, TensorInfo};
+use super::header::{Entry, Header};
 use super::split;
 use super::value::{Value, read_value};
-use crate::blocks::{DequantizeError, dequantize_blocks};
 use crate::map::Bytes;
-use crate::types::GgmlType;
+use crate::tensors::{Tensor, TensorSet};
 use draftwood_base::{Error, Result};
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::Deref;
 use std::path::Path;
-
-/// Values per thread from which a second thread pays.
-const VALUES_PER_THREAD: u64 = 1 << 16;
-/// Dequantisation is bound by memory; more threads than this only compete.
-const MAX_THREADS: usize = 8;
 
 /// A GGUF file, or all files of a split set, with checked structure. Cheap to open: nothing but the header is read.
 pub struct GgufFile {
-    parts: Vec<(String, Bytes)>,
+    weights: TensorSet,
     version: u32,
     keys: Vec<String>,
     entries: HashMap<String, Entry>,
-    tensors: Vec<TensorInfo>,
-    names: HashMap<String, usize>,
-}
-
-/// A tensor of an opened file; dereferences to its [`TensorInfo`].
-#[derive(Clone, Copy)]
-pub struct Tensor<'a> {
-    file: &'a GgufFile,
-    info: &'a TensorInfo,
 }
 
 impl GgufFile {
@@ -66,38 +50,14 @@ impl GgufFile {
     }
 
     fn read(name: String, bytes: Bytes) -> Result<Self> {
-        let header = Header::read(&bytes, &name, 0)?;
-        let mut file = Self {
-            parts: vec![(name, bytes)],
-            version: header.version,
-            keys: header.keys,
-            entries: header.entries,
-            tensors: Vec::new(),
-            names: HashMap::new(),
-        };
-        file.add_tensors(header.tensors)?;
-        Ok(file)
+        let header = Header::read(&bytes, &name)?;
+        let mut weights = TensorSet::new(name, bytes);
+        weights.add(header.tensors)?;
+        Ok(Self { weights, version: header.version, keys: header.keys, entries: header.entries })
     }
 
-    fn add_tensors(&mut self, tensors: Vec<TensorInfo>) -> Result<()> {
-        for tensor in tensors {
-            if let Some(&other) = self.names.get(&tensor.name) {
-                let file = &self.parts[tensor.part].0;
-                let got = format!("a second one beside that in {}", self.parts[self.tensors[other].part].0);
-                let what = format!("tensor \"{}\"", tensor.name);
-                return Err(Error::model_format(
-                    file,
-                    tensor.offset,
-                    what,
-                    "in one file of the set",
-                    got,
-                    "",
-                ));
-            }
-            self.names.insert(tensor.name.clone(), self.tensors.len());
-            self.tensors.push(tensor);
-        }
-        Ok(())
+    fn name(&self) -> &str {
+        self.weights.source(0).0
     }
 
     /// Opens the other files of a split set, if this is one.
@@ -109,7 +69,7 @@ impl GgufFile {
         let number = self.split_number("split.no")?.unwrap_or(0);
         let refuse = |key: &str, what: &str, expected: String, got: String, hint: String| {
             let at = self.entries.get(key).map_or(0, |e| e.at as u64);
-            Err(Error::model_format(&self.parts[0].0, at, what, expected, got, hint))
+            Err(Error::model_format(self.name(), at, what, expected, got, hint))
         };
         if number > 0 {
             let first = split::sibling(path, number, 0, count)
@@ -129,7 +89,7 @@ impl GgufFile {
                     "split.count",
                     "the name of the first file of a split set",
                     format!("NAME{}", split::suffix(0, count)),
-                    self.parts[0].0.clone(),
+                    self.name().to_owned(),
                     "keep the names that the set was published with".into(),
                 );
             };
@@ -148,10 +108,10 @@ impl GgufFile {
             self.add_part(&path, index, count)?;
         }
         let total = self.split_number("split.tensors.count")?;
-        let got = self.tensors.len() as u64;
+        let got = self.weights.len() as u64;
         match total {
             Some(total) if total != got => Err(Error::model_format(
-                &self.parts[0].0,
+                self.name(),
                 self.entries["split.tensors.count"].at as u64,
                 "the number of tensors in all parts",
                 total.to_string(),
@@ -171,15 +131,10 @@ impl GgufFile {
                 let at = part.entries.get(key).map_or(0, |e| e.at as u64);
                 let got = got.map_or("none".to_owned(), |v| v.to_string());
                 let hint = "the parts belong to different sets: fetch them again";
-                return Err(Error::model_format(&part.parts[0].0, at, key, expected.to_string(), got, hint));
+                return Err(Error::model_format(part.name(), at, key, expected.to_string(), got, hint));
             }
         }
-        let mut tensors = part.tensors;
-        for tensor in &mut tensors {
-            tensor.part = self.parts.len();
-        }
-        self.parts.extend(part.parts);
-        self.add_tensors(tensors)
+        self.weights.append(part.weights)
     }
 
     /// A small number that describes the set.
@@ -191,7 +146,7 @@ impl GgufFile {
             other => {
                 let at = self.entries[key].at as u64;
                 let got = other.map_or("another type".to_owned(), |v| v.to_string());
-                Err(Error::model_format(&self.parts[0].0, at, key, "a number below 100000", got, ""))
+                Err(Error::model_format(self.name(), at, key, "a number below 100000", got, ""))
             }
         }
     }
@@ -203,7 +158,7 @@ impl GgufFile {
 
     /// Paths of the files, as given or derived.
     pub fn files(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.parts.iter().map(|(name, _)| name.as_str())
+        self.weights.files()
     }
 
     /// Metadata keys in the order of the file.
@@ -217,104 +172,30 @@ impl GgufFile {
     /// [`Error::ModelFormat`] if it is a string that isn't UTF-8; items of arrays report theirs when they are read.
     pub fn get(&self, key: &str) -> Result<Option<Value<'_>>> {
         let Some(entry) = self.entries.get(key) else { return Ok(None) };
-        let (name, bytes) = &self.parts[0];
+        let (name, bytes) = self.weights.source(0);
         let mut cursor = Cursor::new(bytes, name).seek(entry.at);
         read_value(&mut cursor, entry.kind, &format!("metadata \"{key}\""), 0).map(Some)
     }
 
+    /// The tensors, as every kind of file gives them.
+    pub fn weights(&self) -> &TensorSet {
+        &self.weights
+    }
+
     /// All tensors, part by part in the order of the files.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> {
-        self.tensors.iter().map(|info| Tensor { file: self, info })
+        self.weights.iter()
     }
 
     /// The tensor of this name.
     pub fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
-        self.names.get(name).map(|&i| Tensor { file: self, info: &self.tensors[i] })
+        self.weights.get(name)
     }
 }
 
 impl fmt::Debug for GgufFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (keys, tensors) = (self.keys.len(), self.tensors.len());
-        write!(f, "GgufFile({}, {keys} keys, {tensors} tensors)", self.parts[0].0)
+        let (keys, tensors) = (self.keys.len(), self.weights.len());
+        write!(f, "GgufFile({}, {keys} keys, {tensors} tensors)", self.name())
     }
-}
-
-impl Deref for Tensor<'_> {
-    type Target = TensorInfo;
-
-    fn deref(&self) -> &TensorInfo {
-        self.info
-    }
-}
-
-impl<'a> Tensor<'a> {
-    /// The stored bytes.
-    pub fn bytes(&self) -> &'a [u8] {
-        let start = self.info.offset as usize;
-        &self.file.parts[self.info.part].1[start..start + self.info.bytes as usize]
-    }
-
-    /// Path of the file that holds it.
-    pub fn path(&self) -> &'a str {
-        &self.file.parts[self.info.part].0
-    }
-
-    /// Writes the values as f32, rows one after the other.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] unless `out` holds `values` numbers; [`Error::UnsupportedModel`] for a type without
-    /// decoder; [`Error::ModelFormat`] with tensor and offset for values (and so scales) that are not finite.
-    ///
-    /// # Cost
-    /// One pass over file and `out`, on up to 8 threads for large tensors; the values do not depend on their number.
-    pub fn dequantize(&self, out: &mut [f32]) -> Result<()> {
-        let useful = (self.info.values / VALUES_PER_THREAD).clamp(1, MAX_THREADS as u64) as usize;
-        let threads = if useful > 1 { useful.min(available_threads()) } else { 1 };
-        dequantize_blocks(self.info.kind, self.bytes(), out, threads)
-            .map_err(|error| self.explain(error, 0, out))
-    }
-
-    /// Writes the values of one row (`dims[0]` values; a vector is one row) as f32, on this thread.
-    ///
-    /// # Errors
-    /// As [`Tensor::dequantize`], and [`Error::InvalidArgument`] for a row that the tensor does not have.
-    pub fn dequantize_row(&self, row: usize, out: &mut [f32]) -> Result<()> {
-        let (len, kind) = (self.info.dims[0] as usize, self.info.kind);
-        let bytes = len / kind.block_len() * kind.block_bytes();
-        let blocks =
-            row.checked_mul(bytes).and_then(|start| self.bytes().get(start..start.checked_add(bytes)?));
-        let Some(blocks) = blocks else {
-            let rows = self.info.values / self.info.dims[0].max(1);
-            let what = format!("the row of tensor \"{}\"", self.info.name);
-            return Err(Error::invalid(what, format!("below {rows}"), row, ""));
-        };
-        dequantize_blocks(kind, blocks, out, 1).map_err(|error| self.explain(error, row * len, out))
-    }
-
-    /// `first`: index in the tensor of the first value of `out`.
-    fn explain(&self, error: DequantizeError, first: usize, out: &[f32]) -> Error {
-        let TensorInfo { name, kind, .. } = self.info;
-        match error {
-            DequantizeError::Unknown => Error::UnsupportedModel {
-                what: format!("{}: type {} of tensor \"{name}\"", self.path(), kind.name()),
-                hint: format!("the types that can be dequantised are {}", GgmlType::dequantizable()),
-            },
-            DequantizeError::Size => {
-                let expected = format!("values of tensor \"{name}\", {} in all", self.info.values);
-                Error::invalid("out", expected, out.len(), "")
-            }
-            DequantizeError::NotFinite(at) => {
-                let value = first + at;
-                let block = (value / kind.block_len() * kind.block_bytes()) as u64;
-                let what = format!("value {value} of tensor \"{name}\" ({})", kind.name());
-                let hint = "the file is damaged or its conversion went wrong";
-                Error::model_format(self.path(), self.info.offset + block, what, "finite", out[at], hint)
-            }
-        }
-    }
-}
-
-fn available_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get())
 }

@@ -2,6 +2,7 @@
 
 use super::cursor::Cursor;
 use super::value::{ValueType, read_value, skip_value};
+use crate::tensors::TensorInfo;
 use crate::types::GgmlType;
 use draftwood_base::{Error, Result};
 use std::collections::HashMap;
@@ -11,25 +12,6 @@ use std::collections::HashMap;
 pub struct Entry {
     pub kind: ValueType,
     pub at: usize,
-}
-
-/// Description of one tensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Name, unique in the set.
-    pub name: String,
-    /// Dimensions in GGUF's order, the row length first; 1 to 4 of them.
-    pub dims: Vec<u64>,
-    /// Stored type.
-    pub kind: GgmlType,
-    /// Which file of a split set holds it, from 0.
-    pub part: usize,
-    /// First byte, counted from the start of that file.
-    pub offset: u64,
-    /// Bytes stored.
-    pub bytes: u64,
-    /// Number of values.
-    pub values: u64,
 }
 
 /// Keys in file order, and the tensors of one file.
@@ -51,7 +33,7 @@ const LEAST_KEY_BYTES: u64 = 14;
 const LEAST_TENSOR_BYTES: u64 = 33;
 
 impl Header {
-    pub fn read(bytes: &[u8], file: &str, part: usize) -> Result<Self> {
+    pub fn read(bytes: &[u8], file: &str) -> Result<Self> {
         let mut cursor = Cursor::new(bytes, file);
         let version = preamble(&mut cursor, bytes, file)?;
         let tensor_count = cursor.count("the number of tensors", LEAST_TENSOR_BYTES, MAX_TENSORS)?;
@@ -73,7 +55,7 @@ impl Header {
         let (mut tensors, mut names) = (Vec::new(), HashMap::new());
         for _ in 0..tensor_count {
             let start = cursor.offset();
-            let tensor = tensor(&mut cursor, file, part, alignment)?;
+            let tensor = tensor(&mut cursor, file, alignment)?;
             if tensor.name.is_empty() || names.insert(tensor.name.clone(), ()).is_some() {
                 return Err(cursor.refuse(start, "a tensor name", "new", format!("\"{}\"", tensor.name)));
             }
@@ -134,7 +116,7 @@ fn alignment(cursor: &Cursor<'_>, entry: Option<&Entry>) -> Result<u64> {
 }
 
 /// One description, `offset` still relative to the data.
-fn tensor(cursor: &mut Cursor<'_>, file: &str, part: usize, alignment: u64) -> Result<TensorInfo> {
+fn tensor(cursor: &mut Cursor<'_>, file: &str, alignment: u64) -> Result<TensorInfo> {
     let name = cursor.text("a tensor name")?.to_owned();
     let what = |of: &str| format!("the {of} of tensor \"{name}\"");
     let start = cursor.offset();
@@ -180,7 +162,7 @@ fn tensor(cursor: &mut Cursor<'_>, file: &str, part: usize, alignment: u64) -> R
     if !offset.is_multiple_of(alignment) {
         return Err(cursor.refuse(offset_at, what("offset"), format!("a multiple of {alignment}"), offset));
     }
-    Ok(TensorInfo { name, dims, kind, part, offset, bytes, values })
+    Ok(TensorInfo { name, dims, kind, part: 0, offset, bytes, values })
 }
 
 /// Makes offsets absolute; tensors must lie inside the file and apart from each other.

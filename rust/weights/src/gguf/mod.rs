@@ -9,6 +9,5 @@ mod header;
 mod split;
 mod value;
 
-pub use file::{GgufFile, Tensor};
-pub use header::TensorInfo;
+pub use file::GgufFile;
 pub use value::{Array, Value, ValueType};

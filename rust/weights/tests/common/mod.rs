@@ -1,6 +1,9 @@
 //! A GGUF writer for tests, written from the format's description and sharing nothing with the reader.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod damage;
+pub mod reference;
+
 use draftwood_weights::GgmlType;
 use std::path::{Path, PathBuf};
 

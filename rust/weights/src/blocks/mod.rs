@@ -1,7 +1,12 @@
 //! From stored blocks to f32. One [`BlockType`] per stored type, one line in the table at the end.
 
+mod k;
+mod simple;
+
 use crate::types::GgmlType;
 use half::f16;
+use k::{Q4_K, Q5_K, Q6_K};
+use simple::{BF16, F16, F32, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 
 /// A stored type: fixed groups of values behind one or two scales.
 pub trait BlockType {
@@ -14,83 +19,9 @@ pub trait BlockType {
     fn decode(blocks: &[u8], out: &mut [f32]);
 }
 
-/// f32, little-endian.
-struct F32;
-/// IEEE half precision.
-struct F16;
-/// The upper half of an f32.
-struct BF16;
-/// `d: f16, m: f16, 16 bytes`: x = d·q + m; byte j holds q of value j in its low and of value 16 + j in its high nibble.
-#[allow(non_camel_case_types)]
-struct Q4_1;
-/// `d: f16, 32 signed bytes`: x = d·q.
-#[allow(non_camel_case_types)]
-struct Q8_0;
-
+/// The f16 at byte `at` of a block.
 fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
-}
-
-impl BlockType for F32 {
-    const LEN: usize = 1;
-    const BYTES: usize = 4;
-
-    fn decode(blocks: &[u8], out: &mut [f32]) {
-        for (value, bytes) in out.iter_mut().zip(blocks.as_chunks::<4>().0) {
-            *value = f32::from_le_bytes(*bytes);
-        }
-    }
-}
-
-impl BlockType for F16 {
-    const LEN: usize = 1;
-    const BYTES: usize = 2;
-
-    fn decode(blocks: &[u8], out: &mut [f32]) {
-        for (value, bytes) in out.iter_mut().zip(blocks.as_chunks::<2>().0) {
-            *value = f16::from_le_bytes(*bytes).to_f32();
-        }
-    }
-}
-
-impl BlockType for BF16 {
-    const LEN: usize = 1;
-    const BYTES: usize = 2;
-
-    fn decode(blocks: &[u8], out: &mut [f32]) {
-        for (value, bytes) in out.iter_mut().zip(blocks.as_chunks::<2>().0) {
-            *value = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
-        }
-    }
-}
-
-impl BlockType for Q4_1 {
-    const LEN: usize = 32;
-    const BYTES: usize = 20;
-
-    fn decode(blocks: &[u8], out: &mut [f32]) {
-        for (values, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(blocks.as_chunks::<20>().0) {
-            let (d, m) = (half_at(block, 0), half_at(block, 2));
-            for j in 0..16 {
-                values[j] = d * f32::from(block[4 + j] & 15) + m;
-                values[16 + j] = d * f32::from(block[4 + j] >> 4) + m;
-            }
-        }
-    }
-}
-
-impl BlockType for Q8_0 {
-    const LEN: usize = 32;
-    const BYTES: usize = 34;
-
-    fn decode(blocks: &[u8], out: &mut [f32]) {
-        for (values, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(blocks.as_chunks::<34>().0) {
-            let d = half_at(block, 0);
-            for j in 0..32 {
-                values[j] = d * f32::from(block[2 + j] as i8);
-            }
-        }
-    }
 }
 
 /// Values decoded between two looks for infinities: a multiple of every block length, small enough to stay in L1.
@@ -119,8 +50,14 @@ fn decoder(kind: GgmlType) -> Option<Decoder> {
         GgmlType::F32 => decode_finite::<F32>,
         GgmlType::F16 => decode_finite::<F16>,
         GgmlType::BF16 => decode_finite::<BF16>,
+        GgmlType::Q4_0 => decode_finite::<Q4_0>,
         GgmlType::Q4_1 => decode_finite::<Q4_1>,
+        GgmlType::Q5_0 => decode_finite::<Q5_0>,
+        GgmlType::Q5_1 => decode_finite::<Q5_1>,
         GgmlType::Q8_0 => decode_finite::<Q8_0>,
+        GgmlType::Q4_K => decode_finite::<Q4_K>,
+        GgmlType::Q5_K => decode_finite::<Q5_K>,
+        GgmlType::Q6_K => decode_finite::<Q6_K>,
         _ => return None,
     })
 }
@@ -202,9 +139,16 @@ mod tests {
         check::<F32>(GgmlType::F32);
         check::<F16>(GgmlType::F16);
         check::<BF16>(GgmlType::BF16);
+        check::<Q4_0>(GgmlType::Q4_0);
         check::<Q4_1>(GgmlType::Q4_1);
+        check::<Q5_0>(GgmlType::Q5_0);
+        check::<Q5_1>(GgmlType::Q5_1);
         check::<Q8_0>(GgmlType::Q8_0);
-        assert_eq!(GgmlType::dequantizable(), "F32, F16, Q4_1, Q8_0, BF16");
+        check::<Q4_K>(GgmlType::Q4_K);
+        check::<Q5_K>(GgmlType::Q5_K);
+        check::<Q6_K>(GgmlType::Q6_K);
+        let expected = "F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, BF16";
+        assert_eq!(GgmlType::dequantizable(), expected);
     }
 
     #[test]
@@ -249,7 +193,7 @@ mod tests {
         assert_eq!(dequantize_blocks(GgmlType::Q8_0, &[0; 33], &mut out, 1), Err(DequantizeError::Size));
         assert_eq!(dequantize_blocks(GgmlType::Q8_0, &[0; 68], &mut out, 1), Err(DequantizeError::Size));
         assert_eq!(dequantize_blocks(GgmlType::Q8_0, &[0; 34], &mut out[1..], 1), Err(DequantizeError::Size));
-        assert_eq!(dequantize_blocks(GgmlType::Q4_K, &[0; 144], &mut out, 1), Err(DequantizeError::Unknown));
+        assert_eq!(dequantize_blocks(GgmlType::Q3_K, &[0; 110], &mut out, 1), Err(DequantizeError::Unknown));
         assert_eq!(dequantize_blocks(GgmlType::F32, &[], &mut [], 2), Ok(()));
     }
 }

@@ -1,0 +1,48 @@
+//! safetensors for Python: tensors dequantised into the caller's memory.
+
+use crate::buffer::F32Out;
+use crate::enter::enter;
+use crate::errors;
+use draftwood_weights as weights;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use std::path::PathBuf;
+
+/// An opened safetensors file, or all shards of a folder.
+#[pyclass(frozen, module = "draftwood._core")]
+pub struct SafeTensors(weights::SafeTensors);
+
+#[pymethods]
+impl SafeTensors {
+    /// Maps a file, or the files of a folder, and checks their structure.
+    #[staticmethod]
+    fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        enter(py, || weights::SafeTensors::open(path)).map(Self)
+    }
+
+    /// Paths of the files.
+    fn files(&self) -> Vec<&str> {
+        self.0.files().collect()
+    }
+
+    /// (name, shape in NumPy's order, stored type) of each tensor that can be read.
+    fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Bound<'py, PyTuple>, &'static str)>> {
+        let row = |t: weights::Tensor<'_>| {
+            let shape = PyTuple::new(py, t.dims.iter().rev())?;
+            Ok((t.name.clone(), shape, t.kind.name()))
+        };
+        self.0.tensors().map(row).collect()
+    }
+
+    /// Writes the f32 values of a tensor into `out`, a writable contiguous float32 buffer of its size.
+    fn dequantize(&self, py: Python<'_>, name: &str, out: &Bound<'_, PyAny>) -> PyResult<()> {
+        let tensor = self.0.weights().require(name).map_err(|error| errors::raise(py, error))?;
+        let mut out = F32Out::borrow(out, "out", tensor.values as usize)?;
+        let out = out.as_mut_slice();
+        enter(py, || tensor.dequantize(out))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}
