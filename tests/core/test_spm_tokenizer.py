@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import decoders
 
 import draftwood as dw
 from draftwood import _core
@@ -170,6 +171,43 @@ def test_random_vocabularies_follow_the_rule(joins, lines):
     table = dict(zip(pieces[1:], scores[1:], strict=True))
     for line in lines:
         assert backend.encode(line).tokens == by_the_rule(line, table), (line, pieces)
+
+
+def test_files_and_live_tokenizers_of_transformers(file, ours, texts, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    tokens, kinds, scores = (file.metadata(f"tokenizer.ggml.{key}") for key in ("tokens", "token_type", "scores"))
+    normal = {t: s for t, k, s in zip(tokens, kinds, scores, strict=True) if k == sentencepiece.Kind.NORMAL}
+    live = transformers.LlamaTokenizer(
+        vocab={token: i for i, token in enumerate(tokens)},
+        merges=sentencepiece.merges(normal),
+        extra_special_tokens=["<|end|>"],
+    )
+    live.add_tokens(["<|user|>"])
+    live.save_pretrained(tmp_path)
+    for tokenizer in (Tokenizer.from_transformers(live), Tokenizer.from_file(tmp_path)):
+        assert tokenizer.stop_ids == (2,)
+        assert tokenizer.fingerprint == ours.fingerprint
+        for text in texts:
+            ids = live.encode(text, add_special_tokens=False)
+            # It adds no space to a text that begins with one, written as a space or as the sign for it.
+            if "<s>" not in text and text[:1] not in (" ", SPACE):
+                assert ours.encode(text).tolist()[1:] == ids, text
+            assert tokenizer.encode(text).tolist() == live.encode(text)
+            assert tokenizer.decode(ids) == live.decode(ids, skip_special_tokens=True), text
+
+
+def test_other_decoders_are_named(ours):
+    backend = type(ours._backend).from_str(ours._backend.to_str())
+    backend.decoder = decoders.Sequence([decoders.Replace("x", " "), decoders.ByteFallback(), decoders.Fuse()])
+
+    class Live:
+        pass
+
+    live = Live()
+    live.backend_tokenizer = backend
+    live.special_tokens_map, live.eos_token_id, live.chat_template = {}, None, None
+    with pytest.raises(dw.UnsupportedModel, match="the decoder Sequence"):
+        Tokenizer.from_transformers(live)
 
 
 def test_no_unknown_id_is_needed():

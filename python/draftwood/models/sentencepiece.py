@@ -8,12 +8,13 @@ the piece's score.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["SPACE", "Kind", "byte_of", "merges", "piece_bytes", "pipeline"]
+__all__ = ["SPACE", "Kind", "byte_of", "checked_scores", "decoder_strips", "merges", "piece_bytes", "pipeline"]
 
 SPACE = "\u2581"
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
@@ -80,6 +81,24 @@ def piece_bytes(piece: str, kind: int) -> bytes:
     if kind == Kind.BYTE:
         return byte_of(piece) or b""
     return (piece.replace(SPACE, " ") if kind == Kind.NORMAL else piece).encode("utf-8")
+
+
+def decoder_strips(decoder: Any) -> bool | None:
+    """Whether a decoder of SentencePiece BPE, as `pipeline` makes it, leaves out a space at the start; None if it is
+    another kind of decoder.
+    """
+    from tokenizers import decoders
+
+    if not isinstance(decoder, decoders.Sequence):
+        return None
+    steps = json.loads(decoder.__getstate__())["decoders"]
+    expected = [
+        {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+    ]
+    return len(steps) == 4 if steps in (expected, expected[:3]) else None
 
 
 def checked_scores(values: Any, count: int) -> list[float] | None:

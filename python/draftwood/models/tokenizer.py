@@ -72,7 +72,8 @@ class Tokenizer:
         beside it name the special tokens and the chat template.
 
         Errors
-            InvalidArgument (no such file), ModelFormatError (damaged), UnsupportedModel (not byte-level).
+            InvalidArgument (no such file), ModelFormatError (damaged), UnsupportedModel (neither byte-level nor
+            SentencePiece BPE).
         """
         from tokenizers import Tokenizer as Backend
 
@@ -99,7 +100,8 @@ class Tokenizer:
         """From a fast tokenizer of transformers; it is copied, so later changes to it have no effect.
 
         Errors
-            UnsupportedModel for a tokenizer without a `tokenizers` backend, or one that is not byte-level.
+            UnsupportedModel for a tokenizer without a `tokenizers` backend, or one that is neither byte-level nor
+            SentencePiece BPE.
         """
         from tokenizers import Tokenizer as Backend
 
@@ -201,18 +203,34 @@ def _wrap(
     """A tokenizer over a finished `tokenizers` pipeline."""
     from tokenizers import decoders
 
-    if not isinstance(backend.decoder, decoders.ByteLevel):
-        kind = type(backend.decoder).__name__
-        raise UnsupportedModel.of(f"a tokenizer with the decoder {kind}", "byte-level ones are read; pass token ids")
     vocabulary = backend.get_vocab(with_added_tokens=True)
     tokens: list[str | None] = [None] * (max(vocabulary.values(), default=-1) + 1)
     for token, index in vocabulary.items():
         tokens[index] = token
-    control = [index for index, added in backend.get_added_tokens_decoder().items() if added.special]
-    table = _core.TokenBytes.from_byte_level(tokens, sorted(control))
+    control = sorted(index for index, added in backend.get_added_tokens_decoder().items() if added.special)
+    puts_space = False
+    if isinstance(backend.decoder, decoders.ByteLevel):
+        table = _core.TokenBytes.from_byte_level(tokens, control)
+    elif (strips := sentencepiece.decoder_strips(backend.decoder)) is not None:
+        puts_space = strips
+        kinds = [Kind.BYTE if token is not None and sentencepiece.byte_of(token) else Kind.NORMAL for token in tokens]
+        pieces = zip(tokens, kinds, strict=True)
+        spelled = [None if token is None else sentencepiece.piece_bytes(token, kind) for token, kind in pieces]
+        table = _core.TokenBytes.from_bytes(spelled, control)
+    else:
+        kind = type(backend.decoder).__name__
+        hint = "byte-level and SentencePiece BPE ones are read; pass token ids"
+        raise UnsupportedModel.of(f"a tokenizer with the decoder {kind}", hint)
     if not isinstance(template, str | None):
         template = _default_template(template)
-    return cls(backend, table, chat_template=template, special_tokens=specials, stop_ids=stop_ids)
+    return cls(
+        backend,
+        table,
+        chat_template=template,
+        special_tokens=specials,
+        stop_ids=stop_ids,
+        puts_space=puts_space,
+    )
 
 
 class _Metadata:
