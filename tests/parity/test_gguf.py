@@ -95,8 +95,8 @@ def test_logits_equal_a_module_built_from_the_packages_arrays(path, oracle):
         assert torch.equal(module(ids).logits, other(ids).logits)
 
 
-def tiny_file(path):
-    """A whole model of one layer, 60 kB, with its tokenizer."""
+def tiny_file(path, tokens=()):
+    """A whole model of one layer, 60 kB, with a SentencePiece tokenizer of `tokens` if there are any."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(64)
     writer.add_embedding_length(32)
@@ -107,6 +107,11 @@ def tiny_file(path):
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(10000.0)
     writer.add_vocab_size(256)
+    if tokens:
+        writer.add_tokenizer_model("llama")
+        writer.add_token_list(tokens)
+        writer.add_token_scores([-float(i) for i in range(len(tokens))])
+        writer.add_token_types([2, 3, 3] + [1] * (len(tokens) - 3))
     rng = np.random.default_rng(0)
 
     def add(name, *shape):
@@ -134,6 +139,22 @@ def test_a_tiny_file_generates(tmp_path):
         assert len(engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=5)).token_ids) == 5
         with pytest.raises(dw.UnsupportedModel, match="without a tokenizer"):
             engine.generate("text")
+
+
+def test_a_tiny_file_with_a_sentencepiece_tokenizer(tmp_path):
+    tokens = ["<unk>", "<s>", "</s>", "\u2581", *"abcdefghijklmnopqrstuvwxyz", "he", "the", "\u2581the"]
+    tiny_file(tmp_path / "tiny.gguf", tokens)
+    with dw.Engine.load(str(tmp_path / "tiny.gguf")) as engine:
+        assert [tokens[i] for i in engine.tokenizer.encode("the cat")] == ["<s>", "\u2581the", "\u2581", *"cat"]
+        out = engine.generate("the cat", dw.SamplingParams(max_new_tokens=12, ignore_eos=True))
+        # Logit rows are longer than the vocabulary: only ids with a token are drawn, and the text is theirs.
+        assert out.token_ids.max() < len(tokens)
+        spelled = "".join(tokens[i] for i in out.token_ids if i > 2).replace("\u2581", " ")
+        assert (len(out.token_ids), out.text) == (12, spelled)
+        same = engine.generate(
+            engine.tokenizer.encode("the cat"), dw.SamplingParams(max_new_tokens=12, ignore_eos=True)
+        )
+        assert np.array_equal(same.token_ids, out.token_ids)
 
 
 def test_a_hundred_damaged_files_load_or_raise_a_typed_error(tmp_path):

@@ -1,4 +1,4 @@
-"""Text to ids and back: the engine's view of a byte-level tokenizer, whatever it was read from."""
+"""Text to ids and back: the engine's view of a byte-level or SentencePiece tokenizer, whatever it was read from."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _core
 from ..errors import InvalidArgument, ModelFormatError, UnsupportedModel
+from . import sentencepiece
 from .chat import ChatEncoder
 from .pretokenizers import BY_NAME
+from .sentencepiece import Kind
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["Tokenizer"]
-
-# tokenizer.ggml.token_type
-_UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 2, 3, 4, 5
 
 
 class Tokenizer:
@@ -46,12 +45,14 @@ class Tokenizer:
         chat_template: str | None = None,
         special_tokens: Mapping[str, str] | None = None,
         stop_ids: Iterable[int] = (),
+        puts_space: bool = False,
     ) -> None:
         self._backend = backend
         self.token_bytes = token_bytes
         self.chat_template = chat_template
         self._special_tokens = dict(special_tokens or {})
         self.stop_ids = tuple(sorted(set(stop_ids)))
+        self._puts_space = puts_space
 
     @classmethod
     def from_gguf(cls, metadata: Callable[[str], Any], file: str = "the GGUF file") -> Tokenizer:
@@ -71,7 +72,8 @@ class Tokenizer:
         beside it name the special tokens and the chat template.
 
         Errors
-            InvalidArgument (no such file), ModelFormatError (damaged), UnsupportedModel (not byte-level).
+            InvalidArgument (no such file), ModelFormatError (damaged), UnsupportedModel (neither byte-level nor
+            SentencePiece BPE).
         """
         from tokenizers import Tokenizer as Backend
 
@@ -98,7 +100,8 @@ class Tokenizer:
         """From a fast tokenizer of transformers; it is copied, so later changes to it have no effect.
 
         Errors
-            UnsupportedModel for a tokenizer without a `tokenizers` backend, or one that is not byte-level.
+            UnsupportedModel for a tokenizer without a `tokenizers` backend, or one that is neither byte-level nor
+            SentencePiece BPE.
         """
         from tokenizers import Tokenizer as Backend
 
@@ -174,12 +177,15 @@ class Tokenizer:
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """Text of `ids` without the control tokens; bytes that are no UTF-8 become U+FFFD.
 
+        A space at the start is left out if encoding puts one there (SentencePiece), so that a text comes back.
+
         Errors
             InvalidArgument for an id outside the vocabulary.
         """
         import numpy as np
 
-        return self.token_bytes.decode(np.ascontiguousarray(ids, np.int32))
+        text = self.token_bytes.decode(np.ascontiguousarray(ids, np.int32))
+        return text.removeprefix(" ") if self._puts_space else text
 
     def _encode(self, backend: Any, text: str, *, add_special_tokens: bool) -> list[int]:
         try:
@@ -197,18 +203,34 @@ def _wrap(
     """A tokenizer over a finished `tokenizers` pipeline."""
     from tokenizers import decoders
 
-    if not isinstance(backend.decoder, decoders.ByteLevel):
-        kind = type(backend.decoder).__name__
-        raise UnsupportedModel.of(f"a tokenizer with the decoder {kind}", "byte-level ones are read; pass token ids")
     vocabulary = backend.get_vocab(with_added_tokens=True)
     tokens: list[str | None] = [None] * (max(vocabulary.values(), default=-1) + 1)
     for token, index in vocabulary.items():
         tokens[index] = token
-    control = [index for index, added in backend.get_added_tokens_decoder().items() if added.special]
-    table = _core.TokenBytes.from_byte_level(tokens, sorted(control))
+    control = sorted(index for index, added in backend.get_added_tokens_decoder().items() if added.special)
+    puts_space = False
+    if isinstance(backend.decoder, decoders.ByteLevel):
+        table = _core.TokenBytes.from_byte_level(tokens, control)
+    elif (strips := sentencepiece.decoder_strips(backend.decoder)) is not None:
+        puts_space = strips
+        kinds = [Kind.BYTE if token is not None and sentencepiece.byte_of(token) else Kind.NORMAL for token in tokens]
+        pieces = zip(tokens, kinds, strict=True)
+        spelled = [None if token is None else sentencepiece.piece_bytes(token, kind) for token, kind in pieces]
+        table = _core.TokenBytes.from_bytes(spelled, control)
+    else:
+        kind = type(backend.decoder).__name__
+        hint = "byte-level and SentencePiece BPE ones are read; pass token ids"
+        raise UnsupportedModel.of(f"a tokenizer with the decoder {kind}", hint)
     if not isinstance(template, str | None):
         template = _default_template(template)
-    return cls(backend, table, chat_template=template, special_tokens=specials, stop_ids=stop_ids)
+    return cls(
+        backend,
+        table,
+        chat_template=template,
+        special_tokens=specials,
+        stop_ids=stop_ids,
+        puts_space=puts_space,
+    )
 
 
 class _Metadata:
@@ -244,14 +266,21 @@ class _Metadata:
 
 
 def _gguf(cls: type[Tokenizer], data: _Metadata) -> Tokenizer:
-    from tokenizers import AddedToken, decoders
+    model = data.of_type("ggml.model", str, "a name")
+    if model == "gpt2":
+        return _gguf_byte_level(cls, data)
+    if model == "llama":
+        return _gguf_sentencepiece(cls, data)
+    what = f"{data.file} without a tokenizer" if model is None else f"{data.file}: tokenizer.ggml.model = {model!r}"
+    hint = "byte-level BPE ('gpt2') and SentencePiece BPE ('llama') are read; token ids work without a tokenizer"
+    raise UnsupportedModel.of(what, hint)
+
+
+def _gguf_byte_level(cls: type[Tokenizer], data: _Metadata) -> Tokenizer:
     from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders
     from tokenizers.models import BPE
 
-    model = data.of_type("ggml.model", str, "a name")
-    if model != "gpt2":
-        what = f"{data.file} without a tokenizer" if model is None else f"{data.file}: tokenizer.ggml.model = {model!r}"
-        raise UnsupportedModel.of(what, "byte-level BPE ('gpt2') is read; token ids work without a tokenizer")
     pre = data.of_type("ggml.pre", str, "a name")
     if pre not in BY_NAME:
         known = ", ".join(BY_NAME)
@@ -275,20 +304,71 @@ def _gguf(cls: type[Tokenizer], data: _Metadata) -> Tokenizer:
         backend.normalizer = normalizer
     backend.pre_tokenizer = rule.pipeline()
     backend.decoder = decoders.ByteLevel()
+    ids = {name: data.token_id(f"ggml.{key}_token_id", tokens) for name, key in _ID_KEYS.items()}
+    control = _control(tokens, kinds)
+    table = _core.TokenBytes.from_byte_level(tokens, control)
+    return _gguf_tokenizer(cls, data, backend, table, tokens, kinds, ids, add_bos=rule.add_bos)
 
-    control = [i for i, kind in enumerate(kinds) if kind in (_CONTROL, _UNKNOWN) and tokens[i] is not None]
-    texts = [i for i, kind in enumerate(kinds) if kind == _USER_DEFINED]
+
+def _gguf_sentencepiece(cls: type[Tokenizer], data: _Metadata) -> Tokenizer:
+    tokens, kinds = _tokens(data)
+    scores = sentencepiece.checked_scores(data._get("tokenizer.ggml.scores"), len(tokens))
+    if scores is None:
+        raise _damaged(data.file, "tokenizer.ggml.scores", f"{len(tokens)} finite numbers, one per token", "others")
+    for key in ("remove_extra_whitespaces", "precompiled_charsmap"):
+        if data._get(f"tokenizer.ggml.{key}"):
+            what = f"{data.file}: tokenizer.ggml.{key}"
+            raise UnsupportedModel.of(what, "text is taken as it is; token ids work without a tokenizer")
+    for i, (token, kind) in enumerate(zip(tokens, kinds, strict=True)):
+        if token is not None and kind == Kind.BYTE and sentencepiece.byte_of(token) is None:
+            raise _damaged(data.file, f"tokenizer.ggml.tokens[{i}]", "a byte, <0x00> to <0xFF>", repr(token)[:40])
+    ids = {name: data.token_id(f"ggml.{key}_token_id", tokens) for name, key in _ID_KEYS.items()}
+    # What llama.cpp takes where old files say nothing.
+    for name, i in (("unk_token", 0), ("bos_token", 1), ("eos_token", 2)):
+        if ids[name] is None and i < len(kinds) and kinds[i] in (Kind.UNKNOWN, Kind.CONTROL):
+            ids[name] = i
+    space = data.of_type("ggml.add_space_prefix", bool, "a truth value") is not False
+    try:
+        backend = sentencepiece.pipeline(tokens, kinds, scores, ids["unk_token"], space=space)
+    except Exception as error:  # tokenizers raises plain Exception
+        raise _damaged(data.file, "tokenizer.ggml.tokens", "a vocabulary of pieces", error) from error
+    pieces = zip(tokens, kinds, strict=True)
+    spelled = [None if token is None else sentencepiece.piece_bytes(token, kind) for token, kind in pieces]
+    table = _core.TokenBytes.from_bytes(spelled, _control(tokens, kinds))
+    return _gguf_tokenizer(cls, data, backend, table, tokens, kinds, ids, add_bos=True, puts_space=space)
+
+
+def _control(tokens: Sequence[str | None], kinds: Sequence[int]) -> list[int]:
+    return [i for i, kind in enumerate(kinds) if kind in (Kind.CONTROL, Kind.UNKNOWN) and tokens[i] is not None]
+
+
+def _gguf_tokenizer(
+    cls: type[Tokenizer],
+    data: _Metadata,
+    backend: Any,
+    table: _core.TokenBytes,
+    tokens: list[str | None],
+    kinds: list[int],
+    ids: dict[str, int | None],
+    *,
+    add_bos: bool,
+    puts_space: bool = False,
+) -> Tokenizer:
+    """What both kinds have in common: tokens that are never cut, ends, template."""
+    from tokenizers import AddedToken
+
+    texts = [i for i, kind in enumerate(kinds) if kind == Kind.USER_DEFINED]
+    control = _control(tokens, kinds)
     backend.add_special_tokens([AddedToken(tokens[i], normalized=False, special=True) for i in control if tokens[i]])
     backend.add_tokens([AddedToken(tokens[i], normalized=False, special=False) for i in texts if tokens[i]])
-
-    ids = {name: data.token_id(f"ggml.{key}_token_id", tokens) for name, key in _ID_KEYS.items()}
-    _add_ends(backend, data, ids, tokens, rule.add_bos)
+    _add_ends(backend, data, ids, tokens, add_bos)
     return cls(
         backend,
-        _core.TokenBytes.from_byte_level(tokens, control),
+        table,
         chat_template=data.of_type("chat_template", str, "a string"),
         special_tokens={name: tokens[i] or "" for name, i in ids.items() if i is not None and name in _SPECIAL},
         stop_ids=[i for name in ("eos_token", "eot_token") if (i := ids[name]) is not None],
+        puts_space=puts_space,
     )
 
 
@@ -310,7 +390,7 @@ def _tokens(data: _Metadata) -> tuple[list[str | None], list[int]]:
     if not spellings or len(kinds) != len(spellings):
         got = f"{len(spellings)} tokens and {len(kinds)} types"
         raise _damaged(data.file, "tokenizer.ggml.tokens", "a list with a type for each token", got)
-    return [t if kind != _UNUSED else None for t, kind in zip(spellings, kinds, strict=True)], kinds
+    return [t if kind != Kind.UNUSED else None for t, kind in zip(spellings, kinds, strict=True)], kinds
 
 
 def _add_ends(

@@ -205,8 +205,8 @@ impl<'a> Tensor<'a> {
         self.set.file(self.info.part)
     }
 
-    /// Gives the mapped memory of the bytes back to the system: they are read from the file again if they are used
-    /// again. For a loader that has made its own copy, so that not all of the file stays in memory beside it.
+    /// Gives the mapped memory of the bytes back to the system, neighbours on the same (large) pages included: what is
+    /// used again is read from the file again. For a loader that has made its own copy, so that not all of the file stays in memory beside it.
     pub fn release(&self) {
         let (start, len) = self.range();
         self.set.files[self.info.part].1.release(start, len);
