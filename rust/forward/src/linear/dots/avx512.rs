@@ -138,8 +138,9 @@ impl Dots for Avx512Dots {
             for half in [0, 2] {
                 let mut pairs = [[_mm512_setzero_si512(); N]; 2];
                 for v in half..half + 2 {
-                    for (i, nibbles) in Self::split(w.add(v * VECTOR)).into_iter().enumerate() {
-                        let w = Self::with_bit(nibbles, high, 4 * i + v, 16);
+                    let nibbles = Self::split(w.add(v * VECTOR));
+                    for i in 0..2 {
+                        let w = Self::with_bit(nibbles[i], high, 4 * i + v, 16);
                         let w = Self::with_bit(w, high.add(VECTOR), 4 * i + v, 32);
                         for n in 0..N {
                             let x = _mm512_set1_epi32(four(x[n], 16 * i + 4 * v));

@@ -77,8 +77,9 @@ impl Dots for VnniDots {
         unsafe {
             let mut sums = [[_mm512_setzero_si512(); N]; 2];
             for v in 0..4 {
-                for (i, nibbles) in Avx512Dots::split(w.add(v * VECTOR)).into_iter().enumerate() {
-                    let w = Avx512Dots::with_bit(nibbles, high, 4 * i + v, 16);
+                let nibbles = Avx512Dots::split(w.add(v * VECTOR));
+                for i in 0..2 {
+                    let w = Avx512Dots::with_bit(nibbles[i], high, 4 * i + v, 16);
                     let w = Avx512Dots::with_bit(w, high.add(VECTOR), 4 * i + v, 32);
                     add(&mut sums[i], w, x, 16 * i + 4 * v);
                 }
