@@ -72,19 +72,8 @@ pub unsafe fn multiply(machine: Machine, weights: &Panels, panels: Range<usize>,
     assert!(if quantised { !x.blocks.is_null() } else { !x.start.is_null() }, "{:?}", weights.layout);
     let bytes = weights.layout.panel_bytes(weights.columns);
     let work = Work { columns: weights.columns, first, bytes, count: panels.len(), x, y };
-    match weights.layout {
-        Layout::F32 => machine.run(Floats(work, float::F32)),
-        Layout::F16 => machine.run(Floats(work, float::F16)),
-        Layout::BF16 => machine.run(Floats(work, float::BF16)),
-        Layout::Q8_0 => machine.run_blocks(Blocks(work, blocks::Q8_0)),
-        Layout::Q4_0 => machine.run_blocks(Blocks(work, blocks::Q4_0)),
-        Layout::Q4_1 => machine.run_blocks(Blocks(work, blocks::Q4_1)),
-        Layout::Q5_0 => machine.run_blocks(Blocks(work, blocks::Q5_0)),
-        Layout::Q5_1 => machine.run_blocks(Blocks(work, blocks::Q5_1)),
-        Layout::Q4K => machine.run_blocks(Blocks(work, blocks::Q4K)),
-        Layout::Q5K => machine.run_blocks(Blocks(work, blocks::Q5K)),
-        Layout::Q6K => machine.run_blocks(Blocks(work, blocks::Q6K)),
-    }
+    // SAFETY: the panels are there; rows and outputs are the caller's word.
+    unsafe { work.run(machine, weights.layout) };
 }
 
 /// Neighbouring panels, valid as [`multiply`] demands.
@@ -137,6 +126,24 @@ impl<F: blocks::Format> BlockKernel for Blocks<F> {
 }
 
 impl Work {
+    /// # Safety
+    /// As [`multiply`]; the panels are laid out as `layout`.
+    unsafe fn run(self, machine: Machine, layout: Layout) {
+        match layout {
+            Layout::F32 => machine.run(Floats(self, float::F32)),
+            Layout::F16 => machine.run(Floats(self, float::F16)),
+            Layout::BF16 => machine.run(Floats(self, float::BF16)),
+            Layout::Q8_0 => machine.run_blocks(Blocks(self, blocks::Q8_0)),
+            Layout::Q4_0 => machine.run_blocks(Blocks(self, blocks::Q4_0)),
+            Layout::Q4_1 => machine.run_blocks(Blocks(self, blocks::Q4_1)),
+            Layout::Q5_0 => machine.run_blocks(Blocks(self, blocks::Q5_0)),
+            Layout::Q5_1 => machine.run_blocks(Blocks(self, blocks::Q5_1)),
+            Layout::Q4K => machine.run_blocks(Blocks(self, blocks::Q4K)),
+            Layout::Q5K => machine.run_blocks(Blocks(self, blocks::Q5K)),
+            Layout::Q6K => machine.run_blocks(Blocks(self, blocks::Q6K)),
+        }
+    }
+
     /// With many rows, several panels share a pass over x, as long as they stay in the level-2 cache.
     #[inline(always)]
     fn tiles(&self, most: usize) -> Tiles {
@@ -153,3 +160,6 @@ impl Work {
         (self.first.wrapping_add(tile.panel * self.bytes), y)
     }
 }
+
+#[cfg(test)]
+mod guarded;

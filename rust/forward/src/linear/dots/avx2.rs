@@ -225,10 +225,10 @@ impl Dots for Avx2Dots {
         unsafe {
             let mut x = [_mm256_setzero_ps(); 4];
             let mut most = _mm256_setzero_si256();
-            for i in 0..4 {
-                x[i] = _mm256_loadu_ps(values.as_ptr().add(8 * i));
+            for (i, x) in x.iter_mut().enumerate() {
+                *x = _mm256_loadu_ps(values.as_ptr().add(8 * i));
                 // As integers NaN is above infinity and infinity above all numbers, in whatever order they come.
-                let magnitude = _mm256_and_si256(_mm256_castps_si256(x[i]), _mm256_set1_epi32(i32::MAX));
+                let magnitude = _mm256_and_si256(_mm256_castps_si256(*x), _mm256_set1_epi32(i32::MAX));
                 most = _mm256_max_epu32(most, magnitude);
             }
             let most = _mm_max_epu32(_mm256_castsi256_si128(most), _mm256_extracti128_si256::<1>(most));
@@ -241,8 +241,8 @@ impl Dots for Avx2Dots {
             let (scale, inverse) = Block::inverse(f32::from_bits(largest));
             let inverse = _mm256_set1_ps(inverse);
             let mut q = [_mm256_setzero_si256(); 4];
-            for i in 0..4 {
-                q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(x[i], inverse));
+            for (q, x) in q.iter_mut().zip(x) {
+                *q = _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse));
             }
             let [a, b, c, d] = q;
             to.set_sums(scale, sum(_mm256_add_epi32(a, b)), sum(_mm256_add_epi32(c, d)));
