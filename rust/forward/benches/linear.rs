@@ -124,14 +124,14 @@ fn in_cache(machine: Machine, weights: &Panels, n: usize) -> f64 {
 /// Nanoseconds of a pass over a matrix in memory.
 fn streaming(machine: Machine, weights: &Panels, n: usize) -> f64 {
     let mut x = Activations::new(n, weights.rows, weights.columns);
-    best(7, || x.multiply(machine, weights, n))
+    best(25, || x.multiply(machine, weights, n))
 }
 
 /// GB/s of a plain sum over the matrix.
 fn bandwidth(weights: &Panels) -> f64 {
     // SAFETY: the matrix holds that many bytes, and 96 MB are whole words.
     let words = unsafe { std::slice::from_raw_parts(weights.panel(0).cast::<u64>(), weights.bytes() / 8) };
-    let time = best(7, || {
+    let time = best(25, || {
         let sums = words.as_chunks::<16>().0.iter().fold([0u64; 16], |mut sums, chunk| {
             sums.iter_mut().zip(chunk).for_each(|(sum, word)| *sum ^= word);
             sums

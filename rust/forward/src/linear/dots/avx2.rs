@@ -32,18 +32,37 @@ macro_rules! halves {
     }};
 }
 
-/// Bit i of `mask` as byte i: `value` or 0.
+/// Bit k of each byte, as 16 or 0.
 #[inline(always)]
-unsafe fn spread(mask: *const u8, value: i8) -> __m256i {
-    // SAFETY: AVX2 and four bytes, as the callers promise.
+unsafe fn fifth(high: __m256i, k: usize) -> __m256i {
+    // SAFETY: AVX2, as the callers promise. Bits that cross into a neighbouring byte do not reach bit 4.
     unsafe {
-        let bytes = _mm256_shuffle_epi8(
-            _mm256_set1_epi32(mask.cast::<i32>().read_unaligned()),
-            _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303),
-        );
-        let bits = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
-        let set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bits), bits);
-        _mm256_and_si256(set, _mm256_set1_epi8(value))
+        let bit = match k {
+            0 => _mm256_slli_epi16::<4>(high),
+            1 => _mm256_slli_epi16::<3>(high),
+            2 => _mm256_slli_epi16::<2>(high),
+            3 => _mm256_slli_epi16::<1>(high),
+            4 => high,
+            5 => _mm256_srli_epi16::<1>(high),
+            6 => _mm256_srli_epi16::<2>(high),
+            _ => _mm256_srli_epi16::<3>(high),
+        };
+        _mm256_and_si256(bit, _mm256_set1_epi8(16))
+    }
+}
+
+/// Bits 2k and 2k + 1 of each byte, times 16.
+#[inline(always)]
+unsafe fn fifth_and_sixth(high: __m256i, k: usize) -> __m256i {
+    // SAFETY: as above.
+    unsafe {
+        let bits = match k {
+            0 => _mm256_slli_epi16::<4>(high),
+            1 => _mm256_slli_epi16::<2>(high),
+            2 => high,
+            _ => _mm256_srli_epi16::<2>(high),
+        };
+        _mm256_and_si256(bits, _mm256_set1_epi8(48))
     }
 }
 
@@ -119,15 +138,15 @@ impl Dots for Avx2Dots {
         unsafe {
             let (ones, low) = (_mm256_set1_epi16(1), _mm256_set1_epi8(15));
             halves!(at => {
+                let high = _mm256_loadu_si256(high.add(at).cast());
                 let mut sums = [_mm256_setzero_si256(); N];
                 for half in [0, 2] {
                     let mut pairs = [_mm256_setzero_si256(); N];
                     for v in half..half + 2 {
                         let w = _mm256_loadu_si256(w.add(v * VECTOR + at).cast());
-                        let masks = high.add(8 * v + at / 8);
-                        let first = _mm256_or_si256(_mm256_and_si256(w, low), spread(masks, 16));
+                        let first = _mm256_or_si256(_mm256_and_si256(w, low), fifth(high, v));
                         let second = _mm256_and_si256(_mm256_srli_epi16::<4>(w), low);
-                        let second = _mm256_or_si256(second, spread(masks.add(4 * 8), 16));
+                        let second = _mm256_or_si256(second, fifth(high, 4 + v));
                         for n in 0..N {
                             // A pair is at most 2 · 31 · 127 = 7 874: four fit (31 496).
                             let a = _mm256_maddubs_epi16(first, _mm256_set1_epi32(four(x[n], 4 * v)));
@@ -155,42 +174,45 @@ impl Dots for Avx2Dots {
         unsafe {
             let (ones, low) = (_mm256_set1_epi16(1), _mm256_set1_epi8(15));
             halves!(at => {
-                let mut sums = [[_mm256_setzero_si256(); N]; 2];
-                for half in [0, 2] {
-                    let mut pairs = [[_mm256_setzero_si256(); N]; 2];
-                    for v in half..half + 2 {
-                        let w = _mm256_loadu_si256(w.add(v * VECTOR + at).cast());
-                        let second = _mm256_srli_epi16::<4>(w);
-                        let nibbles = [w, second];
-                        for i in 0..2 {
-                            let masks = high.add(8 * (4 * i + v) + at / 8);
-                            let bits = _mm256_or_si256(spread(masks, 16), spread(masks.add(VECTOR), 32));
-                            let w = _mm256_or_si256(_mm256_and_si256(nibbles[i], low), bits);
-                            for n in 0..N {
-                                // A pair is at most 2 · 63 · 127 = 16 002: two fit (32 004).
-                                let x = _mm256_set1_epi32(four(x[n], 16 * i + 4 * v));
-                                pairs[i][n] = _mm256_add_epi16(pairs[i][n], _mm256_maddubs_epi16(w, x));
-                            }
-                        }
-                    }
-                    for i in 0..2 {
-                        for n in 0..N {
-                            let wide = _mm256_madd_epi16(pairs[i][n], ones);
-                            sums[i][n] = _mm256_add_epi32(sums[i][n], wide);
-                        }
-                    }
-                }
-                let first = _mm256_cvtepi8_epi32(_mm_loadl_epi64(scales.add(at / 4).cast()));
-                let second = _mm256_cvtepi8_epi32(_mm_loadl_epi64(scales.add(16 + at / 4).cast()));
-                let mut both = [_mm256_setzero_si256(); N];
-                for n in 0..N {
-                    let sum = (*x[n]).first_sum;
-                    let a = _mm256_sub_epi32(sums[0][n], _mm256_set1_epi32(32 * sum));
-                    let b = _mm256_sub_epi32(sums[1][n], _mm256_set1_epi32(32 * ((*x[n]).sum - sum)));
-                    both[n] = _mm256_add_epi32(_mm256_mullo_epi32(a, first), _mm256_mullo_epi32(b, second));
-                }
-                both
-            })
+                           let high = [
+            _mm256_loadu_si256(high.add(at).cast()),
+            _mm256_loadu_si256(high.add(VECTOR + at).cast()),
+            ];
+                           let mut sums = [[_mm256_setzero_si256(); N]; 2];
+                           for half in [0, 2] {
+                               let mut pairs = [[_mm256_setzero_si256(); N]; 2];
+                               for v in half..half + 2 {
+                                   let w = _mm256_loadu_si256(w.add(v * VECTOR + at).cast());
+                                   let second = _mm256_srli_epi16::<4>(w);
+                                   let nibbles = [w, second];
+                                   for i in 0..2 {
+                                       let bits = fifth_and_sixth(high[i], v);
+                                       let w = _mm256_or_si256(_mm256_and_si256(nibbles[i], low), bits);
+                                       for n in 0..N {
+                                           // A pair is at most 2 · 63 · 127 = 16 002: two fit (32 004).
+                                           let x = _mm256_set1_epi32(four(x[n], 16 * i + 4 * v));
+                                           pairs[i][n] = _mm256_add_epi16(pairs[i][n], _mm256_maddubs_epi16(w, x));
+                                       }
+                                   }
+                               }
+                               for i in 0..2 {
+                                   for n in 0..N {
+                                       let wide = _mm256_madd_epi16(pairs[i][n], ones);
+                                       sums[i][n] = _mm256_add_epi32(sums[i][n], wide);
+                                   }
+                               }
+                           }
+                           let first = _mm256_cvtepi8_epi32(_mm_loadl_epi64(scales.add(at / 4).cast()));
+                           let second = _mm256_cvtepi8_epi32(_mm_loadl_epi64(scales.add(16 + at / 4).cast()));
+                           let mut both = [_mm256_setzero_si256(); N];
+                           for n in 0..N {
+                               let sum = (*x[n]).first_sum;
+                               let a = _mm256_sub_epi32(sums[0][n], _mm256_set1_epi32(32 * sum));
+                               let b = _mm256_sub_epi32(sums[1][n], _mm256_set1_epi32(32 * ((*x[n]).sum - sum)));
+                               both[n] = _mm256_add_epi32(_mm256_mullo_epi32(a, first), _mm256_mullo_epi32(b, second));
+                           }
+                           both
+                       })
         }
     }
 
