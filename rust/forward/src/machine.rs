@@ -97,7 +97,8 @@ impl Machine {
 }
 
 /// Arithmetic written once over [`Lanes`]. `run` must be `#[inline(always)]`, so that it is compiled with the
-/// instruction set of the function around it.
+/// instruction set of the function around it; so must all that it calls. **No vector code in closures**: a closure is a
+/// function of its own without the instruction set, and where it is not inlined, each intrinsic in it is a call.
 pub(crate) trait Kernel {
     /// What it returns.
     type Output;

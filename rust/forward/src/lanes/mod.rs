@@ -22,7 +22,7 @@ pub const WIDTH: usize = 16;
 ///
 /// # Safety
 /// Every function may only be called on a machine that has the instruction set of the type, from code that is compiled
-/// for it ([`crate::machine::Kernel`] sees to both); pointers must be valid for 16 values of their type.
+/// for it (`machine::Kernel` sees to both); pointers must be valid for 16 values of their type.
 pub trait Lanes: Copy {
     /// Most rows of activations that a float panel kernel keeps in registers.
     const FLOAT_ROWS: usize;

@@ -24,8 +24,6 @@ pub(super) trait Format {
 const HALVES: usize = 2 * PANEL;
 /// Bytes of four vectors of nibbles.
 const NIBBLES: usize = 4 * VECTOR;
-/// Bytes of eight masks of high bits.
-const MASKS: usize = 8 * 8;
 
 /// sum + dot·(scale of x)·d, where d is a scale of the weights.
 #[inline(always)]
@@ -112,17 +110,17 @@ format! {
     }
 }
 format! {
-    /// `d: [16] f16`, masks, nibbles; less 16.
-    Q5_0: 1, HALVES + MASKS + NIBBLES, |w, x, sums, D| {
-        let dots = D::fives(w.add(HALVES + MASKS), w.add(HALVES), x);
+    /// `d: [16] f16`, high bits, nibbles; less 16.
+    Q5_0: 1, HALVES + VECTOR + NIBBLES, |w, x, sums, D| {
+        let dots = D::fives(w.add(HALVES + VECTOR), w.add(HALVES), x);
         let dots = offset::<D, N>(dots, 16, x);
         scaled::<D, N>(dots, D::Lanes::load_f16(w.cast()), x, sums);
     }
 }
 format! {
-    /// `d, m: [16] f16`, masks, nibbles.
-    Q5_1: 1, 2 * HALVES + MASKS + NIBBLES, |w, x, sums, D| {
-        let dots = D::fives(w.add(2 * HALVES + MASKS), w.add(2 * HALVES), x);
+    /// `d, m: [16] f16`, high bits, nibbles.
+    Q5_1: 1, 2 * HALVES + VECTOR + NIBBLES, |w, x, sums, D| {
+        let dots = D::fives(w.add(2 * HALVES + VECTOR), w.add(2 * HALVES), x);
         scaled::<D, N>(dots, D::Lanes::load_f16(w.cast()), x, sums);
         least::<D, N>(D::Lanes::load_f16(w.add(HALVES).cast()), x, sums);
     }
@@ -142,29 +140,29 @@ format! {
     }
 }
 format! {
-    /// As `Q4K`, with masks before the nibbles.
-    Q5K: 8, 2 * HALVES + 8 * (HALVES + MASKS + NIBBLES), |w, x, sums, D| {
+    /// As `Q4K`, with high bits before the nibbles.
+    Q5K: 8, 2 * HALVES + 8 * (HALVES + VECTOR + NIBBLES), |w, x, sums, D| {
         let (d, m) = (D::Lanes::load_f16(w.cast()), D::Lanes::load_f16(w.add(HALVES).cast()));
         let m = D::Lanes::splat(0.0).sub(m);
         for b in 0..8 {
-            let w = w.add(2 * HALVES + b * (HALVES + MASKS + NIBBLES));
+            let w = w.add(2 * HALVES + b * (HALVES + VECTOR + NIBBLES));
             let x = &after(x, b);
-            let dots = D::fives(w.add(HALVES + MASKS), w.add(HALVES), x);
+            let dots = D::fives(w.add(HALVES + VECTOR), w.add(HALVES), x);
             scaled::<D, N>(dots, d.mul(D::load_u8(w)), x, sums);
             least::<D, N>(m.mul(D::load_u8(w.add(PANEL))), x, sums);
         }
     }
 }
 format! {
-    /// `d: [16] f16`, then eight times `[2][16] i8` scales of 16 columns, two times masks, nibbles; less 32.
+    /// `d: [16] f16`, then eight times `[2][16] i8` scales of 16 columns, pairs of high bits, nibbles; less 32.
     ///
     /// The scaled sum of a block stays below 2 · 16 · 32 · 127 · 128 < 2²⁴: exact as f32 too.
-    Q6K: 8, HALVES + 8 * (HALVES + 2 * MASKS + NIBBLES), |w, x, sums, D| {
+    Q6K: 8, HALVES + 8 * (HALVES + 2 * VECTOR + NIBBLES), |w, x, sums, D| {
         let d = D::Lanes::load_f16(w.cast());
         for b in 0..8 {
-            let w = w.add(HALVES + b * (HALVES + 2 * MASKS + NIBBLES));
+            let w = w.add(HALVES + b * (HALVES + 2 * VECTOR + NIBBLES));
             let x = &after(x, b);
-            let dots = D::sixes(w.add(HALVES + 2 * MASKS), w.add(HALVES), w.cast(), x);
+            let dots = D::sixes(w.add(HALVES + 2 * VECTOR), w.add(HALVES), w.cast(), x);
             scaled::<D, N>(dots, d, x, sums);
         }
     }

@@ -88,23 +88,39 @@ unsafe fn rows_of<L: Lanes, F: Values, const N: usize>(
     unsafe {
         let mut sums = [L::splat(0.0); N];
         let mut line = panel;
-        let mut column = |columns: usize, at: usize, line: *const u8| {
-            for c in 0..columns {
-                let w = F::load::<L>(line, c);
-                for (n, sum) in sums.iter_mut().enumerate() {
-                    *sum = w.fma(L::splat(*x.add(n * stride + at + c)), *sum);
-                }
-            }
-        };
-        let whole = columns / F::COLUMNS;
-        for i in 0..whole {
+        let (mut lines, mut x) = (columns / F::COLUMNS, x);
+        while lines > 0 {
             hint.line();
-            column(F::COLUMNS, i * F::COLUMNS, line);
+            for c in 0..F::COLUMNS {
+                add::<L, F, N>(line, c, x, stride, &mut sums);
+            }
             line = line.add(LINE);
+            x = x.add(F::COLUMNS);
+            lines -= 1;
         }
-        column(columns % F::COLUMNS, whole * F::COLUMNS, line);
+        for c in 0..columns % F::COLUMNS {
+            add::<L, F, N>(line, c, x, stride, &mut sums);
+        }
         for (n, sum) in sums.into_iter().enumerate() {
             sum.store(y.start.add(n * y.stride));
+        }
+    }
+}
+
+/// Adds column `c` of a line, times each row's activation there.
+#[inline(always)]
+unsafe fn add<L: Lanes, F: Values, const N: usize>(
+    line: *const u8,
+    c: usize,
+    x: *const f32,
+    stride: usize,
+    sums: &mut [L; N],
+) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let w = F::load::<L>(line, c);
+        for (n, sum) in sums.iter_mut().enumerate() {
+            *sum = w.fma(L::splat(*x.add(n * stride + c)), *sum);
         }
     }
 }

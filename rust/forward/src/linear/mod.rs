@@ -16,7 +16,7 @@ use crate::panels::{Layout, PANEL, Panels};
 use crate::quantise::Block;
 use dots::{BlockKernel, Dots};
 use std::ops::Range;
-use tiles::{Tile, for_tiles};
+use tiles::{Tile, Tiles};
 
 /// Rows of activations: n rows of `columns` values.
 #[derive(Debug, Clone, Copy)]
@@ -70,101 +70,96 @@ pub unsafe fn multiply(machine: Machine, weights: &Panels, panels: Range<usize>,
     assert!(panels.end <= weights.count(), "panels {panels:?} of {}", weights.count());
     let quantised = weights.layout.is_quantised();
     assert!(if quantised { !x.blocks.is_null() } else { !x.start.is_null() }, "{:?}", weights.layout);
-    let multiply =
-        Multiply { layout: weights.layout, columns: weights.columns, first, count: panels.len(), x, y };
-    if quantised { machine.run_blocks(multiply) } else { machine.run(multiply) }
+    let bytes = weights.layout.panel_bytes(weights.columns);
+    let work = Work { columns: weights.columns, first, bytes, count: panels.len(), x, y };
+    // SAFETY: the panels are there; rows and outputs are the caller's word.
+    unsafe { work.run(machine, weights.layout) };
 }
 
-#[derive(Clone, Copy)]
-struct Multiply {
-    layout: Layout,
+/// Neighbouring panels, valid as [`multiply`] demands.
+struct Work {
     columns: usize,
     first: *const u8,
+    /// Bytes of a panel.
+    bytes: usize,
+    /// Panels.
     count: usize,
     x: Rows,
     y: Outputs,
 }
 
-impl Kernel for Multiply {
+struct Floats<F>(Work, F);
+struct Blocks<F>(Work, F);
+
+// No closures here: they are functions of their own, without the instruction set, and vector code inside one becomes
+// calls where it is not inlined.
+impl<F: float::Values> Kernel for Floats<F> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        // SAFETY: panels, rows and outputs are as `multiply` demands.
-        unsafe {
-            match self.layout {
-                Layout::F32 => self.floats::<L, float::F32>(),
-                Layout::F16 => self.floats::<L, float::F16>(),
-                Layout::BF16 => self.floats::<L, float::BF16>(),
-                _ => unreachable!("{:?} takes blocks", self.layout),
-            }
+        let Work { columns, bytes, x, .. } = self.0;
+        for tile in self.0.tiles(L::FLOAT_ROWS) {
+            let (panel, y) = self.0.place(&tile);
+            let from = x.start.wrapping_add(tile.first * x.stride);
+            let hint = tile.hint(panel, panel.wrapping_add(bytes), bytes);
+            // SAFETY: the panel exists, and rows and outputs are as `multiply` demands.
+            unsafe { float::tile::<L, F>(panel, columns, from, x.stride, tile.rows, y, hint) }
         }
     }
 }
 
-impl BlockKernel for Multiply {
+impl<F: blocks::Format> BlockKernel for Blocks<F> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<D: Dots>(self) {
-        // SAFETY: as above.
-        unsafe {
-            match self.layout {
-                Layout::F32 | Layout::F16 | Layout::BF16 => unreachable!("{:?} takes floats", self.layout),
-                Layout::Q8_0 => self.blocks::<D, blocks::Q8_0>(),
-                Layout::Q4_0 => self.blocks::<D, blocks::Q4_0>(),
-                Layout::Q4_1 => self.blocks::<D, blocks::Q4_1>(),
-                Layout::Q5_0 => self.blocks::<D, blocks::Q5_0>(),
-                Layout::Q5_1 => self.blocks::<D, blocks::Q5_1>(),
-                Layout::Q4K => self.blocks::<D, blocks::Q4K>(),
-                Layout::Q5K => self.blocks::<D, blocks::Q5K>(),
-                Layout::Q6K => self.blocks::<D, blocks::Q6K>(),
-            }
+        let Work { columns, bytes, x, .. } = self.0;
+        for tile in self.0.tiles(D::ROWS) {
+            let (panel, y) = self.0.place(&tile);
+            let from = x.blocks.wrapping_add(tile.first * x.block_stride);
+            let hint = tile.hint(panel, panel.wrapping_add(bytes), bytes);
+            // SAFETY: as above.
+            unsafe { blocks::tile::<D, F>(panel, columns, from, x.block_stride, tile.rows, y, hint) }
         }
     }
 }
 
-impl Multiply {
-    #[inline(always)]
-    unsafe fn floats<L: Lanes, F: float::Values>(self) {
-        self.each_tile(L::FLOAT_ROWS, |panel, next, tile, y| {
-            let x = self.x.start.wrapping_add(tile.first * self.x.stride);
-            let hint = tile.hint(panel, next, self.panel_bytes());
-            // SAFETY: the panel exists, and rows and outputs are as `multiply` demands.
-            unsafe { float::tile::<L, F>(panel, self.columns, x, self.x.stride, tile.rows, y, hint) }
-        });
-    }
-
-    #[inline(always)]
-    unsafe fn blocks<D: Dots, F: blocks::Format>(self) {
-        self.each_tile(D::ROWS, |panel, next, tile, y| {
-            let x = self.x.blocks.wrapping_add(tile.first * self.x.block_stride);
-            let hint = tile.hint(panel, next, self.panel_bytes());
-            // SAFETY: as above.
-            unsafe { blocks::tile::<D, F>(panel, self.columns, x, self.x.block_stride, tile.rows, y, hint) }
-        });
-    }
-
-    /// `work(panel, next panel, tile of rows, outputs)`; `most` rows in a tile.
-    #[inline(always)]
-    fn each_tile(self, most: usize, mut work: impl FnMut(*const u8, *const u8, Tile, Outputs)) {
-        let bytes = self.panel_bytes();
-        for_tiles(self.count, self.x.count, most, self.panels_at_once(), |p, tile| {
-            let panel = self.first.wrapping_add(p * bytes);
-            let start = self.y.start.wrapping_add(p * PANEL + tile.first * self.y.stride);
-            work(panel, panel.wrapping_add(bytes), tile, Outputs { start, stride: self.y.stride });
-        });
-    }
-
-    #[inline(always)]
-    fn panel_bytes(self) -> usize {
-        self.layout.panel_bytes(self.columns)
+impl Work {
+    /// # Safety
+    /// As [`multiply`]; the panels are laid out as `layout`.
+    unsafe fn run(self, machine: Machine, layout: Layout) {
+        match layout {
+            Layout::F32 => machine.run(Floats(self, float::F32)),
+            Layout::F16 => machine.run(Floats(self, float::F16)),
+            Layout::BF16 => machine.run(Floats(self, float::BF16)),
+            Layout::Q8_0 => machine.run_blocks(Blocks(self, blocks::Q8_0)),
+            Layout::Q4_0 => machine.run_blocks(Blocks(self, blocks::Q4_0)),
+            Layout::Q4_1 => machine.run_blocks(Blocks(self, blocks::Q4_1)),
+            Layout::Q5_0 => machine.run_blocks(Blocks(self, blocks::Q5_0)),
+            Layout::Q5_1 => machine.run_blocks(Blocks(self, blocks::Q5_1)),
+            Layout::Q4K => machine.run_blocks(Blocks(self, blocks::Q4K)),
+            Layout::Q5K => machine.run_blocks(Blocks(self, blocks::Q5K)),
+            Layout::Q6K => machine.run_blocks(Blocks(self, blocks::Q6K)),
+        }
     }
 
     /// With many rows, several panels share a pass over x, as long as they stay in the level-2 cache.
     #[inline(always)]
-    fn panels_at_once(self) -> usize {
+    fn tiles(&self, most: usize) -> Tiles {
         const LEVEL2: usize = 192 << 10;
-        if self.x.count <= 32 { 1 } else { (LEVEL2 / self.panel_bytes().max(1)).clamp(1, 8) }
+        let at_once = if self.x.count <= 32 { 1 } else { (LEVEL2 / self.bytes.max(1)).clamp(1, 8) };
+        Tiles::new(self.count, self.x.count, most, at_once)
+    }
+
+    /// The tile's panel and outputs.
+    #[inline(always)]
+    fn place(&self, tile: &Tile) -> (*const u8, Outputs) {
+        let at = tile.panel * PANEL + tile.first * self.y.stride;
+        let y = Outputs { start: self.y.start.wrapping_add(at), stride: self.y.stride };
+        (self.first.wrapping_add(tile.panel * self.bytes), y)
     }
 }
+
+#[cfg(test)]
+mod guarded;

@@ -3,8 +3,10 @@
 use crate::lanes::{prefetch_level2, prefetch_once};
 
 /// Some rows of activations, with one panel.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tile {
+    /// The panel.
+    pub panel: usize,
     /// First row.
     pub first: usize,
     /// Number of rows.
@@ -14,27 +16,45 @@ pub(super) struct Tile {
     tiles: usize,
 }
 
-/// Cuts `rows` into equal tiles of at most `most`, and runs each with each panel; blocks of `at_once` panels share a pass
-/// over the rows.
-#[inline(always)]
-pub(super) fn for_tiles(
+/// Each panel with all rows, cut into equal tiles; blocks of panels share a pass over the rows.
+pub(super) struct Tiles {
     panels: usize,
     rows: usize,
-    most: usize,
+    tiles: usize,
+    /// Panels of a block.
     at_once: usize,
-    mut work: impl FnMut(usize, Tile),
-) {
-    let tiles = rows.div_ceil(most);
-    let mut first_panel = 0;
-    while first_panel < panels {
-        let last_panel = (first_panel + at_once).min(panels);
-        for index in 0..tiles {
-            let (first, end) = (rows * index / tiles, rows * (index + 1) / tiles);
-            for panel in first_panel..last_panel {
-                work(panel, Tile { first, rows: end - first, index, tiles });
+    block: usize,
+    index: usize,
+    panel: usize,
+}
+
+impl Tiles {
+    /// `rows` in tiles of at most `most`, blocks of `at_once` panels.
+    #[inline(always)]
+    pub(super) fn new(panels: usize, rows: usize, most: usize, at_once: usize) -> Self {
+        Self { panels, rows, tiles: rows.div_ceil(most), at_once, block: 0, index: 0, panel: 0 }
+    }
+}
+
+impl Iterator for Tiles {
+    type Item = Tile;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Tile> {
+        if self.panel == (self.block + self.at_once).min(self.panels) {
+            self.index += 1;
+            if self.index == self.tiles {
+                (self.index, self.block) = (0, self.panel);
             }
+            self.panel = self.block;
         }
-        first_panel = last_panel;
+        if self.panel == self.panels {
+            return None;
+        }
+        let Self { rows, tiles, index, panel, .. } = *self;
+        self.panel += 1;
+        let (first, end) = (rows * index / tiles, rows * (index + 1) / tiles);
+        Some(Tile { panel, first, rows: end - first, index, tiles })
     }
 }
 
@@ -77,5 +97,28 @@ impl Prefetch {
             prefetch_once(self.address)
         }
         self.address = self.address.wrapping_add(self.step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_meets_every_panel_once() {
+        for (panels, rows, most, at_once) in
+            [(1, 1, 1, 1), (3, 5, 4, 1), (7, 33, 8, 3), (8, 512, 16, 8), (5, 40, 6, 2), (9, 7, 6, 4)]
+        {
+            let mut seen = vec![0; panels * rows];
+            for tile in Tiles::new(panels, rows, most, at_once) {
+                assert!(tile.rows <= most && tile.rows + 1 >= rows / tile.tiles);
+                for row in tile.first..tile.first + tile.rows {
+                    seen[tile.panel * rows + row] += 1;
+                }
+            }
+            assert!(seen.iter().all(|&count| count == 1));
+        }
+        let order: Vec<_> = Tiles::new(3, 2, 1, 2).map(|t| (t.panel, t.first)).collect();
+        assert_eq!(order, [(0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (2, 1)]);
     }
 }

@@ -4,8 +4,9 @@ use super::PANEL;
 use draftwood_weights::GgmlType;
 
 /// How the weights of a panel are stored. `[16]` stands for the rows; **vector** for four columns of each row, four
-/// bytes a row; **nibbles** for 32 columns in four vectors, the columns 0 to 15 in the low halves of the bytes; **masks**
-/// for one more bit of 32 columns: eight u64, bit 4·row + i for column 4·index + i. Blocks follow each other.
+/// bytes a row; **nibbles** for 32 columns in four vectors, the columns 0 to 15 in the low halves of the bytes; **high bits**
+/// for a vector whose bit k belongs to the same byte of vector k of the nibbles, the high ones being 4 to 7. Blocks follow
+/// each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(non_camel_case_types, reason = "names as ggml spells them")]
 pub enum Layout {
@@ -21,16 +22,16 @@ pub enum Layout {
     Q4_0,
     /// 32 columns: `d, m [16] f16`, nibbles.
     Q4_1,
-    /// 32 columns: `d [16] f16`, masks, nibbles.
+    /// 32 columns: `d [16] f16`, high bits, nibbles.
     Q5_0,
-    /// 32 columns: `d, m [16] f16`, masks, nibbles.
+    /// 32 columns: `d, m [16] f16`, high bits, nibbles.
     Q5_1,
     /// 256 columns: `d, m [16] f16`, then eight times scales and minima `[16] u8` and nibbles: four bytes a row more than
     /// in the file, where they have six bits.
     Q4K,
-    /// As Q4K, with masks before the nibbles.
+    /// As Q4K, with high bits before the nibbles.
     Q5K,
-    /// 256 columns: `d [16] f16`, then eight times scales `[2][16] i8`, masks twice, and nibbles.
+    /// 256 columns: `d [16] f16`, then eight times scales `[2][16] i8`, pairs of high bits in two vectors, and nibbles.
     Q6K,
 }
 

@@ -57,12 +57,16 @@ fn vectors(rows: [&[u8]; PANEL], flip: u32, to: &mut [u8]) {
     }
 }
 
-/// One bit of 32 columns of each row to eight masks.
-fn masks(bits: [u32; PANEL], to: &mut [u8]) {
-    for (v, to) in to.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        let mask =
-            (0..PANEL).fold(0u64, |mask, row| mask | u64::from(bits[row] >> (4 * v) & 15) << (4 * row));
-        *to = mask.to_le_bytes();
+/// One bit of 32 columns of each row, column k in bit k: to a vector whose bit v is that of vector v.
+fn high_bits(bits: [u32; PANEL], to: &mut [u8]) {
+    for (bits, to) in bits.into_iter().zip(to.as_chunks_mut::<4>().0) {
+        *to = std::array::from_fn(|i| {
+            // Every fourth bit, closed up.
+            let x = bits >> i & 0x1111_1111;
+            let x = (x | x >> 3) & 0x0303_0303;
+            let x = (x | x >> 6) & 0x000F_000F;
+            (x | x >> 12) as u8
+        });
     }
 }
 
@@ -117,16 +121,16 @@ fn q4_1(blocks: &Blocks, to: &mut [u8]) -> Result<(), usize> {
 
 fn q5_0(blocks: &Blocks, to: &mut [u8]) -> Result<(), usize> {
     let (d, rest) = to.split_at_mut(HALVES);
-    let (high, nibbles) = rest.split_at_mut(64);
-    masks(blocks.map(|b| word(b, 2)), high);
+    let (high, nibbles) = rest.split_at_mut(VECTOR);
+    high_bits(blocks.map(|b| word(b, 2)), high);
     vectors(blocks.map(|b| &b[6..]), 0, nibbles);
     halves(blocks, 0, d)
 }
 
 fn q5_1(blocks: &Blocks, to: &mut [u8]) -> Result<(), usize> {
     let (scales, rest) = to.split_at_mut(2 * HALVES);
-    let (high, nibbles) = rest.split_at_mut(64);
-    masks(blocks.map(|b| word(b, 4)), high);
+    let (high, nibbles) = rest.split_at_mut(VECTOR);
+    high_bits(blocks.map(|b| word(b, 4)), high);
     vectors(blocks.map(|b| &b[8..]), 0, nibbles);
     halves(blocks, 0, scales)?;
     halves(blocks, 2, &mut scales[HALVES..])
@@ -175,26 +179,25 @@ fn q4_k(blocks: &Blocks, to: &mut [u8]) -> Result<(), usize> {
 }
 
 fn q5_k(blocks: &Blocks, to: &mut [u8]) -> Result<(), usize> {
-    const PART: usize = HALVES + 64 + 4 * VECTOR;
+    const PART: usize = HALVES + 5 * VECTOR;
     let all = blocks.map(|block| scales_and_minima(&block[4..16]));
     for (b, to) in to[2 * HALVES..].chunks_exact_mut(PART).enumerate() {
         let mut high = [0; PANEL];
         for (row, block) in blocks.iter().enumerate() {
             (to[row], to[PANEL + row]) = (all[row][0][b], all[row][1][b]);
-            put_row(&nibbles(&k_nibbles(&block[48..], b)), row, &mut to[HALVES + 64..]);
+            put_row(&nibbles(&k_nibbles(&block[48..], b)), row, &mut to[HALVES + VECTOR..]);
             let fifth: &[u8; 32] = block[16..].first_chunk().expect("a block of 176 bytes");
             high[row] = bits(fifth, b);
         }
-        masks(high, &mut to[HALVES..HALVES + 64]);
+        high_bits(high, &mut to[HALVES..HALVES + VECTOR]);
     }
     halves(blocks, 0, to)?;
     halves(blocks, 2, &mut to[HALVES..])
 }
 
 fn q6_k(blocks: &Blocks, to: &mut [u8]) -> Result<(), usize> {
-    const PART: usize = HALVES + 128 + 4 * VECTOR;
+    const PART: usize = HALVES + 6 * VECTOR;
     for (b, to) in to[HALVES..].chunks_exact_mut(PART).enumerate() {
-        let mut high = [[0; PANEL]; 2];
         for (row, block) in blocks.iter().enumerate() {
             let (low, scales) = (&block[..128], &block[192..208]);
             (to[row], to[PANEL + row]) = (scales[2 * b], scales[2 * b + 1]);
@@ -204,11 +207,12 @@ fn q6_k(blocks: &Blocks, to: &mut [u8]) -> Result<(), usize> {
                 let low = low[64 * half + 32 * (chunk % 2) + j] >> (4 * (chunk / 2)) & 15;
                 low | (block[128 + 32 * half + j] >> (2 * chunk) & 3) << 4
             });
-            put_row(&nibbles(&values), row, &mut to[HALVES + 128..]);
-            (high[0][row], high[1][row]) = (bits(&values, 4), bits(&values, 5));
+            put_row(&nibbles(&values), row, &mut to[HALVES + 2 * VECTOR..]);
+            for (to, values) in to[HALVES..].chunks_mut(VECTOR).zip(values.as_chunks::<16>().0) {
+                let pairs = |i: usize| (0..4).fold(0, |byte, v| byte | (values[4 * v + i] >> 4) << (2 * v));
+                to[4 * row..4 * row + 4].copy_from_slice(&std::array::from_fn::<u8, 4, _>(pairs));
+            }
         }
-        masks(high[0], &mut to[HALVES..HALVES + 64]);
-        masks(high[1], &mut to[HALVES + 64..HALVES + 128]);
     }
     halves(blocks, 208, to)
 }

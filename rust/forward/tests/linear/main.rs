@@ -8,6 +8,7 @@ use draftwood_forward::Machine;
 use draftwood_forward::linear::{Outputs, Rows, multiply};
 use draftwood_forward::panels::{Layout, PANEL, Panels};
 use draftwood_forward::quantise::{BLOCK, Block, quantise};
+use draftwood_logits::Isa;
 use reference::{Activations, product};
 use source::{Numbers, stored_row};
 use std::ops::Range;
@@ -87,7 +88,9 @@ fn check_sizes(layout: Layout, columns: &[usize]) {
             let x = activations(33, columns, &mut numbers);
             let expected = weights.expected(&x);
             for machine in Machine::all() {
-                for n in 1..=33 {
+                // The reference in vector form is slow: with many columns, all its tiles and some sums of them.
+                let brief = machine.isa() == Isa::Scalar && columns > 600;
+                for n in (1..=33).filter(|n| !brief || [1, 2, 3, 4, 5, 9, 33].contains(n)) {
                     let got = weights.multiply(machine, 0..weights.panels.count(), &x[..n]);
                     assert!(
                         got == expected[..n],

@@ -13,30 +13,67 @@ pub(crate) struct Avx2Dots;
 /// Rows 0 to 7 and 8 to 15.
 type Sums = (__m256i, __m256i);
 
-/// Both halves of one vector's worth of work: `half` gets the byte offset inside a vector, and N sums.
+/// Both halves of one vector's worth of work: the block sees the byte offset inside a vector as `at`, and gives N sums.
+/// A macro and no closure, see [`crate::linear`].
 macro_rules! halves {
-    ($half:expr) => {{
-        let (low, high) = ($half(0), $half(VECTOR / 2));
-        let mut sums = [(low[0], high[0]); N];
+    ($at:ident => $half:block) => {{
+        let mut sums = [(_mm256_setzero_si256(), _mm256_setzero_si256()); N];
+        let $at = 0;
+        let low = $half;
         for n in 0..N {
-            sums[n] = (low[n], high[n]);
+            sums[n].0 = low[n];
+        }
+        let $at = VECTOR / 2;
+        let high = $half;
+        for n in 0..N {
+            sums[n].1 = high[n];
         }
         sums
     }};
 }
 
-/// Bit i of `mask` as byte i: `value` or 0.
+/// Bit k of each byte, as 16 or 0.
 #[inline(always)]
-unsafe fn spread(mask: *const u8, value: i8) -> __m256i {
-    // SAFETY: AVX2 and four bytes, as the callers promise.
+unsafe fn fifth(high: __m256i, k: usize) -> __m256i {
+    // SAFETY: AVX2, as the callers promise. Bits that cross into a neighbouring byte do not reach bit 4.
     unsafe {
-        let bytes = _mm256_shuffle_epi8(
-            _mm256_set1_epi32(mask.cast::<i32>().read_unaligned()),
-            _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303),
-        );
-        let bits = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
-        let set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bits), bits);
-        _mm256_and_si256(set, _mm256_set1_epi8(value))
+        let bit = match k {
+            0 => _mm256_slli_epi16::<4>(high),
+            1 => _mm256_slli_epi16::<3>(high),
+            2 => _mm256_slli_epi16::<2>(high),
+            3 => _mm256_slli_epi16::<1>(high),
+            4 => high,
+            5 => _mm256_srli_epi16::<1>(high),
+            6 => _mm256_srli_epi16::<2>(high),
+            _ => _mm256_srli_epi16::<3>(high),
+        };
+        _mm256_and_si256(bit, _mm256_set1_epi8(16))
+    }
+}
+
+/// Bits 2k and 2k + 1 of each byte, times 16.
+#[inline(always)]
+unsafe fn fifth_and_sixth(high: __m256i, k: usize) -> __m256i {
+    // SAFETY: as above.
+    unsafe {
+        let bits = match k {
+            0 => _mm256_slli_epi16::<4>(high),
+            1 => _mm256_slli_epi16::<2>(high),
+            2 => high,
+            _ => _mm256_srli_epi16::<2>(high),
+        };
+        _mm256_and_si256(bits, _mm256_set1_epi8(48))
+    }
+}
+
+/// Sum of eight lanes.
+#[inline(always)]
+unsafe fn sum(lanes: __m256i) -> i32 {
+    // SAFETY: AVX2, as the callers promise.
+    unsafe {
+        let sum = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
+        let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b01_00_11_10>(sum));
+        _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32::<0b10_11_00_01>(sum)))
     }
 }
 
@@ -51,7 +88,7 @@ impl Dots for Avx2Dots {
         // SAFETY: see above.
         unsafe {
             let (ones, offset) = (_mm256_set1_epi16(1), _mm256_set1_epi8(-128));
-            halves!(|at: usize| {
+            halves!(at => {
                 let mut sums = [_mm256_setzero_si256(); N];
                 for v in 0..8 {
                     let w = _mm256_loadu_si256(w.add(v * VECTOR + at).cast());
@@ -74,7 +111,7 @@ impl Dots for Avx2Dots {
         // SAFETY: see above.
         unsafe {
             let (ones, low) = (_mm256_set1_epi16(1), _mm256_set1_epi8(15));
-            halves!(|at: usize| {
+            halves!(at => {
                 let mut sums = [_mm256_setzero_si256(); N];
                 for v in 0..4 {
                     let w = _mm256_loadu_si256(w.add(v * VECTOR + at).cast());
@@ -100,16 +137,16 @@ impl Dots for Avx2Dots {
         // SAFETY: see above.
         unsafe {
             let (ones, low) = (_mm256_set1_epi16(1), _mm256_set1_epi8(15));
-            halves!(|at: usize| {
+            halves!(at => {
+                let high = _mm256_loadu_si256(high.add(at).cast());
                 let mut sums = [_mm256_setzero_si256(); N];
                 for half in [0, 2] {
                     let mut pairs = [_mm256_setzero_si256(); N];
                     for v in half..half + 2 {
                         let w = _mm256_loadu_si256(w.add(v * VECTOR + at).cast());
-                        let mask = |v: usize| spread(high.add(8 * v + at / 8), 16);
-                        let first = _mm256_or_si256(_mm256_and_si256(w, low), mask(v));
+                        let first = _mm256_or_si256(_mm256_and_si256(w, low), fifth(high, v));
                         let second = _mm256_and_si256(_mm256_srli_epi16::<4>(w), low);
-                        let second = _mm256_or_si256(second, mask(4 + v));
+                        let second = _mm256_or_si256(second, fifth(high, 4 + v));
                         for n in 0..N {
                             // A pair is at most 2 · 31 · 127 = 7 874: four fit (31 496).
                             let a = _mm256_maddubs_epi16(first, _mm256_set1_epi32(four(x[n], 4 * v)));
@@ -136,43 +173,46 @@ impl Dots for Avx2Dots {
         // SAFETY: see above.
         unsafe {
             let (ones, low) = (_mm256_set1_epi16(1), _mm256_set1_epi8(15));
-            halves!(|at: usize| {
-                let mut sums = [[_mm256_setzero_si256(); N]; 2];
-                for half in [0, 2] {
-                    let mut pairs = [[_mm256_setzero_si256(); N]; 2];
-                    for v in half..half + 2 {
-                        let w = _mm256_loadu_si256(w.add(v * VECTOR + at).cast());
-                        let second = _mm256_srli_epi16::<4>(w);
-                        for (i, nibbles) in [w, second].into_iter().enumerate() {
-                            let masks = high.add(8 * (4 * i + v) + at / 8);
-                            let bits = _mm256_or_si256(spread(masks, 16), spread(masks.add(VECTOR), 32));
-                            let w = _mm256_or_si256(_mm256_and_si256(nibbles, low), bits);
-                            for n in 0..N {
-                                // A pair is at most 2 · 63 · 127 = 16 002: two fit (32 004).
-                                let x = _mm256_set1_epi32(four(x[n], 16 * i + 4 * v));
-                                pairs[i][n] = _mm256_add_epi16(pairs[i][n], _mm256_maddubs_epi16(w, x));
-                            }
-                        }
-                    }
-                    for i in 0..2 {
-                        for n in 0..N {
-                            let wide = _mm256_madd_epi16(pairs[i][n], ones);
-                            sums[i][n] = _mm256_add_epi32(sums[i][n], wide);
-                        }
-                    }
-                }
-                let scale =
-                    |i: usize| _mm256_cvtepi8_epi32(_mm_loadl_epi64(scales.add(16 * i + at / 4).cast()));
-                let (first, second) = (scale(0), scale(1));
-                let mut both = [_mm256_setzero_si256(); N];
-                for n in 0..N {
-                    let sum = (*x[n]).first_sum;
-                    let a = _mm256_sub_epi32(sums[0][n], _mm256_set1_epi32(32 * sum));
-                    let b = _mm256_sub_epi32(sums[1][n], _mm256_set1_epi32(32 * ((*x[n]).sum - sum)));
-                    both[n] = _mm256_add_epi32(_mm256_mullo_epi32(a, first), _mm256_mullo_epi32(b, second));
-                }
-                both
-            })
+            halves!(at => {
+                           let high = [
+            _mm256_loadu_si256(high.add(at).cast()),
+            _mm256_loadu_si256(high.add(VECTOR + at).cast()),
+            ];
+                           let mut sums = [[_mm256_setzero_si256(); N]; 2];
+                           for half in [0, 2] {
+                               let mut pairs = [[_mm256_setzero_si256(); N]; 2];
+                               for v in half..half + 2 {
+                                   let w = _mm256_loadu_si256(w.add(v * VECTOR + at).cast());
+                                   let second = _mm256_srli_epi16::<4>(w);
+                                   let nibbles = [w, second];
+                                   for i in 0..2 {
+                                       let bits = fifth_and_sixth(high[i], v);
+                                       let w = _mm256_or_si256(_mm256_and_si256(nibbles[i], low), bits);
+                                       for n in 0..N {
+                                           // A pair is at most 2 · 63 · 127 = 16 002: two fit (32 004).
+                                           let x = _mm256_set1_epi32(four(x[n], 16 * i + 4 * v));
+                                           pairs[i][n] = _mm256_add_epi16(pairs[i][n], _mm256_maddubs_epi16(w, x));
+                                       }
+                                   }
+                               }
+                               for i in 0..2 {
+                                   for n in 0..N {
+                                       let wide = _mm256_madd_epi16(pairs[i][n], ones);
+                                       sums[i][n] = _mm256_add_epi32(sums[i][n], wide);
+                                   }
+                               }
+                           }
+                           let first = _mm256_cvtepi8_epi32(_mm_loadl_epi64(scales.add(at / 4).cast()));
+                           let second = _mm256_cvtepi8_epi32(_mm_loadl_epi64(scales.add(16 + at / 4).cast()));
+                           let mut both = [_mm256_setzero_si256(); N];
+                           for n in 0..N {
+                               let sum = (*x[n]).first_sum;
+                               let a = _mm256_sub_epi32(sums[0][n], _mm256_set1_epi32(32 * sum));
+                               let b = _mm256_sub_epi32(sums[1][n], _mm256_set1_epi32(32 * ((*x[n]).sum - sum)));
+                               both[n] = _mm256_add_epi32(_mm256_mullo_epi32(a, first), _mm256_mullo_epi32(b, second));
+                           }
+                           both
+                       })
         }
     }
 
@@ -195,9 +235,9 @@ impl Dots for Avx2Dots {
     unsafe fn load_u8(from: *const u8) -> Avx2 {
         // SAFETY: see above.
         unsafe {
-            let part =
-                |at: usize| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(at).cast())));
-            Avx2::from_halves(part(0), part(8))
+            let low = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
+            let high = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(8).cast()));
+            Self::floats((low, high))
         }
     }
 
@@ -205,12 +245,14 @@ impl Dots for Avx2Dots {
     unsafe fn quantise(values: &[f32; BLOCK], to: &mut Block) -> bool {
         // SAFETY: see above; the arrays hold 32 values.
         unsafe {
-            let at = |i: usize| _mm256_loadu_ps(values.as_ptr().add(8 * i));
-            let (a, b, c, d) = (at(0), at(1), at(2), at(3));
-            let bits = |v| _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(i32::MAX));
-            // As integers NaN is above infinity and infinity above all numbers, in whatever order they come.
-            let most =
-                _mm256_max_epu32(_mm256_max_epu32(bits(a), bits(b)), _mm256_max_epu32(bits(c), bits(d)));
+            let mut x = [_mm256_setzero_ps(); 4];
+            let mut most = _mm256_setzero_si256();
+            for (i, x) in x.iter_mut().enumerate() {
+                *x = _mm256_loadu_ps(values.as_ptr().add(8 * i));
+                // As integers NaN is above infinity and infinity above all numbers, in whatever order they come.
+                let magnitude = _mm256_and_si256(_mm256_castps_si256(*x), _mm256_set1_epi32(i32::MAX));
+                most = _mm256_max_epu32(most, magnitude);
+            }
             let most = _mm_max_epu32(_mm256_castsi256_si128(most), _mm256_extracti128_si256::<1>(most));
             let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b01_00_11_10>(most));
             let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b10_11_00_01>(most));
@@ -220,15 +262,12 @@ impl Dots for Avx2Dots {
             }
             let (scale, inverse) = Block::inverse(f32::from_bits(largest));
             let inverse = _mm256_set1_ps(inverse);
-            let round = |v| _mm256_cvtps_epi32(_mm256_mul_ps(v, inverse));
-            let (a, b, c, d) = (round(a), round(b), round(c), round(d));
-            let sum = |a, b| {
-                let sum = _mm256_add_epi32(a, b);
-                let sum = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
-                let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b01_00_11_10>(sum));
-                _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32::<0b10_11_00_01>(sum)))
-            };
-            to.set_sums(scale, sum(a, b), sum(c, d));
+            let mut q = [_mm256_setzero_si256(); 4];
+            for (q, x) in q.iter_mut().zip(x) {
+                *q = _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse));
+            }
+            let [a, b, c, d] = q;
+            to.set_sums(scale, sum(_mm256_add_epi32(a, b)), sum(_mm256_add_epi32(c, d)));
             // Packing works on 128-bit halves; the permutation puts the groups of four back in order.
             let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
             let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));

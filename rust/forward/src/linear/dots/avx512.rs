@@ -19,13 +19,37 @@ impl Avx512Dots {
         }
     }
 
-    /// Adds `value` to the bytes whose bit is set in mask number `index`.
+    /// Nibbles with bit k of each byte of `high` above them.
     #[inline(always)]
-    pub(super) unsafe fn with_bit(w: __m512i, masks: *const u8, index: usize, value: i8) -> __m512i {
-        // SAFETY: see above.
+    pub(super) unsafe fn five(nibbles: __m512i, high: __m512i, k: usize) -> __m512i {
+        // SAFETY: see above. Bits that cross into a neighbouring byte do not reach bit 4.
         unsafe {
-            let mask = masks.add(8 * index).cast::<u64>().read_unaligned();
-            _mm512_mask_add_epi8(w, mask, w, _mm512_set1_epi8(value))
+            let bit = match k {
+                0 => _mm512_slli_epi16::<4>(high),
+                1 => _mm512_slli_epi16::<3>(high),
+                2 => _mm512_slli_epi16::<2>(high),
+                3 => _mm512_slli_epi16::<1>(high),
+                4 => high,
+                5 => _mm512_srli_epi16::<1>(high),
+                6 => _mm512_srli_epi16::<2>(high),
+                _ => _mm512_srli_epi16::<3>(high),
+            };
+            _mm512_or_si512(nibbles, _mm512_and_si512(bit, _mm512_set1_epi8(16)))
+        }
+    }
+
+    /// Nibbles with bits 2k and 2k + 1 of each byte of `high` above them.
+    #[inline(always)]
+    pub(super) unsafe fn six(nibbles: __m512i, high: __m512i, k: usize) -> __m512i {
+        // SAFETY: as above.
+        unsafe {
+            let bits = match k {
+                0 => _mm512_slli_epi16::<4>(high),
+                1 => _mm512_slli_epi16::<2>(high),
+                2 => high,
+                _ => _mm512_srli_epi16::<2>(high),
+            };
+            _mm512_or_si512(nibbles, _mm512_and_si512(bits, _mm512_set1_epi8(48)))
         }
     }
 
@@ -103,13 +127,14 @@ impl Dots for Avx512Dots {
     unsafe fn fives<const N: usize>(w: *const u8, high: *const u8, x: &[*const Block; N]) -> [__m512i; N] {
         // SAFETY: see above.
         unsafe {
+            let high = _mm512_loadu_si512(high.cast());
             let mut sums = [_mm512_setzero_si512(); N];
             for half in [0, 2] {
                 let mut pairs = [_mm512_setzero_si512(); N];
                 for v in half..half + 2 {
                     let [first, second] = Self::split(w.add(v * VECTOR));
-                    let first = Self::with_bit(first, high, v, 16);
-                    let second = Self::with_bit(second, high, 4 + v, 16);
+                    let first = Self::five(first, high, v);
+                    let second = Self::five(second, high, 4 + v);
                     for n in 0..N {
                         let a = _mm512_maddubs_epi16(first, _mm512_set1_epi32(four(x[n], 4 * v)));
                         let b = _mm512_maddubs_epi16(second, _mm512_set1_epi32(four(x[n], 16 + 4 * v)));
@@ -134,13 +159,14 @@ impl Dots for Avx512Dots {
     ) -> [__m512i; N] {
         // SAFETY: see above.
         unsafe {
+            let high = [_mm512_loadu_si512(high.cast()), _mm512_loadu_si512(high.add(VECTOR).cast())];
             let mut sums = [[_mm512_setzero_si512(); N]; 2];
             for half in [0, 2] {
                 let mut pairs = [[_mm512_setzero_si512(); N]; 2];
                 for v in half..half + 2 {
-                    for (i, nibbles) in Self::split(w.add(v * VECTOR)).into_iter().enumerate() {
-                        let w = Self::with_bit(nibbles, high, 4 * i + v, 16);
-                        let w = Self::with_bit(w, high.add(VECTOR), 4 * i + v, 32);
+                    let nibbles = Self::split(w.add(v * VECTOR));
+                    for i in 0..2 {
+                        let w = Self::six(nibbles[i], high[i], v);
                         for n in 0..N {
                             let x = _mm512_set1_epi32(four(x[n], 16 * i + 4 * v));
                             pairs[i][n] = _mm512_add_epi16(pairs[i][n], _mm512_maddubs_epi16(w, x));

@@ -28,8 +28,9 @@ pub(crate) const VECTOR: usize = 64;
 
 /// Products of one block of 16 rows of weights with N rows of activations.
 ///
-/// **High bits** extend nibbles: per vector one u64, bit 4·r + i for row r and column i of the four. There are eight:
-/// four for the low nibbles (columns 0 to 15), four for the high ones.
+/// **High bits** extend nibbles: bit k of a byte of their vector belongs to the same byte of vector k, where the vectors
+/// 0 to 3 are the low nibbles (columns 0 to 15) and 4 to 7 the high ones. Pairs of high bits take two vectors, the first
+/// for the low nibbles: bits 2k and 2k + 1 belong to vector k.
 ///
 /// # Safety
 /// As [`Lanes`]: only where the machine has the instruction set; pointers valid for the bytes named, aligned or not.
@@ -45,10 +46,10 @@ pub(crate) trait Dots {
     unsafe fn bytes<const N: usize>(w: *const u8, x: &[*const Block; N]) -> [Self::Sums; N];
     /// Σ w·x of 4 vectors of nibbles; vector v holds the columns 4v to 4v + 3 in its low and 16 more in its high nibbles.
     unsafe fn nibbles<const N: usize>(w: *const u8, x: &[*const Block; N]) -> [Self::Sums; N];
-    /// As `nibbles` with a fifth bit from eight masks at `high`.
+    /// As `nibbles` with a fifth bit from a vector at `high`.
     unsafe fn fives<const N: usize>(w: *const u8, high: *const u8, x: &[*const Block; N]) -> [Self::Sums; N];
-    /// As `nibbles` with a fifth bit from eight masks and a sixth from eight more, and 32 less: the sums of the columns
-    /// 0 to 15 and of 16 to 31, each times its scale (16 i8 of `scales`, then 16 more), added.
+    /// As `nibbles` with two more bits from two vectors at `high`, and 32 less: the sums of the columns 0 to 15 and of
+    /// 16 to 31, each times its scale (16 i8 of `scales`, then 16 more), added.
     unsafe fn sixes<const N: usize>(
         w: *const u8,
         high: *const u8,

@@ -40,13 +40,16 @@ unsafe fn nibble(w: *const u8, row: usize, column: usize) -> i32 {
     (unsafe { byte(w, row, column % 16) } >> (column / 16 * 4)) & 15
 }
 
+/// The bits of a column above its nibble, `count` of them.
+///
 /// # Safety
-/// `masks` is valid for eight u64.
+/// `high` is valid for `count` vectors.
 #[inline(always)]
-unsafe fn bit(masks: *const u8, row: usize, column: usize) -> i32 {
-    let at = 4 * row + column % 4;
-    // SAFETY: the caller's word.
-    i32::from(unsafe { *masks.add(column / 4 * 8 + at / 8) } >> (at % 8) & 1)
+unsafe fn bits(high: *const u8, count: usize, row: usize, column: usize) -> i32 {
+    let first = column / 4 * count;
+    // SAFETY: 8 / `count` vectors of four columns share one of high bits.
+    let byte = unsafe { *high.add(first / 8 * VECTOR + 4 * row + column % 4) };
+    i32::from(byte >> (first % 8) & ((1 << count) - 1))
 }
 
 // SAFETY of all blocks below: the caller of a `Dots` function gives valid pointers.
@@ -68,7 +71,7 @@ impl Dots for ScalarDots {
     #[inline(always)]
     unsafe fn fives<const N: usize>(w: *const u8, high: *const u8, x: &[*const Block; N]) -> [Sums; N] {
         // SAFETY: see above.
-        x.map(|x| products(x, 0..BLOCK, |r, c| unsafe { nibble(w, r, c) + 16 * bit(high, r, c) }))
+        x.map(|x| products(x, 0..BLOCK, |r, c| unsafe { nibble(w, r, c) + 16 * bits(high, 1, r, c) }))
     }
     #[inline(always)]
     unsafe fn sixes<const N: usize>(
@@ -78,8 +81,7 @@ impl Dots for ScalarDots {
         x: &[*const Block; N],
     ) -> [Sums; N] {
         // SAFETY: see above.
-        let weight =
-            |r, c| unsafe { nibble(w, r, c) + 16 * bit(high, r, c) + 32 * bit(high.add(VECTOR), r, c) - 32 };
+        let weight = |r, c| unsafe { nibble(w, r, c) + 16 * bits(high, 2, r, c) - 32 };
         x.map(|x| {
             let (first, second) = (products(x, 0..16, weight), products(x, 16..32, weight));
             // SAFETY: see above.

@@ -56,11 +56,12 @@ impl Dots for VnniDots {
     unsafe fn fives<const N: usize>(w: *const u8, high: *const u8, x: &[*const Block; N]) -> [__m512i; N] {
         // SAFETY: see above.
         unsafe {
+            let high = _mm512_loadu_si512(high.cast());
             let mut sums = [_mm512_setzero_si512(); N];
             for v in 0..4 {
                 let [first, second] = Avx512Dots::split(w.add(v * VECTOR));
-                add(&mut sums, Avx512Dots::with_bit(first, high, v, 16), x, 4 * v);
-                add(&mut sums, Avx512Dots::with_bit(second, high, 4 + v, 16), x, 16 + 4 * v);
+                add(&mut sums, Avx512Dots::five(first, high, v), x, 4 * v);
+                add(&mut sums, Avx512Dots::five(second, high, 4 + v), x, 16 + 4 * v);
             }
             sums
         }
@@ -75,11 +76,12 @@ impl Dots for VnniDots {
     ) -> [__m512i; N] {
         // SAFETY: see above.
         unsafe {
+            let high = [_mm512_loadu_si512(high.cast()), _mm512_loadu_si512(high.add(VECTOR).cast())];
             let mut sums = [[_mm512_setzero_si512(); N]; 2];
             for v in 0..4 {
-                for (i, nibbles) in Avx512Dots::split(w.add(v * VECTOR)).into_iter().enumerate() {
-                    let w = Avx512Dots::with_bit(nibbles, high, 4 * i + v, 16);
-                    let w = Avx512Dots::with_bit(w, high.add(VECTOR), 4 * i + v, 32);
+                let nibbles = Avx512Dots::split(w.add(v * VECTOR));
+                for i in 0..2 {
+                    let w = Avx512Dots::six(nibbles[i], high[i], v);
                     add(&mut sums[i], w, x, 16 * i + 4 * v);
                 }
             }

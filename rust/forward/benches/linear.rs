@@ -1,0 +1,142 @@
+//! Rates of the linear kernels on one thread: multiply-adds per cycle with everything in cache, and the share of the read
+//! bandwidth when weights come from memory. Run with `cargo bench -p draftwood-forward --bench linear [-- LAYOUT…]`.
+#![allow(clippy::print_stdout, missing_docs, reason = "a program that prints a table")]
+
+use draftwood_base::pool::Pool;
+use draftwood_forward::Machine;
+use draftwood_forward::linear::{Outputs, Rows, multiply};
+use draftwood_forward::panels::{Layout, PANEL, Panels};
+use draftwood_forward::quantise::{BLOCK, Block, quantise};
+use std::hint::black_box;
+use std::time::Instant;
+
+const ROWS: [usize; 5] = [1, 4, 8, 12, 16];
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let layouts = Layout::ALL.into_iter().filter(|l| wanted.is_empty() || wanted.contains(&format!("{l:?}")));
+    let ghz = clock();
+    println!("{ghz:.2} GHz; rows of x: {ROWS:?}");
+    for layout in layouts {
+        for machine in Machine::all().into_iter().skip(1) {
+            let small = matrix(layout, PANEL, 512);
+            let rates = ROWS.map(|n| in_cache(machine, &small, n) / ghz);
+            print!("{:5} {:16} MAC/cycle", format!("{layout:?}"), machine.name());
+            rates.iter().for_each(|rate| print!(" {rate:6.1}"));
+            let large = matrix(layout, 96_000_000 / layout.row_bytes(1536), 1536);
+            let floor = bandwidth(&large);
+            let times = ROWS.map(|n| streaming(machine, &large, n));
+            print!("; {floor:.0} GB/s, share of R(n)");
+            for ((n, time), rate) in ROWS.into_iter().zip(times).zip(rates) {
+                let memory = large.bytes() as f64 / floor;
+                let arithmetic = (large.rows * large.columns * n) as f64 / (rate * ghz);
+                print!(" {:3.0}%", 100.0 * memory.max(arithmetic) / time);
+            }
+            println!("; t(n)/t(1) {:.2?}", times.map(|t| t / times[0]));
+        }
+    }
+}
+
+/// Cycles per nanosecond, from a chain of additions.
+fn clock() -> f64 {
+    let time = best(9, || {
+        let mut x = black_box(1u64);
+        for _ in 0..20_000 {
+            for _ in 0..10 {
+                x = black_box_add(x);
+            }
+        }
+        black_box(x);
+    });
+    200_000.0 / time
+}
+
+/// One addition that the compiler cannot fold with its neighbours.
+#[inline(always)]
+fn black_box_add(mut x: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: adds 1 to a register.
+    unsafe {
+        std::arch::asm!("add {0}, 1", inout(reg) x, options(pure, nomem, nostack));
+    }
+    x
+}
+
+/// Least time of a call, in nanoseconds.
+fn best(rounds: usize, mut work: impl FnMut()) -> f64 {
+    (0..rounds)
+        .map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_nanos() as f64
+        })
+        .fold(f64::INFINITY, f64::min)
+}
+
+fn matrix(layout: Layout, rows: usize, columns: usize) -> Panels {
+    let mut panels = Panels::zeroed(layout, rows, columns).unwrap();
+    panels
+        .fill_blocks(&Pool::new(1), &Some, &|row, to| {
+            for (i, byte) in to.iter_mut().enumerate() {
+                *byte = ((i * 7 + row * 13) % 60) as u8;
+            }
+            Ok(())
+        })
+        .unwrap();
+    panels
+}
+
+struct Activations {
+    floats: Vec<f32>,
+    blocks: Vec<Block>,
+    y: Vec<f32>,
+}
+
+impl Activations {
+    fn new(n: usize, rows: usize, columns: usize) -> Self {
+        let floats: Vec<f32> = (0..n * columns).map(|i| (i % 97) as f32 - 48.0).collect();
+        let mut blocks = vec![Block::default(); floats.len() / BLOCK];
+        assert!(quantise(Machine::get(), &floats, &mut blocks));
+        Self { floats, blocks, y: vec![0.0; n * rows.next_multiple_of(PANEL)] }
+    }
+
+    fn multiply(&mut self, machine: Machine, weights: &Panels, n: usize) {
+        let columns = weights.columns;
+        let rows = if weights.layout.is_quantised() {
+            Rows::blocks(self.blocks.as_ptr(), columns / BLOCK, n)
+        } else {
+            Rows::floats(self.floats.as_ptr(), columns, n)
+        };
+        let y = Outputs { start: self.y.as_mut_ptr(), stride: weights.rows.next_multiple_of(PANEL) };
+        // SAFETY: rows and outputs are as long as they say.
+        unsafe { multiply(machine, weights, 0..weights.count(), rows, y) };
+    }
+}
+
+/// Multiply-adds per nanosecond.
+fn in_cache(machine: Machine, weights: &Panels, n: usize) -> f64 {
+    let mut x = Activations::new(n, PANEL, weights.columns);
+    let calls = 2000 / n;
+    let time = best(9, || (0..calls).for_each(|_| x.multiply(machine, black_box(weights), n)));
+    (calls * PANEL * weights.columns * n) as f64 / time
+}
+
+/// Nanoseconds of a pass over a matrix in memory.
+fn streaming(machine: Machine, weights: &Panels, n: usize) -> f64 {
+    let mut x = Activations::new(n, weights.rows, weights.columns);
+    best(25, || x.multiply(machine, weights, n))
+}
+
+/// GB/s of a plain sum over the matrix.
+fn bandwidth(weights: &Panels) -> f64 {
+    // SAFETY: the matrix holds that many bytes, and 96 MB are whole words.
+    let words = unsafe { std::slice::from_raw_parts(weights.panel(0).cast::<u64>(), weights.bytes() / 8) };
+    let time = best(25, || {
+        let sums = words.as_chunks::<16>().0.iter().fold([0u64; 16], |mut sums, chunk| {
+            sums.iter_mut().zip(chunk).for_each(|(sum, word)| *sum ^= word);
+            sums
+        });
+        black_box(sums);
+    });
+    weights.bytes() as f64 / time
+}
