@@ -11,10 +11,11 @@ from .errors import InvalidArgument
 from .loading import load_parts
 from .requests import Ticket, prompts_of, submit
 from .streaming import UNREAD_EVENTS, AsyncDriver, AsyncStream, Stream
-from .types import CacheConfig, EngineStats, Executor, SamplingParams, error_of_output
+from .types import BeamParams, CacheConfig, EngineStats, Executor, SamplingParams, error_of_output
 
 if TYPE_CHECKING:
     from .models.tokenizer import Tokenizer
+    from .searching import SearchCore, SessionSearch
     from .session import Session
     from .step import StepPlan
 
@@ -87,13 +88,17 @@ class Engine:
         return cls(source, drafter=drafter, max_context=max_context, cache=cache)
 
     def _start(self, parts: Any, drafter: Any, cache: CacheConfig) -> None:
-        from .loading import make_session
+        from .loading import make_drafter, make_session
 
         self.executor: Executor = parts.executor
         self.tokenizer: Tokenizer | None = parts.tokenizer
         self.name: str = parts.name
         self._tokenizer_problem: Exception | None = parts.tokenizer_problem
         self._session: Session = make_session(parts, drafter, cache)
+        self._nodes = make_drafter(drafter)[1]
+        self._stop_ids = parts.stop_ids
+        self._context = parts.max_context or self.executor.caps.max_context
+        self._searches: SearchCore | None = None
         self._lock = threading.Lock()
         self._freed = threading.Condition()
         self._tickets: dict[int, Ticket] = {}
@@ -196,16 +201,90 @@ class Engine:
             )
         return self._submit(prompts[0], self._params_of(params, 1)[0], is_stream=True)
 
-    def _params_of(self, params: Any, count: int) -> list[SamplingParams]:
+    def beam_search(
+        self, prompt: Prompt | Sequence[Prompt], params: BeamParams | Sequence[BeamParams] | None = None
+    ) -> Any:
+        """Searches for the best continuations of a prompt, or of each prompt of a list, with transformers' beam search.
+
+        Beams are forks of one text: they share the pages of the prompt, which is read once, and copy a page only when
+        they part. Each prompt stops on its own, so its hypotheses do not depend on the others of a list.
+
+        Shapes
+            prompt: as in `generate`.
+            params: one for all prompts, or one per prompt.
+        Returns
+            `Beams`, a sequence of `Hypothesis`, best first; a list of them for a list of prompts.
+        Errors
+            InvalidArgument (prompt or parameter), OutOfPages (can never fit). A search that ends with an error, also
+            one of a processor, raises it; in a list it is `Beams.error` instead, so that the others are not lost.
+        Cost
+            One forward per step for all beams of all prompts, three passes over each row.
+        Source
+            Lowerre, "The HARPY speech recognition system", 1976; stop rules as in transformers.
+        Example
+            >>> import draftwood as dw
+            >>> engine = dw.testing.toy_engine()
+            >>> beams = engine.beam_search([1, 2, 3], dw.BeamParams(num_beams=3, num_return=2, max_new_tokens=4))
+            >>> len(beams), beams[0].score >= beams[1].score
+            (2, True)
+        """
+        prompts, single = prompts_of(prompt)
+        each = self._params_of(params, len(prompts), BeamParams)
+        searches = self._searching()
+        opened: list[SessionSearch] = []
+        try:
+            for one, its in zip(prompts, each, strict=True):
+                opened.append(self._open_search(searches, one, its))
+            for search in opened:
+                self._advance_search(searches, search)
+        finally:
+            for search in opened:
+                searches.release(search)
+            with self._freed:
+                self._freed.notify_all()
+        if single and opened[0].error is not None:
+            raise opened[0].error
+        decode = None if self.tokenizer is None else self.tokenizer.decode
+        found = [search.beams(decode) for search in opened]
+        return found[0] if single else found
+
+    def _searching(self) -> SearchCore:
+        with self._lock:
+            if self._searches is None:
+                from .loading import _STEP_ROWS
+                from .searching import SearchCore
+
+                self._searches = SearchCore(self._session.core, _STEP_ROWS, self._nodes, self._hold)
+            return self._searches
+
+    def _open_search(self, searches: SearchCore, prompt: Prompt, params: BeamParams) -> SessionSearch:
+        from .searching import open_search
+
+        if self._closed:
+            raise InvalidArgument.of("an engine", "open", "one that was closed")
+        search = open_search(
+            self.encode(prompt),
+            params,
+            end_tokens=self._stop_ids,
+            vocab=self.executor.caps.vocab_size,
+            max_context=self._context,
+            token_bytes=None if self.tokenizer is None else self.tokenizer.token_bytes,
+            since=self._session.times,
+        )
+        with self._lock:
+            searches.add(search)
+        return search
+
+    def _params_of(self, params: Any, count: int, kind: type = SamplingParams) -> list[Any]:
         if params is None:
-            return [SamplingParams()] * count
-        if isinstance(params, SamplingParams):
+            return [kind()] * count
+        if isinstance(params, kind):
             return [params] * count
-        each = list(params)
-        if len(each) != count or not all(isinstance(one, SamplingParams) for one in each):
-            raise InvalidArgument.of(
-                "params", f"a SamplingParams or a list of {count}, one per prompt", f"{len(each)} values"
-            )
+        each = list(params) if isinstance(params, Sequence) else [params]
+        if len(each) != count or not all(isinstance(one, kind) for one in each):
+            expected = f"a {kind.__name__} or a list of {count}, one per prompt"
+            got = f"{len(each)} values" if len(each) != count else ", ".join(type(one).__name__ for one in each)
+            raise InvalidArgument.of("params", expected, got)
         return each
 
     def _submit(self, prompt: Prompt, params: SamplingParams, *, is_stream: bool = False) -> Ticket:
@@ -256,6 +335,8 @@ class Engine:
         with self._lock:
             if ticket.paused:
                 self._pause(ticket, False)
+            if self._searches is not None:
+                self._searches.hold_all()
             steps = self._session.steps
             self._deliver(self._session.step())
             if self._session.steps != steps or ticket.done:
@@ -263,6 +344,46 @@ class Engine:
         with self._freed:
             self._freed.wait(_NAP_SECONDS)
         return False
+
+    def _advance_search(self, searches: SearchCore, search: SessionSearch) -> None:
+        """Returns when the search has ended: leads the steps of all searches."""
+        from .searching import starved
+
+        waited = 0.0
+        while not search.done:
+            if self._lead_search(searches, search):
+                waited = 0.0
+            elif (waited := waited + _NAP_SECONDS) > _ADMISSION_SECONDS:
+                raise starved(self._session.stats())
+        search.ended(self._session.times)
+
+    def _lead_search(self, searches: SearchCore, search: SessionSearch) -> bool:
+        """One step for all searches, or for everybody else while they hold the pages that this one needs."""
+        with self._lock:
+            if self._closed:
+                raise InvalidArgument.of("an engine", "open", "one that was closed")
+            if search.done:
+                return True
+            steps = self._session.steps
+            try:
+                self._deliver(self._session.search_step(searches))
+            finally:
+                for ticket in self._tickets.values():
+                    self._session.core.pause(ticket.request, ticket.paused)
+            if self._session.steps == steps and not search.done:
+                searches.hold_all()
+                self._deliver(self._session.step())
+            if self._session.steps != steps or search.done:
+                return True
+        with self._freed:
+            self._freed.wait(_NAP_SECONDS)
+        return False
+
+    def _hold(self) -> bool:
+        """Takes everything but searches out of the next step."""
+        for ticket in self._tickets.values():
+            self._session.core.pause(ticket.request, True)
+        return bool(self._tickets)
 
     def _deliver(self, events: list[Any]) -> None:
         for event in events:

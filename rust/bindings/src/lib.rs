@@ -8,6 +8,7 @@ mod events;
 mod forest;
 mod gguf;
 mod ngram;
+mod search;
 mod session;
 mod text;
 
@@ -23,6 +24,8 @@ mod _core {
     use gguf::GgufFile;
     #[pymodule_export]
     use ngram::NGram;
+    #[pymodule_export]
+    use search::BeamSearch;
     #[pymodule_export]
     use session::{Session, Views};
     #[pymodule_export]

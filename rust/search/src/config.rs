@@ -115,6 +115,10 @@ impl BeamConfig {
         if self.max_new_tokens == 0 {
             return invalid("max_new_tokens", "at least 1".into(), "0".into(), "");
         }
+        if self.min_new_tokens > self.max_new_tokens {
+            let expected = format!("at most max_new_tokens = {}", self.max_new_tokens);
+            return invalid("min_new_tokens", expected, self.min_new_tokens.to_string(), "");
+        }
         if !self.length_penalty.is_finite() {
             let got = self.length_penalty.to_string();
             return invalid("length_penalty", "finite".into(), got, "0 ranks by the plain sum");

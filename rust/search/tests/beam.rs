@@ -26,7 +26,7 @@ fn configs() -> impl Strategy<Value = BeamConfig> {
                 num_beams,
                 num_return: wanted.min(num_beams),
                 max_new_tokens,
-                min_new_tokens,
+                min_new_tokens: min_new_tokens.min(max_new_tokens),
                 length_penalty,
                 early_stopping,
                 end_tokens: ends,
