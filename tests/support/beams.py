@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -62,7 +64,7 @@ class SlowBeams:
         return pool[: p.num_return]
 
     def _near(self, scores):
-        for a, b in zip(scores, scores[1:], strict=False):
+        for a, b in pairwise(scores):
             self.margin = min(self.margin, abs(a - b))
 
 
