@@ -7,6 +7,7 @@ verified draft, but the survivors of each search; a beam that survives twice for
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,14 +87,16 @@ def starved(counts: dict[str, Any]) -> OutOfPages:
 
 
 class SearchCore:
-    """The steps of searches. Not locked: the engine calls it under its lock.
+    """The steps of searches. Not locked, but for `release`: the engine calls it under its lock.
 
     Shapes: rows: most rows of a step; nodes: rows that the session sets aside per text.
     """
 
     def __init__(self, core: _core.Session, rows: int, nodes: int, hold: Callable[[], bool]) -> None:
         self.core, self.rows, self.nodes = core, rows, nodes
-        self.searches: list[SessionSearch] = []
+        self.searches: tuple[SessionSearch, ...] = ()
+        """Replaced, never changed: a caller that gives up releases its searches while another thread runs a step."""
+        self._lock = threading.Lock()
         self._hold = hold
         self._running: list[SessionSearch] = []
         self._views: list[int] = []
@@ -120,12 +123,13 @@ class SearchCore:
                 "an engine with drafter=None holds more",
             )
         self.core.cancel(self._submit(search))
-        self.searches.append(search)
+        with self._lock:
+            self.searches = (*self.searches, search)
 
     def release(self, search: SessionSearch) -> None:
         """Forgets a search; its pages go back at once, or after the forward that is running."""
-        if search in self.searches:
-            self.searches.remove(search)
+        with self._lock:
+            self.searches = tuple(other for other in self.searches if other is not search)
         if search.request is not None:
             self.core.cancel(search.request)
 
@@ -174,7 +178,9 @@ class SearchCore:
             if search.live is None:
                 search.prefill_steps += 1
                 continue
-            rows = [row_of[sequence] for sequence in search.live]
+            rows = [row_of[sequence] for sequence in search.live if sequence in row_of]
+            if len(rows) < len(search.live):
+                continue  # released since the step was begun
             self._paths.append((search, []))
             try:
                 survivors = search.search.step(logits, rows, "logits")

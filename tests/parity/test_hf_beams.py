@@ -186,6 +186,47 @@ def test_a_batch_equals_its_prompts_alone(model):
         assert_close(shape(engine.beam_search(prompt, params)), shape(together))
 
 
+def test_filters_leave_what_those_of_transformers_leave():
+    """With more draws than tokens every token that a filter leaves is drawn."""
+    from transformers import LogitsProcessorList
+    from transformers.generation import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    rng = np.random.default_rng(5)
+    kept = []
+    for seed in range(200):
+        law = log_softmax(rng.standard_normal(40) * 3)
+        ends = [int(t) for t in rng.choice(40, rng.integers(0, 4), replace=False)]
+        least = max(2, 1 + len(ends))
+        params = dw.BeamParams(
+            num_beams=40,
+            num_return=40,
+            max_new_tokens=1,
+            length_penalty=0.0,
+            do_sample=True,
+            seed=seed,
+            temperature=float(rng.choice([0.5, 1.0, 1.7])),
+            top_k=int(rng.choice([0, 1, 5, 20])),
+            top_p=float(rng.choice([1.0, 0.9, 0.3])),
+            min_p=float(rng.choice([0.0, 0.02, 0.5])),
+            bos_token_id=0,
+            eos_token_id=ends,
+        )
+        warpers = LogitsProcessorList([TemperatureLogitsWarper(params.temperature)])
+        if params.top_k:
+            warpers.append(TopKLogitsWarper(params.top_k, min_tokens_to_keep=least))
+        if params.top_p < 1:
+            warpers.append(TopPLogitsWarper(params.top_p, min_tokens_to_keep=least))
+        if params.min_p:
+            warpers.append(MinPLogitsWarper(params.min_p, min_tokens_to_keep=least))
+        want = warpers(None, torch.from_numpy(law)[None])[0].numpy()
+        found = dw.search.beam(lambda tokens, state, law=law: law[None], None, params)
+        assert {int(h.token_ids[0]) for h in found} == set(np.flatnonzero(want > -np.inf).tolist()), params
+        for h in found:
+            assert abs(h.score - want[h.token_ids[0]]) < 1e-5
+        kept.append(len(found))
+    assert len(set(kept)) > 8
+
+
 TEXTS = ["The capital of France is", "def add(a, b):\n", "Once upon a time", "1, 2, 3,", "To make bread, you need"]
 
 

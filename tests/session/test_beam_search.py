@@ -276,6 +276,37 @@ def test_a_failed_forward_of_one_caller_does_not_hurt_the_search_of_another():
         assert idle(e)
 
 
+class Interfering:
+    """A core session, or an executor, that does something before one of its calls."""
+
+    def __init__(self, inner, name, deed):
+        self._inner, self._name, self._deed = inner, name, deed
+
+    def __getattr__(self, name):
+        if name == self._name:
+            self._deed()
+        return getattr(self._inner, name)
+
+
+@pytest.mark.parametrize("call", ["begin", "plan", "commit_paths"])
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_caller_that_gives_up_within_the_step_of_another(call, steps):
+    with engine() as e:
+        searches = e._searching()
+        other = e._open_search(searches, [5, 6, 7], PARAMS)
+        mine = e._open_search(searches, [1, 2], PARAMS)
+        for _ in range(steps):
+            e._lead_search(searches, mine)
+        inner = searches.core
+        searches.core = Interfering(inner, call, lambda: searches.release(other))
+        e._lead_search(searches, mine)
+        searches.core = inner
+        e._advance_search(searches, mine)
+        searches.release(mine)
+        assert_close(shape(mine.beams(None)), slow([1, 2], PARAMS))
+        assert idle(e)
+
+
 def test_logits_that_are_not_finite_end_their_search_only():
     with engine(Failing(spoil_at=(3,), max_context=2048, **SIZES)) as e:
         with pytest.raises(dw.InvalidArgument, match=r"the logits of beam \d must be .*NaN at token 5"):
