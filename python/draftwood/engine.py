@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .beam_driver import BeamDriver
 from .errors import InvalidArgument
 from .loading import load_parts
 from .requests import Ticket, prompts_of, submit
@@ -15,7 +16,6 @@ from .types import BeamParams, CacheConfig, EngineStats, Executor, SamplingParam
 
 if TYPE_CHECKING:
     from .models.tokenizer import Tokenizer
-    from .searching import SearchCore, SessionSearch
     from .session import Session
     from .step import StepPlan
 
@@ -95,10 +95,8 @@ class Engine:
         self.name: str = parts.name
         self._tokenizer_problem: Exception | None = parts.tokenizer_problem
         self._session: Session = make_session(parts, drafter, cache)
-        self._nodes = make_drafter(drafter)[1]
-        self._stop_ids = parts.stop_ids
-        self._context = parts.max_context or self.executor.caps.max_context
-        self._searches: SearchCore | None = None
+        context = parts.max_context or self.executor.caps.max_context
+        self._beams = BeamDriver(self, make_drafter(drafter)[1], parts.stop_ids, context)
         self._lock = threading.Lock()
         self._freed = threading.Condition()
         self._tickets: dict[int, Ticket] = {}
@@ -230,50 +228,12 @@ class Engine:
         """
         prompts, single = prompts_of(prompt)
         each = self._params_of(params, len(prompts), BeamParams)
-        searches = self._searching()
-        opened: list[SessionSearch] = []
-        try:
-            for one, its in zip(prompts, each, strict=True):
-                opened.append(self._open_search(searches, one, its))
-            for search in opened:
-                self._advance_search(searches, search)
-        finally:
-            for search in opened:
-                searches.release(search)
-            with self._freed:
-                self._freed.notify_all()
-        if single and opened[0].error is not None:
-            raise opened[0].error
-        decode = None if self.tokenizer is None else self.tokenizer.decode
-        found = [search.beams(decode) for search in opened]
-        return found[0] if single else found
-
-    def _searching(self) -> SearchCore:
-        with self._lock:
-            if self._searches is None:
-                from .loading import _STEP_ROWS
-                from .searching import SearchCore
-
-                self._searches = SearchCore(self._session.core, _STEP_ROWS, self._nodes, self._hold)
-            return self._searches
-
-    def _open_search(self, searches: SearchCore, prompt: Prompt, params: BeamParams) -> SessionSearch:
-        from .searching import open_search
-
-        if self._closed:
-            raise InvalidArgument.of("an engine", "open", "one that was closed")
-        search = open_search(
-            self.encode(prompt),
-            params,
-            end_tokens=self._stop_ids,
-            vocab=self.executor.caps.vocab_size,
-            max_context=self._context,
-            token_bytes=None if self.tokenizer is None else self.tokenizer.token_bytes,
-            since=self._session.times,
-        )
-        with self._lock:
-            searches.add(search)
-        return search
+        found = self._beams.run(prompts, each)
+        if not single:
+            return found
+        if found[0].error is not None:
+            raise found[0].error
+        return found[0]
 
     def _params_of(self, params: Any, count: int, kind: type = SamplingParams) -> list[Any]:
         if params is None:
@@ -335,8 +295,7 @@ class Engine:
         with self._lock:
             if ticket.paused:
                 self._pause(ticket, False)
-            if self._searches is not None:
-                self._searches.hold_all()
+            self._beams.hold()
             steps = self._session.steps
             self._deliver(self._session.step())
             if self._session.steps != steps or ticket.done:
@@ -344,46 +303,6 @@ class Engine:
         with self._freed:
             self._freed.wait(_NAP_SECONDS)
         return False
-
-    def _advance_search(self, searches: SearchCore, search: SessionSearch) -> None:
-        """Returns when the search has ended: leads the steps of all searches."""
-        from .searching import starved
-
-        waited = 0.0
-        while not search.done:
-            if self._lead_search(searches, search):
-                waited = 0.0
-            elif (waited := waited + _NAP_SECONDS) > _ADMISSION_SECONDS:
-                raise starved(self._session.stats())
-        search.ended(self._session.times)
-
-    def _lead_search(self, searches: SearchCore, search: SessionSearch) -> bool:
-        """One step for all searches, or for everybody else while they hold the pages that this one needs."""
-        with self._lock:
-            if self._closed:
-                raise InvalidArgument.of("an engine", "open", "one that was closed")
-            if search.done:
-                return True
-            steps = self._session.steps
-            try:
-                self._deliver(self._session.search_step(searches))
-            finally:
-                for ticket in self._tickets.values():
-                    self._session.core.pause(ticket.request, ticket.paused)
-            if self._session.steps == steps and not search.done:
-                searches.hold_all()
-                self._deliver(self._session.step())
-            if self._session.steps != steps or search.done:
-                return True
-        with self._freed:
-            self._freed.wait(_NAP_SECONDS)
-        return False
-
-    def _hold(self) -> bool:
-        """Takes everything but searches out of the next step."""
-        for ticket in self._tickets.values():
-            self._session.core.pause(ticket.request, True)
-        return bool(self._tickets)
 
     def _deliver(self, events: list[Any]) -> None:
         for event in events:

@@ -178,9 +178,8 @@ class SearchCore:
             if search.live is None:
                 search.prefill_steps += 1
                 continue
+            # A search that was released since it was chosen has no rows; its error is seen by nobody.
             rows = [row_of[sequence] for sequence in search.live if sequence in row_of]
-            if len(rows) < len(search.live):
-                continue  # released since the step was begun
             self._paths.append((search, []))
             try:
                 survivors = search.search.step(logits, rows, "logits")

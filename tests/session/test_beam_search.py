@@ -204,12 +204,12 @@ def test_searches_of_one_call_wait_for_pages():
 def test_a_text_that_is_admitted_by_a_step_of_searches_is_not_taken_for_a_beam():
     prompt = np.random.default_rng(3).integers(0, 48, 1200).tolist()
     with engine() as e:
-        searches = e._searching()
-        search = e._open_search(searches, prompt, PARAMS)
-        e._lead_search(searches, search)
+        searches = e._beams.core
+        search = e._beams.open(prompt, PARAMS)
+        e._beams.lead(search)
         assert search.live is None, "the first chunk of three"
         stream = e.stream([1, 2, 3], dw.SamplingParams(max_new_tokens=12, ignore_eos=True))
-        e._advance_search(searches, search)
+        e._beams.advance(search)
         searches.release(search)
         assert_close(shape(search.beams(None)), slow(prompt, PARAMS))
         assert [t for piece in stream for t in piece.token_ids.tolist()] == ORACLE.greedy([1, 2, 3], 12)
@@ -263,14 +263,14 @@ def test_a_failed_forward_of_one_caller_does_not_hurt_the_search_of_another():
     """The step is rolled back for all; who did not lead it tries again."""
     executor = Failing(max_context=2048, **SIZES)
     with engine(executor) as e:
-        searches = e._searching()
-        other = e._open_search(searches, [5, 6, 7], PARAMS)
+        searches = e._beams.core
+        other = e._beams.open([5, 6, 7], PARAMS)
         executor.raise_at = (1, 3)
         for _ in range(2):
             with pytest.raises(RuntimeError):
                 e.beam_search([1, 2], PARAMS)
         e.beam_search([1, 2], PARAMS)
-        e._advance_search(searches, other)
+        e._beams.advance(other)
         searches.release(other)
         assert_close(shape(other.beams(None)), slow([5, 6, 7], PARAMS))
         assert idle(e)
@@ -292,16 +292,16 @@ class Interfering:
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_a_caller_that_gives_up_within_the_step_of_another(call, steps):
     with engine() as e:
-        searches = e._searching()
-        other = e._open_search(searches, [5, 6, 7], PARAMS)
-        mine = e._open_search(searches, [1, 2], PARAMS)
+        searches = e._beams.core
+        other = e._beams.open([5, 6, 7], PARAMS)
+        mine = e._beams.open([1, 2], PARAMS)
         for _ in range(steps):
-            e._lead_search(searches, mine)
+            e._beams.lead(mine)
         inner = searches.core
         searches.core = Interfering(inner, call, lambda: searches.release(other))
-        e._lead_search(searches, mine)
+        e._beams.lead(mine)
         searches.core = inner
-        e._advance_search(searches, mine)
+        e._beams.advance(mine)
         searches.release(mine)
         assert_close(shape(mine.beams(None)), slow([1, 2], PARAMS))
         assert idle(e)
