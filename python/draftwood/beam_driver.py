@@ -10,8 +10,9 @@ from .loading import _STEP_ROWS
 from .types import BeamParams, Beams
 
 if TYPE_CHECKING:
+    from .beams import SessionSearch
     from .engine import Engine
-    from .searching import SearchCore, SessionSearch
+    from .searching import SearchCore
 
 __all__ = ["BeamDriver"]
 
@@ -54,7 +55,7 @@ class BeamDriver:
 
     def open(self, prompt: Any, params: BeamParams) -> SessionSearch:
         """Queues a search; checks every field."""
-        from .searching import open_search
+        from .beams import open_search
 
         engine = self._engine
         self._check_open()
@@ -73,7 +74,7 @@ class BeamDriver:
 
     def advance(self, search: SessionSearch) -> None:
         """Returns when the search has ended: leads the steps of all searches."""
-        from .searching import starved
+        from .beams import starved
 
         waited = 0.0
         while not search.done:

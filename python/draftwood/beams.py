@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .errors import InvalidArgument
+from .errors import InvalidArgument, OutOfPages
 from .processing import BeamProcessors
 from .requests import _count as count_of
 from .requests import _field as field_of
-from .types import BeamParams, Beams, BeamStats, Hypothesis
+from .types import BeamParams, Beams, BeamStats, Hypothesis, PhaseTimes
 
-__all__ = ["PromptSearch", "end_tokens_of"]
+__all__ = ["PromptSearch", "SessionSearch", "end_tokens_of", "open_search", "starved"]
 
 _WARPERS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 
@@ -109,6 +109,67 @@ class PromptSearch:
                 )
             )
         return Beams(tuple(found), stats, error)
+
+
+class SessionSearch:
+    """A search whose beams are texts of the session: `live[i]` is the sequence of beam i."""
+
+    def __init__(self, ids: NDArray[np.int32], search: PromptSearch, width: int, limit: int, since: PhaseTimes) -> None:
+        self.ids, self.search, self.width, self.limit = ids, search, width, limit
+        self.request: int | None = None
+        self.live: list[int] | None = None
+        """None until the prompt has been read for the first time."""
+        self.error: Exception | None = None
+        self.steps = self.prefill_steps = 0
+        self._since = since
+        self._times = PhaseTimes()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.error is not None or self.search.done
+
+    def ended(self, times: PhaseTimes) -> None:
+        """Notes what the session has spent by now."""
+        self._times = times - self._since
+
+    def beams(self, decode: Callable[[Any], str] | None) -> Beams:
+        """What has been found."""
+        stats = BeamStats(len(self.ids), self.steps, self.prefill_steps, self.search.seed, self._times)
+        return self.search.beams(stats, decode, self.error)
+
+
+def open_search(
+    ids: NDArray[np.int32],
+    params: BeamParams,
+    *,
+    end_tokens: Sequence[int],
+    vocab: int,
+    max_context: int,
+    token_bytes: _core.TokenBytes | None,
+    since: PhaseTimes,
+) -> SessionSearch:
+    """The search that a caller asks for; ids that the tokenizer does not have are never chosen."""
+    if params.bos_token_id is not None:
+        raise InvalidArgument.of("bos_token_id", "None: an engine has a prompt", params.bos_token_id)
+    limit = min(count_of(params.max_new_tokens, "max_new_tokens"), max(1, max_context - len(ids)))
+    ends = end_tokens_of(params, end_tokens)
+    if ends and ends[-1] >= vocab:
+        raise InvalidArgument.of("eos_token_id", f"below the vocabulary size {vocab}", ends[-1])
+    banned = [] if token_bytes is None else [*token_bytes.holes(), *range(len(token_bytes), vocab)]
+    search = PromptSearch(ids, params, ends, banned, limit)
+    return SessionSearch(ids, search, count_of(params.num_beams, "num_beams"), limit, since)
+
+
+def starved(counts: dict[str, Any]) -> OutOfPages:
+    """The error of a search that waited too long for pages that others hold."""
+    return OutOfPages(
+        "cache pages must become free for this search, got none for a minute; read or close the streams that hold them",
+        needed=None,
+        free=counts["pages_free"],
+        total=counts["pages_total"],
+        hint="read or close the streams that hold them",
+    )
 
 
 def _sampling(params: BeamParams) -> tuple[int | None, tuple[float, int, float, float, int] | None]:
