@@ -20,6 +20,9 @@ pub struct Survivor {
     pub score: f32,
 }
 
+/// Most tokens that room is made for beforehand, 1 MiB.
+const MOST_ROOM: usize = 1 << 16;
+
 struct Live {
     node: u32,
     sum: f32,
@@ -63,6 +66,8 @@ impl BeamSearch {
     /// [`Error::InvalidArgument`] for a value out of range.
     pub fn new(config: BeamConfig, prompt: &[Token], rules: Vec<AnyProcessor>) -> Result<Self> {
         config.validate()?;
+        // A step adds at most B tokens that go on and B that end.
+        let nodes = 2 * config.num_beams as usize * config.max_new_tokens as usize;
         let live = vec![Live { node: ROOT, sum: 0.0, key: 0, states: States::init(&rules, prompt) }];
         Ok(Self {
             pool: Pool::new(config.num_beams as usize),
@@ -70,7 +75,7 @@ impl BeamSearch {
             rules,
             live,
             next: Vec::new(),
-            paths: Paths::new(),
+            paths: Paths::with_room(nodes.min(MOST_ROOM)),
             length: 0,
             prompt: prompt.len() as u32,
             vocab: None,

@@ -35,8 +35,11 @@ pub(crate) struct Paths {
 pub(crate) const ROOT: u32 = 0;
 
 impl Paths {
-    pub fn new() -> Self {
-        Self { nodes: vec![Node { parent: ROOT, token: 0, row: 0, step: 0.0 }] }
+    /// Room for `nodes` tokens, so that a step need not grow.
+    pub fn with_room(nodes: usize) -> Self {
+        let mut all = Vec::with_capacity(nodes + 1);
+        all.push(Node { parent: ROOT, token: 0, row: 0, step: 0.0 });
+        Self { nodes: all }
     }
 
     /// Adds a token below `parent`.

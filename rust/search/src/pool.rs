@@ -34,7 +34,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub fn new(room: usize) -> Self {
-        Self { ended: Vec::new(), room }
+        Self { ended: Vec::with_capacity(room), room }
     }
 
     pub fn add(&mut self, new: Ended) {
