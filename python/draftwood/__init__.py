@@ -1,6 +1,6 @@
 """Draftwood: lossless decoding with draft trees for sequence models."""
 
-from . import drafters, runtime, testing
+from . import drafters, processors, runtime, search, testing
 from ._core import __version__
 from .engine import Engine
 from .errors import (
@@ -14,9 +14,13 @@ from .errors import (
     UnsupportedModel,
 )
 from .types import (
+    BeamParams,
+    Beams,
+    BeamStats,
     CacheConfig,
     Drafter,
     EngineStats,
+    Hypothesis,
     Logprobs,
     Output,
     PhaseTimes,
@@ -28,11 +32,15 @@ from .types import (
 )
 
 __all__ = [
+    "BeamParams",
+    "BeamStats",
+    "Beams",
     "CacheConfig",
     "Drafter",
     "DraftwoodError",
     "Engine",
     "EngineStats",
+    "Hypothesis",
     "IndexFormatError",
     "InternalError",
     "InvalidArgument",
@@ -50,6 +58,8 @@ __all__ = [
     "View",
     "__version__",
     "drafters",
+    "processors",
     "runtime",
+    "search",
     "testing",
 ]

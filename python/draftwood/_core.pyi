@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "BeamSearch",
     "ChatTemplate",
     "Event",
     "Forest",
@@ -31,6 +32,32 @@ __version__: str
 def isa() -> str: ...
 def num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
+
+@final
+class BeamSearch:
+    def __new__(
+        cls,
+        prompt: NDArray[int32],
+        *,
+        num_beams: int,
+        num_return: int,
+        max_new_tokens: int,
+        min_new_tokens: int,
+        length_penalty: float,
+        early_stopping: bool | None,
+        end_tokens: Sequence[int],
+        banned: Sequence[int],
+        sampling: tuple[float, int, float, float, int] | None,
+        repetition_penalty: float,
+        no_repeat_ngram_size: int,
+    ) -> BeamSearch: ...
+    @property
+    def live(self) -> int: ...
+    @property
+    def done(self) -> bool: ...
+    def step(self, values: Any, rows: Sequence[int], kind: str) -> list[tuple[int, int, float]]: ...
+    def write_rows(self, values: Any, rows: Sequence[int], kind: str, out: NDArray[float32]) -> None: ...
+    def hypotheses(self) -> list[tuple[bytes, float, str, bytes, bytes]]: ...
 
 @final
 class ChatTemplate:

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .beam_driver import BeamDriver
 from .errors import InvalidArgument
 from .loading import load_parts
 from .requests import Ticket, prompts_of, submit
 from .streaming import UNREAD_EVENTS, AsyncDriver, AsyncStream, Stream
-from .types import CacheConfig, EngineStats, Executor, SamplingParams, error_of_output
+from .types import BeamParams, CacheConfig, EngineStats, Executor, SamplingParams, error_of_output
 
 if TYPE_CHECKING:
     from .models.tokenizer import Tokenizer
@@ -94,13 +95,15 @@ class Engine:
         return cls(source, executor=executor, dtype=dtype, drafter=drafter, max_context=max_context, cache=cache)
 
     def _start(self, parts: Any, drafter: Any, cache: CacheConfig) -> None:
-        from .loading import make_session
+        from .loading import make_drafter, make_session
 
         self.executor: Executor = parts.executor
         self.tokenizer: Tokenizer | None = parts.tokenizer
         self.name: str = parts.name
         self._tokenizer_problem: Exception | None = parts.tokenizer_problem
         self._session: Session = make_session(parts, drafter, cache)
+        context = parts.max_context or self.executor.caps.max_context
+        self._beams = BeamDriver(self, make_drafter(drafter)[1], parts.stop_ids, context)
         self._lock = threading.Lock()
         self._freed = threading.Condition()
         self._tickets: dict[int, Ticket] = {}
@@ -203,16 +206,52 @@ class Engine:
             )
         return self._submit(prompts[0], self._params_of(params, 1)[0], is_stream=True)
 
-    def _params_of(self, params: Any, count: int) -> list[SamplingParams]:
+    def beam_search(
+        self, prompt: Prompt | Sequence[Prompt], params: BeamParams | Sequence[BeamParams] | None = None
+    ) -> Any:
+        """Searches for the best continuations of a prompt, or of each prompt of a list, with transformers' beam search.
+
+        Beams are forks of one text: they share the pages of the prompt, which is read once, and copy a page only when
+        they part. Each prompt stops on its own, so its hypotheses do not depend on the others of a list.
+
+        Shapes
+            prompt: as in `generate`.
+            params: one for all prompts, or one per prompt.
+        Returns
+            `Beams`, a sequence of `Hypothesis`, best first; a list of them for a list of prompts.
+        Errors
+            InvalidArgument (prompt or parameter), OutOfPages (can never fit). A search that ends with an error, also
+            one of a processor, raises it; in a list it is `Beams.error` instead, so that the others are not lost.
+        Cost
+            One forward per step for all beams of all prompts, three passes over each row.
+        Source
+            Lowerre, "The HARPY speech recognition system", 1976; stop rules as in transformers.
+        Example
+            >>> import draftwood as dw
+            >>> engine = dw.testing.toy_engine()
+            >>> beams = engine.beam_search([1, 2, 3], dw.BeamParams(num_beams=3, num_return=2, max_new_tokens=4))
+            >>> len(beams), beams[0].score >= beams[1].score
+            (2, True)
+        """
+        prompts, single = prompts_of(prompt)
+        each = self._params_of(params, len(prompts), BeamParams)
+        found = self._beams.run(prompts, each)
+        if not single:
+            return found
+        if found[0].error is not None:
+            raise found[0].error
+        return found[0]
+
+    def _params_of(self, params: Any, count: int, kind: type = SamplingParams) -> list[Any]:
         if params is None:
-            return [SamplingParams()] * count
-        if isinstance(params, SamplingParams):
+            return [kind()] * count
+        if isinstance(params, kind):
             return [params] * count
-        each = list(params)
-        if len(each) != count or not all(isinstance(one, SamplingParams) for one in each):
-            raise InvalidArgument.of(
-                "params", f"a SamplingParams or a list of {count}, one per prompt", f"{len(each)} values"
-            )
+        each = list(params) if isinstance(params, Sequence) else [params]
+        if len(each) != count or not all(isinstance(one, kind) for one in each):
+            expected = f"a {kind.__name__} or a list of {count}, one per prompt"
+            got = f"{len(each)} values" if len(each) != count else ", ".join(type(one).__name__ for one in each)
+            raise InvalidArgument.of("params", expected, got)
         return each
 
     def _submit(self, prompt: Prompt, params: SamplingParams, *, is_stream: bool = False) -> Ticket:
@@ -263,6 +302,7 @@ class Engine:
         with self._lock:
             if ticket.paused:
                 self._pause(ticket, False)
+            self._beams.hold()
             steps = self._session.steps
             self._deliver(self._session.step())
             if self._session.steps != steps or ticket.done:

@@ -7,6 +7,7 @@ from time import perf_counter_ns
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _core
 from .step import StepPlan
@@ -18,6 +19,35 @@ class BatchDrafter(Protocol):
 
     def propose_batch(self, views: _core.Views) -> _core.Forest:
         """One tree per view."""
+
+
+class StepCore(Protocol):
+    """The calls of a step: a core session, which verifies drafts, or something that decides otherwise what goes on."""
+
+    @property
+    def page_size(self) -> int:
+        """Tokens per page."""
+
+    def begin(self) -> _core.Views:
+        """Chooses what runs."""
+
+    def plan(self, forest: _core.Forest | None, block: NDArray[np.int32]) -> tuple[list[int], int]:
+        """Writes the rows of the step into `block`."""
+
+    def verify(self, logits: Any) -> None:
+        """Reads the rows."""
+
+    def commit(self) -> tuple[list[_core.Event], bytes | None]:
+        """Keeps what goes on."""
+
+    def rollback(self) -> None:
+        """Gives the step up."""
+
+    def moves_failed(self) -> None:
+        """Falls back to the rows in place."""
+
+    def take_events(self) -> list[_core.Event]:
+        """News between steps."""
 
 
 class Session:
@@ -33,34 +63,41 @@ class Session:
 
     def step(self) -> list[_core.Event]:
         """Runs one step of every text that can run; after an exception all texts are as they were before it."""
+        return self._run(self.core, self.drafter)
+
+    def search_step(self, core: StepCore) -> list[_core.Event]:
+        """Runs one step of the texts that `core` chooses and decides about, without drafts."""
+        return self._run(core, None)
+
+    def _run(self, core: StepCore, drafter: BatchDrafter | None) -> list[_core.Event]:
         try:
-            self._step()
+            self._step(core, drafter)
         except BaseException:
-            self.core.rollback()
+            core.rollback()
             raise
         return self._tell()
 
-    def _step(self) -> None:
+    def _step(self, core: StepCore, drafter: BatchDrafter | None) -> None:
         start = perf_counter_ns()
-        views = self.core.begin()
+        views = core.begin()
         if views.idle:
-            self._told.extend(self.core.take_events())
+            self._told.extend(core.take_events())
             return
-        forest = None if self.drafter is None else self.drafter.propose_batch(views)
+        forest = None if drafter is None else drafter.propose_batch(views)
         drafted = perf_counter_ns()
-        borders, mask_words = self.core.plan(forest, self._block)
-        plan = StepPlan(self._block, borders, mask_words, self.core.page_size)
+        borders, mask_words = core.plan(forest, self._block)
+        plan = StepPlan(self._block, borders, mask_words, core.page_size)
         planned = perf_counter_ns()
         if plan.copies.size:
             self.executor.apply(plan.copies)
         rows = self.executor.forward(plan)
         forwarded = perf_counter_ns()
-        self.core.verify(rows.logits)
+        core.verify(rows.logits)
         verified = perf_counter_ns()
-        events, moves = self.core.commit()
+        events, moves = core.commit()
         self._told.extend(events)  # told by a later step, should anything below raise
         if moves is not None:
-            self._move(moves)
+            self._move(core, moves)
         self._count(start, drafted, planned, forwarded, verified, perf_counter_ns())
         if self.on_step is not None:
             self.on_step(plan, events)
@@ -79,12 +116,12 @@ class Session:
                 close(event.sequence)
         return events
 
-    def _move(self, moves: bytes) -> None:
+    def _move(self, core: StepCore, moves: bytes) -> None:
         """Accepted rows go to their places; if that fails, their tokens are computed again in the next step."""
         try:
             self.executor.apply(np.frombuffer(moves, np.int32).reshape(2, -1))
         except BaseException:
-            self.core.moves_failed()
+            core.moves_failed()
             raise
 
     def _count(self, start: int, drafted: int, planned: int, forwarded: int, verified: int, committed: int) -> None:

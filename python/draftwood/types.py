@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload, runtime_checkable
 
 from .errors import DraftwoodError, InvalidArgument
 
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from .step import StepPlan
 
 __all__ = [
+    "BeamParams",
+    "BeamStats",
+    "Beams",
     "CacheConfig",
     "EngineStats",
     "Executor",
     "ExecutorCaps",
+    "Hypothesis",
     "Logprobs",
     "Output",
     "PhaseTimes",
@@ -61,6 +65,112 @@ class SamplingParams:
     """Before so many tokens, end tokens are masked and stop strings do not end."""
     logprobs: int | None = None
     """Raw log-probabilities of the chosen tokens, and of this many best ones per position."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeamParams:
+    """How to search for the best continuations of a prompt; names and meanings are transformers' where it has them.
+
+    Scores are sums of log-probabilities after processors; nothing is renormalised. A hypothesis is ranked by its sum
+    over its length (end token included) to the power of `length_penalty`.
+
+    Errors
+        InvalidArgument from the call that uses it, naming the field.
+    """
+
+    num_beams: int = 4
+    """B: texts that live side by side."""
+    num_return: int = 1
+    """Hypotheses returned, at most; a constraint may leave fewer."""
+    max_new_tokens: int = 128
+    """Most tokens of a hypothesis, the end token included."""
+    min_new_tokens: int = 0
+    """Before so many tokens, end tokens are masked."""
+    length_penalty: float = 1.0
+    """Above 0 favours long hypotheses, below 0 short ones; 0 ranks by the plain sum."""
+    early_stopping: bool | Literal["never"] = False
+    """With B hypotheses: False stops when the best live beam would not be one of them if it ended now, "never" when it
+    could not become one at any length, True at once."""
+    ignore_eos: bool = False
+    """Treat end tokens as ordinary ones."""
+    do_sample: bool = False
+    """Draw candidates without replacement instead of taking the best."""
+    temperature: float = 1.0
+    """With `do_sample`: log-probabilities are divided by it."""
+    top_k: int = 0
+    """With `do_sample`: keep the k most probable tokens; 0 keeps all. Filters leave one token more than there are end
+    tokens."""
+    top_p: float = 1.0
+    """With `do_sample`: keep the smallest set of most probable tokens with this mass."""
+    min_p: float = 0.0
+    """With `do_sample`: drop tokens below this share of the most probable one."""
+    seed: int | None = None
+    """Names the noise of `do_sample`; None draws one, `Beams.stats.seed` tells which."""
+    repetition_penalty: float = 1.0
+    """Log-probabilities of tokens that the text holds, prompt included, are multiplied by it."""
+    no_repeat_ngram_size: int = 0
+    """No n-gram of this size comes twice, prompt included; 0 allows all."""
+    processors: Sequence[Any] = ()
+    """Objects of the `draftwood.processors.Processor` protocol, or transformers' logits processors, in this order."""
+    bos_token_id: int | None = None
+    """First token of `dw.search.beam`; an engine has a prompt instead."""
+    eos_token_id: int | Sequence[int] | None = None
+    """Ends a text; None takes the model's own end tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One text that a search has found.
+
+    Shapes: token_ids [T] int32, the generated tokens, the end token included; step_scores [T] f32, the log-probability
+    of each after processors; beam_indices [T] int32, the beam of the step that each token was chosen for.
+    """
+
+    token_ids: NDArray[np.int32]
+    score: float
+    """Sum of step_scores / T ** length_penalty."""
+    text: str
+    """Without the end token; empty without a tokenizer."""
+    finish_reason: str
+    """stop, length, or constraint: nothing could be finished, this is the best prefix."""
+    stop_reason: int | None
+    """The end token."""
+    step_scores: NDArray[np.float32]
+    beam_indices: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class BeamStats:
+    """What one search has cost."""
+
+    prompt_tokens: int
+    steps: int
+    """Forwards that moved the beams on."""
+    prefill_steps: int
+    """Forwards that only cached a part of the prompt."""
+    seed: int | None
+    """Of the noise, with `do_sample`."""
+    times: PhaseTimes
+
+
+@dataclass(frozen=True, slots=True)
+class Beams(Sequence["Hypothesis"]):
+    """The hypotheses of one prompt, best first."""
+
+    hypotheses: tuple[Hypothesis, ...]
+    stats: BeamStats
+    error: Exception | None = None
+    """What ended the search early, in a list of prompts; the hypotheses are those found until then."""
+
+    @overload
+    def __getitem__(self, index: int) -> Hypothesis: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Hypothesis]: ...
+    def __getitem__(self, index: int | slice) -> Hypothesis | Sequence[Hypothesis]:
+        return self.hypotheses[index]
+
+    def __len__(self) -> int:
+        return len(self.hypotheses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,11 @@ COMPUTING = [
     dw.Engine.generate,
     dw.Engine.stream,
     dw.Engine.astream,
+    dw.Engine.beam_search,
     dw.Engine.encode,
     dw.Engine.on_step,
     dw.drafters.NGram,
+    dw.search.beam,
     dw.testing.toy_engine,
 ]
 
@@ -56,7 +58,7 @@ def test_named_errors_exist(thing):
 
 
 @pytest.mark.parametrize(
-    "module", ["engine", "testing", "runtime", "drafters.ngram", "executors.hf"], ids=lambda name: name
+    "module", ["engine", "search", "testing", "runtime", "drafters.ngram", "executors.hf"], ids=lambda name: name
 )
 def test_examples_of_docstrings_run(module):
     import importlib

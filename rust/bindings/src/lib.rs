@@ -11,6 +11,7 @@ mod gguf;
 mod native;
 mod ngram;
 mod safetensors;
+mod search;
 mod session;
 mod text;
 
@@ -30,6 +31,8 @@ mod _core {
     use ngram::NGram;
     #[pymodule_export]
     use safetensors::SafeTensors;
+    #[pymodule_export]
+    use search::BeamSearch;
     #[pymodule_export]
     use session::{Session, Views};
     #[pymodule_export]

@@ -1,0 +1,121 @@
+"""The engine's searches: opened for a caller, led step by step by whoever waits, released when the caller leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .errors import InvalidArgument
+from .loading import _STEP_ROWS
+from .types import BeamParams, Beams
+
+if TYPE_CHECKING:
+    from .beams import SessionSearch
+    from .engine import Engine
+    from .searching import SearchCore
+
+__all__ = ["BeamDriver"]
+
+_ADMISSION_SECONDS = 60.0
+_NAP_SECONDS = 0.02
+
+
+class BeamDriver:
+    """All searches of an engine. Their steps and those of other texts take turns under the engine's lock."""
+
+    def __init__(self, engine: Engine, nodes: int, stop_ids: Sequence[int], max_context: int) -> None:
+        self._engine, self._nodes, self._stop_ids, self._context = engine, nodes, stop_ids, max_context
+        self._core: SearchCore | None = None
+
+    @property
+    def core(self) -> SearchCore:
+        """Made by the first search. Call it under the engine's lock."""
+        if self._core is None:
+            from .searching import SearchCore
+
+            self._core = SearchCore(self._engine._session.core, _STEP_ROWS, self._nodes, self._hold_others)
+        return self._core
+
+    def run(self, prompts: Sequence[Any], params: Sequence[BeamParams]) -> list[Beams]:
+        """Searches for all prompts side by side."""
+        engine = self._engine
+        opened: list[SessionSearch] = []
+        try:
+            for prompt, its in zip(prompts, params, strict=True):
+                opened.append(self.open(prompt, its))
+            for search in opened:
+                self.advance(search)
+        finally:
+            for search in opened:
+                self.core.release(search)
+            with engine._freed:
+                engine._freed.notify_all()
+        decode = None if engine.tokenizer is None else engine.tokenizer.decode
+        return [search.beams(decode) for search in opened]
+
+    def open(self, prompt: Any, params: BeamParams) -> SessionSearch:
+        """Queues a search; checks every field."""
+        from .beams import open_search
+
+        engine = self._engine
+        self._check_open()
+        search = open_search(
+            engine.encode(prompt),
+            params,
+            end_tokens=self._stop_ids,
+            vocab=engine.executor.caps.vocab_size,
+            max_context=self._context,
+            token_bytes=None if engine.tokenizer is None else engine.tokenizer.token_bytes,
+            since=engine._session.times,
+        )
+        with engine._lock:
+            self.core.add(search)
+        return search
+
+    def advance(self, search: SessionSearch) -> None:
+        """Returns when the search has ended: leads the steps of all searches."""
+        from .beams import starved
+
+        waited = 0.0
+        while not search.done:
+            if self.lead(search):
+                waited = 0.0
+            elif (waited := waited + _NAP_SECONDS) > _ADMISSION_SECONDS:
+                raise starved(self._engine._session.stats())
+        search.ended(self._engine._session.times)
+
+    def lead(self, search: SessionSearch) -> bool:
+        """One step for all searches, or for everybody else while they hold the pages that this one needs. False if
+        nothing could run."""
+        engine, session = self._engine, self._engine._session
+        with engine._lock:
+            self._check_open()
+            steps = session.steps
+            if not search.done:
+                try:
+                    engine._deliver(session.search_step(self.core))
+                finally:
+                    for ticket in engine._tickets.values():
+                        session.core.pause(ticket.request, ticket.paused)
+            if session.steps == steps and not search.done:
+                self.hold()
+                engine._deliver(session.step())
+            if session.steps != steps or search.done:
+                return True
+        with engine._freed:
+            engine._freed.wait(_NAP_SECONDS)
+        return False
+
+    def hold(self) -> None:
+        """Keeps the searches out of the next step. Called under the engine's lock."""
+        if self._core is not None:
+            self._core.hold_all()
+
+    def _hold_others(self) -> bool:
+        for ticket in self._engine._tickets.values():
+            self._engine._session.core.pause(ticket.request, True)
+        return bool(self._engine._tickets)
+
+    def _check_open(self) -> None:
+        if self._engine._closed:
+            raise InvalidArgument.of("an engine", "open", "one that was closed")

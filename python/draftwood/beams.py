@@ -1,0 +1,193 @@
+"""One prompt's beam search: from `BeamParams` to the core's search, from its hypotheses to `Beams`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .errors import InvalidArgument, OutOfPages
+from .processing import BeamProcessors
+from .requests import _count as count_of
+from .requests import _field as field_of
+from .types import BeamParams, Beams, BeamStats, Hypothesis, PhaseTimes
+
+__all__ = ["PromptSearch", "SessionSearch", "end_tokens_of", "open_search", "starved"]
+
+_WARPERS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+
+
+def end_tokens_of(params: BeamParams, own: Sequence[int]) -> list[int]:
+    """The ids that end a text."""
+    if params.ignore_eos:
+        return []
+    if params.eos_token_id is None:
+        return sorted(set(own))
+    ids: Any = params.eos_token_id
+    many = list(ids) if isinstance(ids, Sequence) or hasattr(ids, "__len__") else [ids]
+    return sorted({count_of(one, "eos_token_id") for one in many})
+
+
+class PromptSearch:
+    """The search of one prompt. It is fed rows of its live beams and knows no cache.
+
+    Shapes: ids [T] int32; end_tokens and banned are ids; limit: most tokens.
+    """
+
+    def __init__(
+        self,
+        ids: NDArray[np.int32],
+        params: BeamParams,
+        end_tokens: Sequence[int],
+        banned: Sequence[int] = (),
+        limit: int | None = None,
+    ) -> None:
+        limit = count_of(params.max_new_tokens, "max_new_tokens") if limit is None else limit
+        if params.early_stopping not in (True, False, "never"):
+            raise InvalidArgument.of("early_stopping", 'True, False or "never"', repr(params.early_stopping))
+        self.seed, sampling = _sampling(params)
+        minimum = count_of(params.min_new_tokens, "min_new_tokens")
+        if minimum > count_of(params.max_new_tokens, "max_new_tokens"):
+            raise InvalidArgument.of("min_new_tokens", f"at most max_new_tokens = {params.max_new_tokens}", minimum)
+        self._core = _core.BeamSearch(
+            ids,
+            num_beams=count_of(params.num_beams, "num_beams"),
+            num_return=count_of(params.num_return, "num_return"),
+            max_new_tokens=limit,
+            min_new_tokens=min(minimum, limit),
+            length_penalty=field_of(params.length_penalty, float, "length_penalty", "a number"),
+            early_stopping=None if params.early_stopping == "never" else bool(params.early_stopping),
+            end_tokens=end_tokens,
+            banned=banned,
+            sampling=sampling,
+            repetition_penalty=field_of(params.repetition_penalty, float, "repetition_penalty", "a number"),
+            no_repeat_ngram_size=count_of(params.no_repeat_ngram_size, "no_repeat_ngram_size"),
+        )
+        self._processors = BeamProcessors(params.processors, ids) if params.processors else None
+
+    @property
+    def done(self) -> bool:
+        """Whether the search has ended."""
+        return self._core.done
+
+    def step(self, values: Any, rows: Sequence[int], kind: str) -> list[tuple[int, int, float]]:
+        """Moves the beams on; beam i reads row `rows[i]` of `values` [R, V] f32. Returns (beam, token, score) of each
+        beam of the next step, best first."""
+        if self._processors is None:
+            return self._core.step(values, rows, kind)
+        scratch = np.empty((len(rows), values.shape[1]), np.float32)
+        self._core.write_rows(values, rows, kind, scratch)
+        self._processors.apply(scratch)
+        survivors = self._core.step(scratch, range(len(rows)), "processed")
+        self._processors.advance(survivors)
+        return survivors
+
+    def beams(
+        self,
+        stats: BeamStats,
+        decode: Callable[[NDArray[np.int32]], str] | None = None,
+        error: Exception | None = None,
+    ) -> Beams:
+        """What has been found."""
+        found = []
+        for tokens, score, reason, step_scores, rows in self._core.hypotheses():
+            ids = np.frombuffer(tokens, np.int32)
+            stopped = reason == "stop"
+            found.append(
+                Hypothesis(
+                    token_ids=ids,
+                    score=score,
+                    text="" if decode is None else decode(ids[:-1] if stopped else ids),
+                    finish_reason=reason,
+                    stop_reason=int(ids[-1]) if stopped else None,
+                    step_scores=np.frombuffer(step_scores, np.float32),
+                    beam_indices=np.frombuffer(rows, np.int32),
+                )
+            )
+        return Beams(tuple(found), stats, error)
+
+
+class SessionSearch:
+    """A search whose beams are texts of the session: `live[i]` is the sequence of beam i."""
+
+    def __init__(self, ids: NDArray[np.int32], search: PromptSearch, width: int, limit: int, since: PhaseTimes) -> None:
+        self.ids, self.search, self.width, self.limit = ids, search, width, limit
+        self.request: int | None = None
+        self.live: list[int] | None = None
+        """None until the prompt has been read for the first time."""
+        self.error: Exception | None = None
+        self.steps = self.prefill_steps = 0
+        self._since = since
+        self._times = PhaseTimes()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.error is not None or self.search.done
+
+    def ended(self, times: PhaseTimes) -> None:
+        """Notes what the session has spent by now."""
+        self._times = times - self._since
+
+    def beams(self, decode: Callable[[Any], str] | None) -> Beams:
+        """What has been found."""
+        stats = BeamStats(len(self.ids), self.steps, self.prefill_steps, self.search.seed, self._times)
+        return self.search.beams(stats, decode, self.error)
+
+
+def open_search(
+    ids: NDArray[np.int32],
+    params: BeamParams,
+    *,
+    end_tokens: Sequence[int],
+    vocab: int,
+    max_context: int,
+    token_bytes: _core.TokenBytes | None,
+    since: PhaseTimes,
+) -> SessionSearch:
+    """The search that a caller asks for; ids that the tokenizer does not have are never chosen."""
+    if params.bos_token_id is not None:
+        raise InvalidArgument.of("bos_token_id", "None: an engine has a prompt", params.bos_token_id)
+    limit = min(count_of(params.max_new_tokens, "max_new_tokens"), max(1, max_context - len(ids)))
+    ends = end_tokens_of(params, end_tokens)
+    if ends and ends[-1] >= vocab:
+        raise InvalidArgument.of("eos_token_id", f"below the vocabulary size {vocab}", ends[-1])
+    banned = [] if token_bytes is None else [*token_bytes.holes(), *range(len(token_bytes), vocab)]
+    search = PromptSearch(ids, params, ends, banned, limit)
+    return SessionSearch(ids, search, count_of(params.num_beams, "num_beams"), limit, since)
+
+
+def starved(counts: dict[str, Any]) -> OutOfPages:
+    """The error of a search that waited too long for pages that others hold."""
+    return OutOfPages(
+        "cache pages must become free for this search, got none for a minute; read or close the streams that hold them",
+        needed=None,
+        free=counts["pages_free"],
+        total=counts["pages_total"],
+        hint="read or close the streams that hold them",
+    )
+
+
+def _sampling(params: BeamParams) -> tuple[int | None, tuple[float, int, float, float, int] | None]:
+    if not params.do_sample:
+        for name, default in _WARPERS.items():
+            if getattr(params, name) != default:
+                raise InvalidArgument.of(
+                    name,
+                    f"{default} without do_sample",
+                    getattr(params, name),
+                    "or set do_sample=True",
+                )
+        return None, None
+    seed = secrets.randbits(63) if params.seed is None else count_of(params.seed, "seed", 2**64 - 1)
+    return seed, (
+        field_of(params.temperature, float, "temperature", "a number"),
+        count_of(params.top_k, "top_k"),
+        field_of(params.top_p, float, "top_p", "a number"),
+        field_of(params.min_p, float, "min_p", "a number"),
+        seed,
+    )

@@ -1,0 +1,240 @@
+"""Beam searches in the session's steps: which of them run, which row is whose, and which beams the commit keeps.
+
+`SearchCore` has the calls of a core session that a step makes. What differs is what goes on: not the outcome of a
+verified draft, but the survivors of each search; a beam that survives twice forks its pages.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .beams import SessionSearch
+from .errors import InternalError, InvalidArgument
+
+__all__ = ["SearchCore"]
+
+_ATTEMPTS = 100
+
+
+class SearchCore:
+    """The steps of searches. Not locked, but for `release`: the engine calls it under its lock.
+
+    Shapes: rows: most rows of a step; nodes: rows that the session sets aside per text.
+    """
+
+    def __init__(self, core: _core.Session, rows: int, nodes: int, hold: Callable[[], bool]) -> None:
+        self.core, self.rows, self.nodes = core, rows, nodes
+        self.searches: tuple[SessionSearch, ...] = ()
+        """Replaced, never changed: a caller that gives up releases its searches while another thread runs a step."""
+        self._lock = threading.Lock()
+        self._hold = hold
+        self._running: list[SessionSearch] = []
+        self._views: list[int] = []
+        self._paths: list[tuple[SessionSearch, list[tuple[int, int, float]]]] = []
+        self._turn = 0
+
+    @property
+    def page_size(self) -> int:
+        """Of the session."""
+        return self.core.page_size
+
+    @property
+    def widest(self) -> int:
+        """Most beams that a step has rows for."""
+        return -(-self.rows // self.nodes)
+
+    def add(self, search: SessionSearch) -> None:
+        """Queues a search, if the session would take it."""
+        if search.width > self.widest:
+            raise InvalidArgument.of(
+                "num_beams",
+                f"at most {self.widest}, the texts that a step of this engine holds",
+                search.width,
+                "an engine with drafter=None holds more",
+            )
+        self.core.cancel(self._submit(search))
+        with self._lock:
+            self.searches = (*self.searches, search)
+
+    def release(self, search: SessionSearch) -> None:
+        """Forgets a search; its pages go back at once, or after the forward that is running."""
+        with self._lock:
+            self.searches = tuple(other for other in self.searches if other is not search)
+        if search.request is not None:
+            self.core.cancel(search.request)
+
+    def hold_all(self) -> None:
+        """Takes all searches out of the next step, so that it can verify drafts."""
+        for search in self.searches:
+            if search.request is not None:
+                self.core.pause(search.request, True)
+
+    # ── the calls of a step ─────────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self) -> _core.Views:
+        """Chooses the searches of a step, and keeps everything else out of it.
+
+        Beginning a step admits whatever fits, and what the session admits it also schedules. So a step that brought
+        texts of others is begun again with those held.
+        """
+        self._paths = []
+        self._turn += 1
+        seen: list[int] | None = None
+        full = False
+        for _ in range(_ATTEMPTS):
+            others = self._hold()
+            sent = self._choose(full)
+            views = self.core.begin()
+            if self._take_back(sent):
+                self.core.rollback()
+                full = True
+                continue
+            ids = [views.view(i)[0] for i in range(len(views))]
+            if (ids == seen or not others) and self._recognise(ids):
+                self._views = ids
+                return views
+            seen = ids
+            self.core.rollback()
+        raise InternalError("a step of searches must hold no other text; please report it with the steps that led here")
+
+    def plan(self, forest: _core.Forest | None, block: NDArray[np.int32]) -> tuple[list[int], int]:
+        """Beams are roots without drafts."""
+        return self.core.plan(None, block)
+
+    def verify(self, logits: Any) -> None:
+        """Moves every search on that was read. One that fails ends, the others go on."""
+        row_of = {sequence: row for row, sequence in enumerate(self._views)}
+        for search in self._running:
+            if search.live is None:
+                search.prefill_steps += 1
+                continue
+            # A search that was released since it was chosen has no rows; its error is seen by nobody.
+            rows = [row_of[sequence] for sequence in search.live if sequence in row_of]
+            self._paths.append((search, []))
+            try:
+                survivors = search.search.step(logits, rows, "logits")
+            except Exception as error:
+                search.error = error
+                continue
+            search.steps += 1
+            self._paths[-1] = (search, survivors)
+
+    def commit(self) -> tuple[list[_core.Event], bytes | None]:
+        """Keeps the survivors' paths."""
+        paths = [
+            (search.live[row], 0, token, score)
+            for search, survivors in self._paths
+            for row, token, score in survivors
+            if search.live is not None
+        ]
+        ids, events, moves = self.core.commit_paths(paths, [])
+        kept = iter(ids)
+        for search, survivors in self._paths:
+            search.live = [next(kept) for _ in survivors]
+        self._paths = []
+        return events, moves
+
+    def rollback(self) -> None:
+        """Gives the step up. Searches that had moved on cannot go back: they end with what broke the step."""
+        self.core.rollback()
+        for search, _ in self._paths:
+            cause = sys.exception()
+            if search.error is None:
+                words = InternalError("the step of this search was interrupted")
+                search.error = cause if isinstance(cause, Exception) else words
+        self._paths = []
+
+    def moves_failed(self) -> None:
+        """Beams are read in place, there is nothing to move."""
+        self.core.moves_failed()
+
+    def take_events(self) -> list[_core.Event]:
+        """News between steps."""
+        return self.core.take_events()
+
+    # ── who runs ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _choose(self, full: bool) -> list[SessionSearch]:
+        """Fills the rows of a step with searches in turn; returns those that were handed to the session just now, none
+        if it is full."""
+        waiting = [search for search in self.searches if not search.done]
+        turn = self._turn % len(waiting) if waiting else 0
+        left, sent = self.rows, []
+        self._running = []
+        # A prompt that may need several steps is alone in not being recognised yet: see _recognise.
+        unread = [search for search in waiting if search.request is not None and search.live is None]
+        for search in waiting[turn:] + waiting[:turn]:
+            need = self._need(search)
+            if need > left:
+                continue
+            if search.request is None:
+                alone = any(self._is_long(one) for one in (search, *unread))
+                if full or (alone and unread):
+                    continue
+                search.request = self._submit(search)
+                unread.append(search)
+                sent.append(search)
+            left -= need
+            self._running.append(search)
+        for search in self.searches:
+            if search.request is not None:
+                self.core.pause(search.request, search not in self._running)
+        return sent
+
+    def _whole(self, search: SessionSearch) -> int:
+        """Rows that read a whole prompt."""
+        return len(search.ids) + self.nodes - 1
+
+    def _is_long(self, search: SessionSearch) -> bool:
+        return self._whole(search) > self.rows // 2
+
+    def _need(self, search: SessionSearch) -> int:
+        if search.live is None:
+            return min(self._whole(search), self.rows // 2)
+        return min(len(search.live) * self.nodes, self.rows)
+
+    def _submit(self, search: SessionSearch) -> int:
+        return self.core.submit(
+            search.ids,
+            temperature=0.0,
+            top_k=0,
+            top_p=1.0,
+            min_p=0.0,
+            seed=0,
+            max_new_tokens=search.limit,
+            min_new_tokens=0,
+            stop=[],
+            ignore_eos=True,
+            width=search.width,
+        )
+
+    def _take_back(self, sent: list[SessionSearch]) -> bool:
+        """Takes back what the session could not admit: a waiting request could be admitted by anybody's step."""
+        waiting = self.core.counts()["waiting"] if sent else 0
+        for search in sent[max(0, len(sent) - waiting) :] if waiting else []:
+            if search.request is not None:
+                self.core.cancel(search.request)
+                search.request = None
+        return waiting > 0 and bool(sent)
+
+    def _recognise(self, ids: list[int]) -> bool:
+        """Gives each search that is read for the first time its sequence. The session lists texts in the order in which
+        it took them, and prompts that are read at once are read together."""
+        known = {sequence for search in self.searches for sequence in search.live or ()}
+        new = [sequence for sequence in ids if sequence not in known]
+        unread = [search for search in self._running if search.live is None]
+        unread.sort(key=lambda search: -1 if search.request is None else search.request)
+        if not new:
+            return True
+        if len(new) != len(unread):
+            return False
+        for search, sequence in zip(unread, new, strict=True):
+            search.live = [sequence]
+        return True

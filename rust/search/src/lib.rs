@@ -1,0 +1,29 @@
+//! Beam search, one step at a time.
+//!
+//! A search is told the rows of its live beams and answers which beams go on, out of which row, with which token. It
+//! knows neither models nor caches: the engine's session turns the answer into forks of pages, the functional API into
+//! `state.select(rows)`, and both see the same texts. Rows are borrowed and never sorted; what a step keeps is one
+//! 16-byte node per survivor.
+//!
+//! Scores are f32 sums, one add per token in token order; equal scores go to the lower beam, then the lower token.
+#![forbid(unsafe_code)]
+
+mod beam;
+mod candidates;
+mod config;
+mod no_repeat;
+mod paths;
+mod pool;
+mod processor;
+mod repetition;
+mod row;
+mod warp;
+
+pub use beam::{BeamSearch, Survivor};
+pub use config::{BeamConfig, BeamSampling, EarlyStopping, MAX_BEAMS, TokenSet};
+pub use no_repeat::NoRepeatNgrams;
+pub use paths::Hypothesis;
+pub use pool::FinishReason;
+pub use processor::{AnyProcessor, Processor};
+pub use repetition::RepetitionPenalty;
+pub use row::Rows;

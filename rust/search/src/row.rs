@@ -1,0 +1,121 @@
+//! The rows of a step as log-probabilities, without writing them out.
+
+use draftwood_base::{Error, Result, Token};
+use draftwood_logits::{RowResult, log_sum_exp, scan};
+
+/// The rows of a step's live beams, in the order of the beams.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    result: RowResult<'a>,
+    order: Option<&'a [u32]>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Logits,
+    LogProbs,
+    Processed,
+}
+
+impl<'a> Rows<'a> {
+    /// Logits: a log-softmax is applied.
+    pub fn logits(result: RowResult<'a>) -> Self {
+        Self { result, order: None, kind: Kind::Logits }
+    }
+
+    /// Log-probabilities, used as given.
+    pub fn log_probs(result: RowResult<'a>) -> Self {
+        Self { result, order: None, kind: Kind::LogProbs }
+    }
+
+    /// What [`crate::BeamSearch::write_rows`] wrote, after further processors: no processor is applied again.
+    pub fn processed(result: RowResult<'a>) -> Self {
+        Self { result, order: None, kind: Kind::Processed }
+    }
+
+    /// Beam `i` has row `order[i]` of the result.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a row that the result does not have.
+    pub fn in_order(self, order: &'a [u32]) -> Result<Self> {
+        match order.iter().find(|&&row| row as usize >= self.result.rows()) {
+            Some(row) => {
+                Err(Error::invalid("a beam's row", format!("below {}", self.result.rows()), row, ""))
+            }
+            None => Ok(Self { order: Some(order), ..self }),
+        }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.order.map_or(self.result.rows(), <[u32]>::len)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Values per row.
+    pub fn vocab(&self) -> usize {
+        let RowResult::Full { vocab, .. } = self.result;
+        vocab
+    }
+
+    pub(crate) fn are_processed(&self) -> bool {
+        self.kind == Kind::Processed
+    }
+
+    /// Row `i` after its check; a row with nothing above −inf is sound and has no candidates.
+    pub(crate) fn row(&self, i: usize) -> Result<LogRow<'a>> {
+        let values = self.result.row(self.order.map_or(i, |order| order[i] as usize));
+        let (what, lse) = match self.kind {
+            Kind::Logits => ("logits", log_sum_exp(values)),
+            Kind::LogProbs | Kind::Processed => ("log-probabilities", 0.0),
+        };
+        // A row with a fault has no finite log-sum-exp, so logits are checked again only where it is missing.
+        if (self.kind != Kind::Logits || !lse.is_finite())
+            && let Some(token) = scan(values).fault
+        {
+            return Err(Error::invalid(
+                format!("the {what} of beam {i}"),
+                "finite or -inf",
+                format!("{} at token {token}", values[token as usize]),
+                "check the model's weights and dtype",
+            ));
+        }
+        Ok(LogRow { values, lse })
+    }
+}
+
+/// One row: log p(token) = value − lse.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogRow<'a> {
+    pub values: &'a [f32],
+    pub lse: f64,
+}
+
+impl LogRow<'_> {
+    #[inline]
+    pub fn of_value(&self, value: f32) -> f32 {
+        // A row of log-probabilities is returned bit for bit; a masked row has lse = −inf.
+        if self.lse == 0.0 || value == f32::NEG_INFINITY {
+            value
+        } else {
+            (f64::from(value) - self.lse) as f32
+        }
+    }
+
+    #[inline]
+    pub fn of(&self, token: Token) -> f32 {
+        self.values.get(token as usize).map_or(f32::NEG_INFINITY, |&value| self.of_value(value))
+    }
+
+    /// Writes the whole row of log-probabilities.
+    pub fn write(&self, out: &mut [f32]) {
+        for (out, &value) in out.iter_mut().zip(self.values) {
+            *out = self.of_value(value);
+        }
+    }
+}

