@@ -19,11 +19,13 @@ __all__ = [
     "Views",
     "__version__",
     "isa",
+    "read_bandwidth",
 ]
 
 __version__: str
 
 def isa() -> str: ...
+def read_bandwidth(threads: int, bytes: int) -> float: ...
 
 @final
 class ChatTemplate:

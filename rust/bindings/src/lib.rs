@@ -1,6 +1,7 @@
 //! `draftwood._core`: the list of what Python sees. The bindings convert and check; every algorithm lives below.
 use pyo3::prelude::*;
 
+mod bandwidth;
 mod buffer;
 mod enter;
 mod errors;
@@ -15,6 +16,8 @@ mod text;
 mod _core {
     use super::*;
 
+    #[pymodule_export]
+    use bandwidth::read_bandwidth;
     #[pymodule_export]
     use events::Event;
     #[pymodule_export]
