@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class ArmSpec:
     ours: bool = True
     exact: bool = False
     """Whether its answers must equal the reference's without the excuse of a near-tie."""
+    needs: tuple[Path, ...] = ()
+    """Files that `install` makes."""
     install: str = "make peers"
 
 
@@ -73,11 +76,13 @@ class Arm:
 
     def open(self) -> None:
         """Starts the process and lets it read its weights."""
-        if self.spec.python is not None and not Path(self.spec.python).exists():
-            raise self._fail("missing", f"no environment at {self.spec.python}; {self.spec.install}")
+        environment = () if self.spec.python is None else (Path(self.spec.python),)
+        for path in (*environment, *self.spec.needs):
+            if not path.exists():
+                raise self._fail("missing", f"nothing at {path}; {self.spec.install}")
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the arm
         self._process = subprocess.Popen(
-            command(self.spec.python or _own_python(), str(self.spec.adapter)),
+            command(self.spec.python or sys.executable, str(self.spec.adapter)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
@@ -120,7 +125,7 @@ class Arm:
     def _exchange(self, frame: dict[str, Any]) -> dict[str, Any]:
         assert self._process is not None and self._process.stdin is not None and self._process.stdout is not None
         try:
-            write_frame(self._process.stdin, frame)  # type: ignore[arg-type]
+            write_frame(self._process.stdin, frame)
             reply = read_frame(_Patient(self._process.stdout.fileno(), self._timeout))  # type: ignore[arg-type]
         except TimeoutError:
             raise self._fail("failed", f"hung: no answer within {self._timeout:g} s to {frame['do']}")
@@ -169,12 +174,6 @@ class _Patient:
                 break
             got += piece
         return bytes(got)
-
-
-def _own_python() -> str:
-    import sys
-
-    return sys.executable
 
 
 def _environment(threads: int, *, foreign: bool) -> dict[str, str]:

@@ -83,7 +83,10 @@ def build(name: str, setting: Setting) -> Case:
     settings = {"model": model, "executor": setting.executor}
     # Rounding never excuses a native executor: it promises the same bits with and without drafts.
     exact = model == "toy" or setting.executor != "transformers"
-    arms = [ArmSpec(arm, _OURS, {**settings, "drafter": drafter}, exact=exact) for arm, drafter in drafters.items()]
+    arms = [
+        ArmSpec(arm, _OURS, {**settings, "drafter": drafter}, exact=exact, install="pip install 'draftwood[torch]'")
+        for arm, drafter in drafters.items()
+    ]
     if setting.peers is not None and model != "toy":
         arms += setting.peers.arms(drafts=drafts)
     return Case(name, about, model, works, tuple(arms), setting.threads)

@@ -58,17 +58,17 @@ def compare(
     if position is None:
         return None
     ends = position >= min(len(reference), len(other))
-    tokens = tuple(answer[position] if position < len(answer) else None for answer in (reference, other))
+    left, right = (answer[position] if position < len(answer) else None for answer in (reference, other))
     if ends or judges is None:
-        return Difference(work, position, *tokens, float("inf"), 0.0, near_tie=False)
+        return Difference(work, position, left, right, float("inf"), 0.0, near_tie=False)
     ours, theirs = (judge(position + 1) for judge in judges)
     gap = ours["top"][0][1] - ours["top"][1][1]
     best = {token for token, _ in ours["top"]}
     # Judges that leave the common text judge another one.
     follows = all(list(told["tokens"][:position]) == list(reference[:position]) for told in (ours, theirs))
     rounding = _rounding(ours, theirs, position)
-    near = follows and best == set(tokens) and gap < 2.0 * rounding
-    return Difference(work, position, *tokens, gap, rounding, near_tie=near)
+    near = follows and best == {left, right} and gap < 2.0 * rounding
+    return Difference(work, position, left, right, gap, rounding, near_tie=near)
 
 
 def _rounding(ours: Mapping[str, Any], theirs: Mapping[str, Any], position: int) -> float:

@@ -10,8 +10,8 @@ import numpy as np
 __all__ = ["LEAST_ROUNDS", "Ratio", "Spread", "ratio_of", "spread_of"]
 
 LEAST_ROUNDS = 9
-"""Rounds that a claim needs. The bootstrap interval of a median is that of order statistics: at 9 it runs from the second
-to the eighth value and covers 96 %, at 7 it covers only 87 %."""
+"""Rounds that a claim needs. The bootstrap interval of a median is made of order statistics: of 9 values it runs from
+the second to the eighth and covers 96 %, of 7 it covers only 87 %."""
 _DRAWS, _SEED, _COVERS = 4000, 0, 0.95
 
 

@@ -46,10 +46,12 @@ class Peers:
         return arms
 
     def _arm(self, name: str, peer: dict[str, Any], more: dict[str, Any]) -> ArmSpec:
-        settings = {key: str(self.built / "weights" / path) for key, path in peer["weights"].items()}
+        weights = {key: self.built / "weights" / path for key, path in peer["weights"].items()}
+        settings = {key: str(path) for key, path in weights.items()} | more
         environment = peer["environment"]
         python = None if environment is None else str(self.built / environment / "bin" / "python")
-        return ArmSpec(name, self.baselines / peer["adapter"], settings | more, python=python, ours=False)
+        adapter = self.baselines / peer["adapter"]
+        return ArmSpec(name, adapter, settings, python=python, ours=False, needs=tuple(weights.values()))
 
 
 def find_checkout() -> Path | None:

@@ -8,8 +8,8 @@ An adapter is a file with a class `Arm`:
     Arm(settings)              reads the weights; `settings` is a dict with at least "threads"
     about() -> dict            "versions", "dtype", and what else a row of results should say
     run(work) -> dict          "tokens": the answer; "seconds": what the case counts
-    judge(work) -> dict        as `run`, but untimed, and with log-probabilities: "chosen" of every token, and "top", the
-                               best two [id, log-probability] at the last one
+    judge(work) -> dict        as `run`, untimed, with log-probabilities: "chosen" of every token, and "top", the best
+                               two [id, log-probability] at the last one
 
 `work` holds "kind" and "prompt" (token ids). Kinds: `decode` ("tokens": how many to generate greedily, end tokens
 ignored; counts from the first token to the last) and `prefill` (counts from the call to the first token). The kind
@@ -28,7 +28,7 @@ import sys
 import traceback
 from pathlib import Path
 from time import perf_counter
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 Frame = dict[str, Any]
 
@@ -36,14 +36,14 @@ _MOST_BYTES = 1 << 28
 _PR_SET_PDEATHSIG = 1
 
 
-def write_frame(stream: BinaryIO, frame: Frame) -> None:
+def write_frame(stream: IO[bytes], frame: Frame) -> None:
     """Sends one message."""
     body = json.dumps(frame, allow_nan=False).encode()
     stream.write(len(body).to_bytes(4, "little") + body)
     stream.flush()
 
 
-def read_frame(stream: BinaryIO) -> Frame | None:
+def read_frame(stream: IO[bytes]) -> Frame | None:
     """The next message; None when the other side has gone.
 
     Raises ValueError for bytes that are no message.
