@@ -24,6 +24,7 @@ __all__ = [
     "__version__",
     "isa",
     "num_threads",
+    "read_bandwidth",
     "set_num_threads",
 ]
 
@@ -58,6 +59,7 @@ class BeamSearch:
     def step(self, values: Any, rows: Sequence[int], kind: str) -> list[tuple[int, int, float]]: ...
     def write_rows(self, values: Any, rows: Sequence[int], kind: str, out: NDArray[float32]) -> None: ...
     def hypotheses(self) -> list[tuple[bytes, float, str, bytes, bytes]]: ...
+def read_bandwidth(threads: int, bytes: int) -> float: ...
 
 @final
 class ChatTemplate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +33,22 @@ Examples
   draftwood doctor --model ./my-llama
   draftwood doctor --json | jq .memory.read_gb_per_s
 """
+_BENCH_EXAMPLES = """\b
+Examples
+  draftwood bench toy                      in seconds, without weights
+  draftwood bench decode --peers           beside what `make peers` built
+  draftwood bench --peers --plot all.png   everything, with a picture
+  draftwood bench drafts --json - | jq '.rows[] | [.arm, .ratio.median]'
+
+\b
+How it measures
+  1. Every arm is a process of its own, stopped while another runs.
+  2. All answers are compared; an arm that answers wrongly is not timed.
+  3. The arms run in turn, round after round. Memory's speed is measured
+     between rounds, and rounds that something disturbed do not count.
+  4. A ratio of 2: the arm takes twice the seconds of the first arm. It is
+     a claim only if its interval leaves 1 out.
+"""
 _APP_EXAMPLES = """\b
 Start here
   draftwood doctor                           what this machine has and lacks
@@ -60,6 +77,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 _TEXT, _SAMPLING, _DRAFTS, _OUTPUT = "Text", "Sampling", "Drafts", "Output"
+_MEASURING = "Measuring"
 
 
 @app.callback(invoke_without_command=True)
@@ -181,6 +199,61 @@ def doctor(model: Model = DEFAULT_MODEL, as_json: Json = False, debug: Debug = F
     from .doctor import run_doctor
 
     raise typer.Exit(run_doctor(model, as_json=as_json, debug=debug))
+
+
+@app.command(epilog=_BENCH_EXAMPLES)
+def bench(
+    cases: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CASE]...", help="Cases to run; all but the toy if absent.", show_default=False),
+    ] = None,
+    peers: Annotated[bool, typer.Option("--peers", help="Also run the peers that `make peers` built.")] = False,
+    json: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write everything as JSON; - is stdout.", rich_help_panel=_OUTPUT),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw ratios and a roofline (.png, .svg, .pdf).", rich_help_panel=_OUTPUT),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where rows are added, in a folder per date and machine; benches/results of the clone if absent.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="The executor of our arms, as Engine.load names it.", rich_help_panel=_MEASURING)
+    ] = "transformers",
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads of every arm; all cores if absent.", show_default=False, rich_help_panel=_MEASURING),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Quiet rounds to time; a claim needs 9.", rich_help_panel=_MEASURING)] = 9,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds after which an arm counts as hung.", rich_help_panel=_MEASURING)
+    ] = 300.0,
+    ungated: Annotated[
+        bool,
+        typer.Option(
+            "--ungated", help="Keep rounds that were disturbed; then nothing is claimed.", rich_help_panel=_MEASURING
+        ),
+    ] = False,
+    list_cases: Annotated[bool, typer.Option("--list", help="Show the cases and end.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Measures ours and peers side by side: answers checked first, ratios with intervals, the floor that memory sets.
+
+    Exit status 1 if an arm failed, answers differ or the machine was never quiet.
+    """
+    from .bench import Options, run_bench
+
+    options = Options(
+        tuple(cases or ()), peers, json, plot, results, executor, threads, rounds, timeout, ungated, list_cases, debug
+    )
+    raise typer.Exit(run_bench(options))
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 use draftwood_base::pool::Pool;
 use pyo3::prelude::*;
 
+mod bandwidth;
 mod buffer;
 mod enter;
 mod errors;
@@ -19,6 +20,8 @@ mod text;
 mod _core {
     use super::*;
 
+    #[pymodule_export]
+    use bandwidth::read_bandwidth;
     #[pymodule_export]
     use events::Event;
     #[pymodule_export]

@@ -1,0 +1,73 @@
+"""onnxruntime-genai in float32, from a folder that its own builder made of the same weights.
+
+Its threads must be set: by default it loses half of its speed on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+from time import perf_counter
+from typing import Any
+
+Frame = dict[str, Any]
+
+_NO_TOKEN = 2**31 - 1
+
+
+class Arm:
+    """`settings`: "folder" (made by the model builder), "threads"."""
+
+    def __init__(self, settings: Frame) -> None:
+        import onnxruntime_genai as og
+
+        self._og = og
+        config = og.Config(settings["folder"])
+        session = {"session_options": {"intra_op_num_threads": settings["threads"]}}
+        # Past an end token it pads; an end that never comes keeps it generating, as every arm does.
+        config.overlay(json.dumps({"model": {"decoder": session, "eos_token_id": [_NO_TOKEN]}}))
+        self._model = og.Model(config)
+
+    def about(self) -> Frame:
+        """Its version; it does not tell which instructions it chose."""
+        return {"versions": {"onnxruntime-genai": self._og.__version__}, "dtype": "float32", "isa": None}
+
+    def run(self, work: Frame) -> Frame:
+        """Greedy, with buffers of the length that is needed."""
+        tokens = 1 if work["kind"] == "prefill" else work["tokens"]
+        begin = perf_counter()
+        generator = self._generator(work["prompt"], tokens)
+        answer = [self._next(generator)]
+        first = perf_counter()
+        while len(answer) < tokens:
+            answer.append(self._next(generator))
+        end = perf_counter()
+        seconds = first - begin if work["kind"] == "prefill" else end - first
+        return {"tokens": answer, "seconds": seconds, "counted": max(tokens - 1, 1)}
+
+    def judge(self, work: Frame) -> Frame:
+        """The same text with the logits of every step."""
+        import numpy as np
+
+        generator = self._generator(work["prompt"], work["tokens"])
+        rows, answer = [], []
+        while len(answer) < work["tokens"]:
+            logits = generator.get_logits()[0, -1].astype(np.float64)
+            shifted = logits - logits.max()
+            rows.append(shifted - np.log(np.exp(shifted).sum()))
+            answer.append(self._next(generator))
+        best = np.argsort(rows[-1])[-2:][::-1]
+        top = [[int(i), float(rows[-1][i])] for i in best]
+        return {"tokens": answer, "chosen": [float(r[t]) for r, t in zip(rows, answer, strict=True)], "top": top}
+
+    def _generator(self, prompt: list[int], tokens: int) -> Any:
+        import numpy as np
+
+        params = self._og.GeneratorParams(self._model)
+        params.set_search_options(do_sample=False, max_length=len(prompt) + tokens)
+        generator = self._og.Generator(self._model, params)
+        generator.append_tokens(np.asarray(prompt, np.int32))
+        return generator
+
+    def _next(self, generator: Any) -> int:
+        generator.generate_next_token()
+        return int(generator.get_next_tokens()[0])

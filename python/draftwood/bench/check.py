@@ -1,0 +1,78 @@
+"""Equal answers, and the one excuse: a near-tie that two roundings decide differently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Difference", "compare", "first_difference"]
+
+Judge = Callable[[int], Mapping[str, Any]]
+"""From a number of tokens to a worker's `judge` reply for that many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where the answer of an arm leaves the reference's."""
+
+    work: str
+    position: int
+    reference: int | None
+    other: int | None
+    """The tokens there; None past the end of an answer."""
+    gap: float
+    """How far the reference's best two log-probabilities lie apart there."""
+    rounding: float
+    """Largest difference between the two arms' log-probabilities of the same tokens up to there."""
+    near_tie: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a row of results."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        place = f"token {self.position} of {self.work}"
+        if self.near_tie:
+            return f"near-tie at {place}"
+        return f"{place}: {self.other} instead of {self.reference}, gap {self.gap:.2g}, rounding {self.rounding:.2g}"
+
+
+def first_difference(left: Sequence[int], right: Sequence[int]) -> int | None:
+    """The first position at which two answers differ, one of them ending included."""
+    for position, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return position
+    return None if len(left) == len(right) else min(len(left), len(right))
+
+
+def compare(
+    work: str, reference: Sequence[int], other: Sequence[int], judges: tuple[Judge, Judge] | None
+) -> Difference | None:
+    """None for equal answers. `judges` are the reference's and the other's; None leaves no excuse.
+
+    A near-tie: both tokens are the reference's best two, and these lie closer together than twice the largest
+    difference of log-probabilities that the two arms have on the tokens that they share.
+    """
+    position = first_difference(reference, other)
+    if position is None:
+        return None
+    ends = position >= min(len(reference), len(other))
+    left, right = (answer[position] if position < len(answer) else None for answer in (reference, other))
+    if ends or judges is None:
+        return Difference(work, position, left, right, float("inf"), 0.0, near_tie=False)
+    ours, theirs = (judge(position + 1) for judge in judges)
+    gap = ours["top"][0][1] - ours["top"][1][1]
+    best = {token for token, _ in ours["top"]}
+    # Judges that leave the common text judge another one.
+    follows = all(list(told["tokens"][:position]) == list(reference[:position]) for told in (ours, theirs))
+    rounding = _rounding(ours, theirs, position)
+    near = follows and best == {left, right} and gap < 2.0 * rounding
+    return Difference(work, position, left, right, gap, rounding, near_tie=near)
+
+
+def _rounding(ours: Mapping[str, Any], theirs: Mapping[str, Any], position: int) -> float:
+    pairs = list(zip(ours["chosen"][:position], theirs["chosen"][:position], strict=True))
+    beside = dict(map(tuple, theirs["top"]))
+    pairs += [(value, beside[token]) for token, value in ours["top"] if token in beside]
+    return max((abs(a - b) for a, b in pairs), default=0.0)

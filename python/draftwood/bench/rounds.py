@@ -1,0 +1,222 @@
+"""A case from start to end: open every arm, check the answers, then A B A B until enough quiet rounds are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .arm import Arm, ArmFailed
+from .cases import Case, Work
+from .check import Difference, Judge, compare
+from .gate import Gate, Reading, Watch
+
+__all__ = ["ArmResult", "CaseResult", "MachineProbe", "Plan", "run_case"]
+
+_MOST_ATTEMPTS = 3
+"""Times the wanted rounds; on a machine that is not quiet by then, there is nothing to wait for."""
+
+
+class MachineProbe(Protocol):
+    """What `rounds` asks a `Probe`."""
+
+    @property
+    def process_id(self) -> int | None: ...
+    @property
+    def isa(self) -> str: ...
+    def bandwidth(self) -> float: ...
+    def arithmetic(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a case is run. `gate=None` keeps every round, and then nothing may be claimed."""
+
+    rounds: int = 9
+    gate: Gate | None = field(default_factory=Gate)
+    timeout: float = 300.0
+
+
+@dataclass(slots=True)
+class ArmResult:
+    """What became of one arm: `timed`, `failed`, `missing`, or `untimed` where the case was refused or never quiet."""
+
+    arm: Arm
+    status: str = "untimed"
+    reason: str | None = None
+    answers: dict[str, list[int]] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    """Per quiet round, all works together."""
+    by_work: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it may be asked."""
+        return self.status not in ("failed", "missing")
+
+
+@dataclass(slots=True)
+class CaseResult:
+    """A case that was run, the reference arm first."""
+
+    case: Case
+    plan: Plan
+    arms: list[ArmResult]
+    isa: str
+    multiply_adds_per_second: float
+    readings: list[Reading] = field(default_factory=list)
+    """Of the rounds that count."""
+    discarded: list[str] = field(default_factory=list)
+    """Why the others do not."""
+    refused: str | None = None
+    """Why nothing was timed, or not enough."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether everything that is installed was measured."""
+        return self.refused is None and all(arm.status in ("timed", "missing") for arm in self.arms)
+
+    @property
+    def bandwidth(self) -> float | None:
+        """Bytes per second, the mean over the rounds that count."""
+        return sum(one.bandwidth for one in self.readings) / len(self.readings) if self.readings else None
+
+
+def run_case(case: Case, plan: Plan, probe: MachineProbe, tell: Callable[[str], None] = lambda _: None) -> CaseResult:
+    """Measures a case; `tell` hears what happens. Nothing an arm does raises: it is in the result."""
+    with ExitStack() as stack:
+        arms = [stack.enter_context(Arm(spec, case.threads, plan.timeout)) for spec in case.arms]
+        result = CaseResult(case, plan, [ArmResult(arm) for arm in arms], probe.isa, probe.arithmetic())
+        for arm in result.arms:
+            tell(f"{case.name}: starting {arm.arm.spec.name}")
+            _attempt(arm, arm.arm.open)
+        tell(f"{case.name}: comparing answers")
+        result.refused = _check(result)
+        if result.refused is None:
+            _rounds(result, probe, tell)
+    return result
+
+
+def _attempt(arm: ArmResult, call: Callable[[], Any]) -> Any:
+    """None if the arm failed."""
+    try:
+        return call()
+    except ArmFailed as failure:
+        _note(arm, failure)
+        return None
+
+
+def _note(arm: ArmResult, failure: ArmFailed) -> None:
+    arm.status, arm.reason = failure.status, str(failure)
+
+
+def _check(result: CaseResult) -> str | None:
+    """Every arm does every work once, which also warms it up. Returns why nothing may be timed."""
+    for work in result.case.works:
+        for arm in result.arms:
+            if arm.alive and (reply := _run(arm, work)) is not None:
+                arm.answers[work.name] = reply["tokens"]
+    reference, *others = result.arms
+    if not reference.alive:
+        return f"the reference, {reference.arm.spec.name}, did not run"
+    for arm in others:
+        for work in result.case.works:
+            if arm.alive:
+                _compare(reference, arm, work)
+    wrong = [arm for arm in others if any(not one.near_tie for one in arm.differences)]
+    ours = [arm for arm in wrong if arm.arm.spec.ours]
+    if not reference.alive:
+        return f"the reference, {reference.arm.spec.name}, did not run"
+    if ours or (wrong and not any(arm.alive for arm in others)):
+        names = ", ".join(arm.arm.spec.name for arm in (ours or wrong))
+        return f"answers differ from {reference.arm.spec.name}'s: {names}"
+    return None
+
+
+def _compare(reference: ArmResult, arm: ArmResult, work: Work) -> None:
+    judges = None if arm.arm.spec.exact else (_judge(reference, work), _judge(arm, work))
+    try:
+        difference = compare(work.name, reference.answers[work.name], arm.answers[work.name], judges)
+    except ArmFailed as failure:
+        _note(arm if arm.arm.failed is failure else reference, failure)
+        return
+    if difference is None:
+        return
+    arm.differences.append(difference)
+    if not difference.near_tie:
+        _note(arm, arm.arm.fail(f"answers wrongly: {difference}"))
+
+
+def _judge(arm: ArmResult, work: Work) -> Judge:
+    def judge(tokens: int) -> Mapping[str, Any]:
+        return arm.arm.ask({"do": "judge", "work": {**work.frame(), "kind": "decode", "tokens": tokens}})
+
+    return judge
+
+
+def _rounds(result: CaseResult, probe: MachineProbe, tell: Callable[[str], None]) -> None:
+    plan, kept = result.plan, 0
+    before = probe.bandwidth()
+    for _ in range(_MOST_ATTEMPTS * plan.rounds):
+        if kept == plan.rounds:
+            break
+        tell(f"{result.case.name}: round {kept + 1} of {plan.rounds}, {len(result.discarded)} not quiet")
+        ours = [probe.process_id, *(arm.arm.process_id for arm in result.arms)]
+        watch = Watch(process for process in ours if process is not None)
+        times = _one_round(result)
+        after = probe.bandwidth()
+        reading = Reading(before, after, watch.others())
+        before = after
+        if not result.arms[0].alive:
+            result.refused = f"the reference, {result.arms[0].arm.spec.name}, failed while it was timed"
+            return
+        problem = None if plan.gate is None else plan.gate.problem(reading)
+        if problem is not None:
+            result.discarded.append(problem)
+            continue
+        kept += 1
+        result.readings.append(reading)
+        for arm, by_work in zip(result.arms, times, strict=True):
+            if arm.alive:
+                arm.seconds.append(sum(by_work.values()))
+                for name, seconds in by_work.items():
+                    arm.by_work.setdefault(name, []).append(seconds)
+    if kept < plan.rounds:
+        tried = kept + len(result.discarded)
+        result.refused = f"only {kept} of {tried} rounds were quiet, {plan.rounds} are needed (--ungated keeps all)"
+    for arm in result.arms:
+        if arm.alive and arm.seconds:
+            arm.status = "timed"
+
+
+def _one_round(result: CaseResult) -> list[dict[str, float]]:
+    """Seconds of every arm and work, the arms in turn."""
+    times: list[dict[str, float]] = [{} for _ in result.arms]
+    for work in result.case.works:
+        for arm, its in zip(result.arms, times, strict=True):
+            if not arm.alive:
+                continue
+            reply = _run(arm, work)
+            if reply is None:
+                continue
+            if reply["tokens"] != arm.answers[work.name]:
+                _note(arm, arm.arm.fail(f"answered {work.name} in another way than before"))
+                continue
+            # A first event with several tokens leaves fewer to be counted; all are brought to the same number.
+            its[work.name] = reply["seconds"] * work.units / max(reply["counted"], 1)
+    return times
+
+
+def _run(arm: ArmResult, work: Work) -> dict[str, Any] | None:
+    """A checked reply; None if the arm failed."""
+    reply: dict[str, Any] | None = _attempt(arm, lambda: arm.arm.ask({"do": "run", "work": work.frame()}))
+    if reply is None:
+        return None
+    counted = reply.setdefault("counted", 1)
+    tokens, seconds = reply.get("tokens"), reply.get("seconds")
+    if isinstance(tokens, list) and isinstance(seconds, float) and seconds > 0.0 and isinstance(counted, int):
+        return reply
+    _note(arm, arm.arm.fail(f"answered {work.name} without tokens or seconds"))
+    return None

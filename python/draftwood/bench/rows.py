@@ -1,0 +1,139 @@
+"""Results as rows of JSON: one per case and arm, with everything that a reader needs to argue with it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .figures import ratio_of, spread_of
+from .rounds import ArmResult, CaseResult
+
+__all__ = ["SCHEMA", "append_rows", "folder_name", "rows_of"]
+
+SCHEMA = 1
+
+
+def rows_of(result: CaseResult, machine: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per arm, the failed and the missing ones included."""
+    from .. import _core
+
+    common = {
+        "schema": SCHEMA,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "draftwood": _core.__version__,
+        "case": result.case.name,
+        "about": result.case.about,
+        "model": result.case.model,
+        "works": [
+            {"name": w.name, "kind": w.kind, "prompt": len(w.prompt), "tokens": w.tokens} for w in result.case.works
+        ],
+        "units": result.case.units,
+        "threads": result.case.threads,
+        "isa": result.isa,
+        "machine": machine,
+        "gate": None if result.plan.gate is None else asdict(result.plan.gate),
+        "rounds": len(result.readings),
+        "discarded": result.discarded,
+        "refused": result.refused,
+        "bandwidth": _bandwidth(result),
+        "multiply_adds_per_second": result.multiply_adds_per_second,
+    }
+    return [{**common, **_arm_row(result, arm)} for arm in result.arms]
+
+
+def append_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    """Adds to `rows.jsonl` of a folder, which is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "rows.jsonl"
+    with path.open("a", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+    return path
+
+
+def folder_name(machine: dict[str, Any]) -> str:
+    """`<date>-<machine>`: processor, cores and instruction set."""
+    words = f"{machine['processor']} {machine['cores']} cores {machine['instruction_set']}"
+    slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+    return f"{datetime.now(UTC):%Y-%m-%d}-{slug}"
+
+
+def _arm_row(result: CaseResult, arm: ArmResult) -> dict[str, Any]:
+    spec = arm.arm.spec
+    row: dict[str, Any] = {
+        "arm": spec.name,
+        "ours": spec.ours,
+        "reference": arm is result.arms[0],
+        "status": arm.status,
+        "reason": arm.reason,
+        "settings": dict(spec.settings),
+        "told": arm.arm.about,
+        "answers_equal": not arm.differences if arm.answers else None,
+        "differences": [one.as_dict() for one in arm.differences if one.near_tie],
+        "seconds": arm.seconds,
+        "spread": None,
+        "units_per_second": None,
+        "ratio": None,
+        "floor": None,
+        "by_work": {name: spread_of(seconds).median for name, seconds in arm.by_work.items()},
+    }
+    if arm.status != "timed":
+        return row
+    spread = spread_of(arm.seconds)
+    row |= {"spread": asdict(spread), "units_per_second": result.case.units / spread.median}
+    row["floor"] = _floor(result, spread.median)
+    reference = result.arms[0].seconds
+    if arm is not result.arms[0] and len(arm.seconds) == len(reference):
+        ratio = ratio_of(arm.seconds, reference)
+        # Rounds that were not guarded, or too few quiet ones, are no ground for a claim.
+        claim = ratio.claim if result.plan.gate is not None and result.refused is None else None
+        row["ratio"] = {**asdict(ratio), "claim": claim}
+    return row
+
+
+def _floor(result: CaseResult, seconds: float) -> dict[str, Any] | None:
+    """Work by work, R = max(bytes / bandwidth, multiply-adds / their rate); for drafts it is plain decoding's floor."""
+    works, bandwidth = result.case.works, result.bandwidth
+    if bandwidth is None or not all(work.bytes for work in works):
+        return None
+    rate = result.multiply_adds_per_second
+    floor = sum(max(work.bytes / bandwidth, work.multiply_adds / rate) for work in works)
+    return {
+        "seconds": floor,
+        "share": floor / seconds,
+        "bytes": sum(work.bytes for work in works),
+        "multiply_adds": sum(work.multiply_adds for work in works),
+    }
+
+
+def _bandwidth(result: CaseResult) -> dict[str, Any] | None:
+    if result.bandwidth is None:
+        return None
+    values = [value for one in result.readings for value in (one.before, one.after)]
+    per_thread = result.bandwidth / result.case.threads
+    return {
+        "bytes_per_second": result.bandwidth,
+        "per_thread": per_thread,
+        "least": min(values),
+        "most": max(values),
+        "others": [one.others for one in result.readings],
+    }
+
+
+def _commit() -> str | None:
+    """Of the clone that the package is run from, marked if files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

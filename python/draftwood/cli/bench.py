@@ -1,0 +1,162 @@
+"""`draftwood bench`: ours and peers in the same run, answers checked before anything is timed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidArgument
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from ..bench.rounds import CaseResult
+
+__all__ = ["Options", "run_bench"]
+
+_UNSOUND = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asked for."""
+
+    cases: tuple[str, ...]
+    peers: bool
+    json: str | None
+    plot: Path | None
+    results: Path | None
+    executor: str
+    threads: int | None
+    rounds: int
+    timeout: float
+    ungated: bool
+    list_cases: bool
+    debug: bool
+
+
+def run_bench(options: Options) -> int:
+    """0, or 1 if an arm failed, answers differ or the machine was never quiet. Missing peers are only told."""
+    terminal = Terminal(as_json=options.json == "-", debug=options.debug)
+    with terminal.guard():
+        status = _list(terminal) if options.list_cases else _bench(options, terminal)
+    return status
+
+
+def _list(terminal: Terminal) -> int:
+    from ..bench.cases import CASES
+
+    for name, (about, _) in CASES.items():
+        terminal.out.print(f"{name:10} {about}", markup=False)
+    terminal.document([{"case": name, "about": about} for name, (about, _) in CASES.items()])
+    return 0
+
+
+def _bench(options: Options, terminal: Terminal) -> int:
+    from ..bench import cases, gate, plot, rounds, rows
+    from ..bench.peers import Peers
+    from ..bench.probe import Probe
+    from .machine import describe
+
+    machine = describe()
+    threads = machine["cores"] if options.threads is None else options.threads
+    for name, value, least in (("--threads", threads, 1), ("--rounds", options.rounds, 1)):
+        if value < least:
+            raise InvalidArgument.of(name, f"{least} or more", value)
+    if options.timeout <= 0:
+        raise InvalidArgument.of("--timeout", "more than 0 seconds", options.timeout)
+    if options.plot is not None:
+        plot.check_path(options.plot)
+    setting = cases.Setting(threads, options.executor, Peers.find() if options.peers else None)
+    plan = rounds.Plan(options.rounds, None if options.ungated else gate.Gate(), options.timeout)
+    chosen = [cases.build(name, setting) for name in cases.choose(options.cases)]
+    folder = _folder(options, rows.folder_name(machine))
+    results, found = [], []
+    with Probe(threads) as probe:
+        for case in chosen:
+            result = rounds.run_case(case, plan, probe, terminal.note)
+            fresh = rows.rows_of(result, machine)
+            _show(terminal, result, fresh)
+            results.append(result)
+            found.extend(fresh)
+            if folder is not None:
+                terminal.note(f"rows added to {rows.append_rows(folder, fresh)}")
+    document = {"schema": rows.SCHEMA, "machine": machine, "rows": found}
+    terminal.document(document)
+    if options.json not in (None, "-"):
+        Path(str(options.json)).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if options.plot is not None:
+        plot.plot(found, options.plot)
+    return 0 if all(result.sound for result in results) else _UNSOUND
+
+
+def _folder(options: Options, name: str) -> Path | None:
+    """`--results`, or the clone's own; rounds that were not guarded are only kept where somebody says so."""
+    from ..bench.peers import find_checkout
+
+    if options.results is not None:
+        return options.results / name
+    checkout = find_checkout()
+    return None if checkout is None or options.ungated else checkout / "benches/results" / name
+
+
+def _show(terminal: Terminal, result: CaseResult, rows: Sequence[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    first = rows[0]
+    terminal.out.print(f"{result.case.name}: {result.case.about}", style="bold", markup=False)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=True)
+    for name in ("median", "p10 … p90", "per s", "of floor", "ratio", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for row in rows:
+        table.add_row(*_cells(row))
+    terminal.out.print(table)
+    for row in rows:
+        if row["reason"]:
+            terminal.out.print(f"  {row['arm']} {row['status']}: {row['reason']}", markup=False, soft_wrap=True)
+        for one in row["differences"]:
+            told = f"near-tie at token {one['position']} of {one['work']}"
+            terminal.out.print(f"  {row['arm']}: {told} (gap {one['gap']:.1e})", markup=False)
+    terminal.out.print(f"  {_circumstances(first)}", markup=False, soft_wrap=True)
+    if result.refused:
+        terminal.out.print(f"  not measured: {result.refused}", style="yellow", markup=False, soft_wrap=True)
+    terminal.out.print()
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    if row["spread"] is None:
+        return [row["arm"], "", "", "", "", "", "", row["status"]]
+    spread, ratio, floor = row["spread"], row["ratio"], row["floor"]
+    cells = [
+        row["arm"],
+        _seconds(spread["median"]),
+        f"{_seconds(spread['p10'])} … {_seconds(spread['p90'])}",
+        f"{row['units_per_second']:.1f}",
+        "" if floor is None else f"{floor['share']:.0%}",
+    ]
+    if ratio is None:
+        return [*cells, "reference" if row["reference"] else "", "", ""]
+    claim = {"faster": "we are faster", "slower": "we are slower", None: "no claim"}[ratio["claim"]]
+    return [*cells, f"{ratio['median']:.2f}×", f"{ratio['low']:.2f} … {ratio['high']:.2f}", claim]
+
+
+def _circumstances(row: dict[str, Any]) -> str:
+    bandwidth = row["bandwidth"]
+    threads = f"{row['threads']} thread" + ("s" if row["threads"] > 1 else "")
+    rounds = f"{row['rounds']} rounds" + (f", {len(row['discarded'])} discarded" if row["discarded"] else "")
+    memory = "" if bandwidth is None else f", memory {bandwidth['bytes_per_second'] / 1e9:.1f} GB/s"
+    if bandwidth is not None and row["threads"] > 1:
+        memory += f" ({bandwidth['per_thread'] / 1e9:.1f} per thread)"
+    guard = "" if row["gate"] else "; not guarded against other load, so nothing is claimed"
+    why = f" (last: {row['discarded'][-1]})" if row["discarded"] else ""
+    return f"{row['isa']}, {threads}{memory}, {rounds}{why}{guard}"
+
+
+def _seconds(value: float) -> str:
+    if value >= 1.0:
+        return f"{value:.2f} s"
+    return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.0f} µs"
