@@ -1,9 +1,13 @@
 //! Retrieval: what a text, or a corpus, has said before in the same place.
 //!
-//! [`NGram`] drafts from the text itself: every earlier occurrence of its last tokens is a vote for what comes next.
-#![forbid(unsafe_code)]
+//! - [`NGram`] drafts from the text itself: every earlier occurrence of its last tokens is a vote for what comes next.
+//! - [`index::Index`] answers over a corpus which tokens may follow an n-gram, how often, and where.
+#![deny(unsafe_code)]
 
 mod follower_trie;
+pub mod index;
 mod ngram;
+mod prefetch;
+mod suffix_array;
 
 pub use ngram::{MAX_NGRAM, NGram, NGramConfig};
