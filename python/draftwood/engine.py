@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import DraftwoodError, InvalidArgument
+from .errors import InvalidArgument
 from .loading import load_parts
 from .requests import Ticket, prompts_of, submit
-from .streaming import AsyncDriver, AsyncStream, Stream
-from .types import CacheConfig, EngineStats, Executor, Output, SamplingParams, error_of_output
+from .streaming import UNREAD_EVENTS, AsyncDriver, AsyncStream, Stream
+from .types import CacheConfig, EngineStats, Executor, SamplingParams, error_of_output
 
 if TYPE_CHECKING:
     from .models.tokenizer import Tokenizer
     from .session import Session
+    from .step import StepPlan
 
 __all__ = ["Engine"]
 
 Prompt = Any
 """A string, a sequence of ids, or a list of chat messages."""
 
-_UNREAD_EVENTS = 64
 _ADMISSION_SECONDS = 60.0
+_NAP_SECONDS = 0.02
 
 
 class Engine:
@@ -94,9 +95,9 @@ class Engine:
         self._tokenizer_problem: Exception | None = parts.tokenizer_problem
         self._session: Session = make_session(parts, drafter, cache)
         self._lock = threading.Lock()
-        self._progress = threading.Condition(threading.Lock())
+        self._freed = threading.Condition()
         self._tickets: dict[int, Ticket] = {}
-        self._driver: AsyncDriver | None = None
+        self._driver = AsyncDriver(self)
         self._closed = False
 
     # ── generating ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,7 +133,7 @@ class Engine:
             for one, its in zip(prompts, each, strict=True):
                 tickets.append(self._submit(one, its))
             for ticket in tickets:
-                self._wait(ticket)
+                self._advance(ticket)
         finally:
             self._release(tickets)
         outputs = [ticket.output() for ticket in tickets]
@@ -162,7 +163,7 @@ class Engine:
             >>> events[-1].finish_reason
             'length'
         """
-        return Stream(self, self._submit_one(prompt, params))
+        return Stream(self, self._submit_stream(prompt, params))
 
     def astream(self, prompt: Prompt, params: SamplingParams | None = None) -> AsyncStream:
         """`stream` for asyncio: `async for event in engine.astream(...)`. Steps run in one thread per engine.
@@ -185,15 +186,15 @@ class Engine:
             >>> asyncio.run(count())
             3
         """
-        return AsyncStream(self, self._submit_one(prompt, params))
+        return AsyncStream(self, self._submit_stream(prompt, params))
 
-    def _submit_one(self, prompt: Prompt, params: SamplingParams | None) -> Ticket:
+    def _submit_stream(self, prompt: Prompt, params: SamplingParams | None) -> Ticket:
         prompts, single = prompts_of(prompt)
         if not single:
             raise InvalidArgument.of(
                 "the prompt of a stream", "one prompt", f"a list of {len(prompts)}", "open one stream per prompt"
             )
-        return self._submit(prompts[0], self._params_of(params, 1)[0])
+        return self._submit(prompts[0], self._params_of(params, 1)[0], is_stream=True)
 
     def _params_of(self, params: Any, count: int) -> list[SamplingParams]:
         if params is None:
@@ -207,13 +208,13 @@ class Engine:
             )
         return each
 
-    def _submit(self, prompt: Prompt, params: SamplingParams) -> Ticket:
+    def _submit(self, prompt: Prompt, params: SamplingParams, *, is_stream: bool = False) -> Ticket:
         if self._closed:
             raise InvalidArgument.of("an engine", "open", "one that was closed")
         ids = self.encode(prompt)
         seed = secrets.randbits(63) if params.seed is None else params.seed
         with self._lock:
-            ticket = submit(self._session, ids, params, seed)
+            ticket = submit(self._session, ids, params, seed, is_stream)
             self._tickets[ticket.request] = ticket
         return ticket
 
@@ -241,31 +242,27 @@ class Engine:
 
     # ── stepping ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _wait(self, ticket: Ticket) -> None:
-        while not ticket.done:
-            self._advance(ticket)
-
     def _advance(self, ticket: Ticket) -> None:
-        """Returns when the ticket has an unread event: leads a step, unless another caller's step brought one."""
+        """Returns when the ticket has an unread event or has ended: leads steps, unless another caller's brought it."""
         waited = 0.0
-        while True:
-            with self._lock:
-                if ticket.unread or ticket.done:
-                    return
-                if ticket.paused:
-                    self._pause(ticket, False)
-                before = self._session.steps
-                self._deliver(self._session.step())
-                if ticket.unread or ticket.done:
-                    return
-                moved = self._session.steps != before
-            if not moved:
-                # Nothing could run: the pages are held by streams that others must read or close.
-                with self._progress:
-                    self._progress.wait(0.02)
-                waited += 0.02
-                if waited > _ADMISSION_SECONDS:
-                    raise ticket.starved(self._session)
+        while not (ticket.unread or ticket.done):
+            if self._lead(ticket):
+                waited = 0.0
+            elif (waited := waited + _NAP_SECONDS) > _ADMISSION_SECONDS:
+                raise ticket.starved(self._session)
+
+    def _lead(self, ticket: Ticket) -> bool:
+        """One step for everybody. False if nothing could run: streams that nobody reads hold the pages."""
+        with self._lock:
+            if ticket.paused:
+                self._pause(ticket, False)
+            steps = self._session.steps
+            self._deliver(self._session.step())
+            if self._session.steps != steps or ticket.done:
+                return True
+        with self._freed:
+            self._freed.wait(_NAP_SECONDS)
+        return False
 
     def _deliver(self, events: list[Any]) -> None:
         for event in events:
@@ -275,7 +272,7 @@ class Engine:
             ticket.receive(event, self._session)
             if event.finish_reason is not None:
                 del self._tickets[event.request]
-            elif ticket.is_stream and ticket.unread >= _UNREAD_EVENTS:
+            elif ticket.is_stream and ticket.unread >= UNREAD_EVENTS:
                 self._pause(ticket, True)
 
     def _pause(self, ticket: Ticket, paused: bool) -> None:
@@ -292,17 +289,11 @@ class Engine:
         # Between steps the ends are already there; within another thread's step it will deliver them.
         if self._lock.acquire(blocking=False):
             try:
-                self._deliver(self._session.core.take_events())
+                self._deliver(self._session.take_events())
             finally:
                 self._lock.release()
-        with self._progress:
-            self._progress.notify_all()
-
-    def _drive(self) -> AsyncDriver:
-        with self._lock:
-            if self._driver is None:
-                self._driver = AsyncDriver(self)
-            return self._driver
+        with self._freed:
+            self._freed.notify_all()
 
     # ── state ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -324,14 +315,35 @@ class Engine:
             executor=self.executor.caps.name,
         )
 
+    def on_step(self, callback: Callable[[StepPlan, list[Any]], None] | None) -> None:
+        """Calls `callback(plan, events)` after each step: for drawing drafts and for debugging. None ends it.
+
+        Shapes
+            plan: the `StepPlan` that was run, valid during the call; events: what the commit told.
+        Returns
+            Nothing.
+        Errors
+            What the callback raises ends the caller's request.
+        Cost
+            Its own time, inside the step.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw
+            >>> engine, rows = dw.testing.toy_engine(), []
+            >>> engine.on_step(lambda plan, events: rows.append(plan.rows))
+            >>> _ = engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=1))
+            >>> rows
+            [3]
+        """
+        self._session.on_step = callback
+
     def close(self) -> None:
         """Cancels everything and lets go of the model. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
         self._release(list(self._tickets.values()))
-        if self._driver is not None:
-            self._driver.stop()
         close = getattr(self.executor, "close", None)
         if close is not None:
             close()
@@ -344,6 +356,3 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<draftwood.Engine {self.name} on {self.executor.caps.name}>"
-
-
-_ = DraftwoodError

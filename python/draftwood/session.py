@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -25,20 +26,31 @@ class Session:
     def __init__(self, core: _core.Session, executor: Executor, drafter: BatchDrafter | None) -> None:
         self.core, self.executor, self.drafter = core, executor, drafter
         self.steps = 0
-        self._nanoseconds = [0, 0, 0, 0, 0]
+        self.on_step: Callable[[StepPlan, list[_core.Event]], None] | None = None
+        self._told: list[_core.Event] = []
+        self._nanoseconds = (0, 0, 0, 0, 0)
         self._block = np.zeros(core.plan_capacity, np.int32)
 
     def step(self) -> list[_core.Event]:
-        """Runs one step of every text that can run; an exception of the executor leaves all texts as they were."""
+        """Runs one step of every text that can run; after an exception all texts are as they were before it."""
+        try:
+            self._step()
+        except BaseException:
+            self.core.rollback()
+            raise
+        return self._tell()
+
+    def _step(self) -> None:
         start = perf_counter_ns()
         views = self.core.begin()
         if views.idle:
-            return self.core.take_events()
+            self._told.extend(self.core.take_events())
+            return
         forest = None if self.drafter is None else self.drafter.propose_batch(views)
         drafted = perf_counter_ns()
         borders, mask_words = self.core.plan(forest, self._block)
-        planned = perf_counter_ns()
         plan = StepPlan(self._block, borders, mask_words, self.core.page_size)
+        planned = perf_counter_ns()
         if plan.copies.size:
             self.executor.apply(plan.copies)
         rows = self.executor.forward(plan)
@@ -46,9 +58,25 @@ class Session:
         self.core.verify(rows.logits)
         verified = perf_counter_ns()
         events, moves = self.core.commit()
+        self._told.extend(events)  # told by a later step, should anything below raise
         if moves is not None:
             self._move(moves)
         self._count(start, drafted, planned, forwarded, verified, perf_counter_ns())
+        if self.on_step is not None:
+            self.on_step(plan, events)
+
+    def take_events(self) -> list[_core.Event]:
+        """News between steps: the ends of requests that were cancelled."""
+        self._told.extend(self.core.take_events())
+        return self._tell()
+
+    def _tell(self) -> list[_core.Event]:
+        """Hands over the news once, and lets the drafter forget the texts that have ended."""
+        events, self._told = self._told, []
+        close = getattr(self.drafter, "close", None)
+        for event in events:
+            if close is not None and event.finish_reason is not None and event.sequence is not None:
+                close(event.sequence)
         return events
 
     def _move(self, moves: bytes) -> None:
@@ -59,10 +87,16 @@ class Session:
             self.core.moves_failed()
             raise
 
-    def _count(self, *marks: int) -> None:
+    def _count(self, start: int, drafted: int, planned: int, forwarded: int, verified: int, committed: int) -> None:
         self.steps += 1
-        for phase in range(5):
-            self._nanoseconds[phase] += marks[phase + 1] - marks[phase]
+        draft, plan, forward, verify, commit = self._nanoseconds
+        self._nanoseconds = (
+            draft + drafted - start,
+            plan + planned - drafted,
+            forward + forwarded - planned,
+            verify + verified - forwarded,
+            commit + committed - verified,
+        )
 
     @property
     def times(self) -> PhaseTimes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class StepPlan:
     head_rows: I32
     copies: I32
 
-    def __init__(self, block: I32, borders: tuple[int, ...], mask_words: int, page_size: int) -> None:
+    def __init__(self, block: I32, borders: Sequence[int], mask_words: int, page_size: int) -> None:
         (t, p, a, s, o, c, x, q, g, m, h, k, end) = borders
         self.tokens, self.positions, self.parents, self.slots = block[t:p], block[p:a], block[a:s], block[s:o]
         self.row_offsets, self.chain, self.context = block[o:c], block[c:x], block[x:q]

@@ -178,8 +178,12 @@ class EngineStats:
     waiting: int
     pages_total: int
     pages_free: int
-    rows_copied: int
-    """Cache rows copied so far: by copy-on-write, by forks and by compaction."""
+    rows_copied_on_write: int
+    """Cache rows copied because a text appended to a page that others share."""
+    rows_forked: int
+    """Cache rows copied to pages of new forks."""
+    rows_compacted: int
+    """Accepted rows moved from their place in a tree to their position."""
     steps: int
     times: PhaseTimes
     executor: str
@@ -241,7 +245,9 @@ class ExecutorCaps:
 class Executor(Protocol):
     """Who runs the forward pass. Knows rows and slots, not texts."""
 
-    caps: ExecutorCaps
+    @property
+    def caps(self) -> ExecutorCaps:
+        """What it can do."""
 
     def allocate(self, pages: int, page_size: int) -> None:
         """Makes the cache: `pages` pages of `page_size` slots."""
@@ -256,8 +262,9 @@ class Executor(Protocol):
 class Rows(Protocol):
     """What a forward returns."""
 
-    logits: Any
-    """[R', V] f32 CPU tensor (DLPack), one row per entry of plan.head_rows, unchanged until the step is verified."""
+    @property
+    def logits(self) -> Any:
+        """[R', V] f32 CPU tensor (DLPack), one row per plan.head_rows entry, unchanged until the step is verified."""
 
 
 def error_of_output(output: Output) -> Exception | None:

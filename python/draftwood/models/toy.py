@@ -16,6 +16,7 @@ from ..types import ExecutorCaps
 
 if TYPE_CHECKING:
     from ..step import StepPlan
+    from ..types import Rows
 
 __all__ = ["ToyExecutor", "ToyRows"]
 
@@ -65,7 +66,7 @@ class ToyExecutor:
         """One hash of (token, position) per slot."""
         self._slots = np.full(pages * page_size, _EMPTY, np.uint64)
 
-    def forward(self, plan: StepPlan, hidden: tuple[str, ...] = ()) -> ToyRows:
+    def forward(self, plan: StepPlan, hidden: tuple[str, ...] = ()) -> Rows:
         """Stores the rows, then hashes what each read row sees."""
         self._slots[plan.slots] = self._entry(plan.tokens, plan.positions)
         sums = np.empty(plan.rows, np.uint64)
@@ -82,7 +83,8 @@ class ToyExecutor:
         """Logits [V] after `tokens`, without a cache: the oracle of every test."""
         with np.errstate(over="ignore"):
             total = self._entry(tokens, np.arange(len(tokens))).sum(dtype=np.uint64)
-        return self._logits(np.array([total], np.uint64), np.asarray(tokens[-1:]))[0]
+        row: NDArray[np.float32] = self._logits(np.array([total], np.uint64), np.asarray(tokens[-1:]))[0]
+        return row
 
     def _visible_sums(self, plan: StepPlan, s: int) -> U64:
         first, last = plan.row_offsets[s], plan.row_offsets[s + 1]
@@ -98,7 +100,8 @@ class ToyExecutor:
         masks = np.ascontiguousarray(plan.masks[first + chain - 1 : last])
         bits = np.unpackbits(masks.view(np.uint8), axis=1, bitorder="little", count=None)
         sums[chain - 1 :] = before_tree + bits[:, : len(tree)].astype(np.uint64) @ tree
-        return sums + context
+        total: U64 = sums + context
+        return total
 
     def _entry(self, tokens: NDArray[np.int32], positions: NDArray[np.integer]) -> U64:
         return _mix((np.asarray(positions).astype(np.uint64) << np.uint64(32)) + tokens.astype(np.uint64))

@@ -159,4 +159,98 @@ mod tests {
             assert_eq!(philox4x32_10(counter, key), want);
         }
     }
+
+    fn hash(values: impl Iterator<Item = f32>) -> u64 {
+        values.fold(0, |h, x| (h ^ u64::from(x.to_bits())).wrapping_mul(0x100_0000_01B3))
+    }
+
+    fn gumbels(address: Address, count: u32) -> impl Iterator<Item = f32> {
+        (0..count / 4).flat_map(move |quad| address.words(quad).map(gumbel))
+    }
+
+    /// Both numbers come from a NumPy program with its own Philox and its own fused multiply-add (two-sum in f64,
+    /// rounded to odd).
+    #[test]
+    fn bits_equal_an_independent_computation() {
+        let far = Address {
+            seed: 0xFEDC_BA98_7654_3210,
+            purpose: Purpose::TokenDraw,
+            slot: 5,
+            sample: 0x9E37_79B1,
+            position: 4096,
+        };
+        assert_eq!(hash(gumbels(far, 1 << 18)), 0xc609_33c5_da6b_4d51);
+        let near = Address { seed: 0x0123_4567_89AB_CDEF, slot: 3, sample: 7, position: 9, ..far };
+        assert_eq!(hash(gumbels(near, 1 << 18)), 0x0b9b_53e9_47b8_5546);
+    }
+
+    #[test]
+    fn both_ends_are_open() {
+        assert_eq!(uniform(0), 2f32.powi(-33));
+        assert_eq!(uniform(u32::MAX), 1.0 - 2f32.powi(-24));
+        assert_eq!(gumbel(0).to_bits(), f32::to_bits(22.873_857));
+        assert!(gumbel(u32::MAX) > -2.82 && gumbel(u32::MAX) < -2.81);
+        assert!(exponential(0) > 0.0);
+    }
+
+    #[test]
+    fn every_field_of_the_address_changes_the_words() {
+        let a = Address { seed: 1, purpose: Purpose::TokenDraw, slot: 0, sample: 0, position: 0 };
+        let all = [
+            a,
+            Address { seed: 2, ..a },
+            Address { seed: 1 | 1 << 32, ..a },
+            Address { purpose: Purpose::Residual, ..a },
+            Address { slot: 1, ..a },
+            Address { sample: 1, ..a },
+            Address { position: 1, ..a },
+        ];
+        for (i, x) in all.iter().enumerate() {
+            assert_eq!(x.word(6), x.words(1)[2]);
+            for y in &all[..i] {
+                assert!((0..4).all(|j| x.words(0)[j] != y.words(0)[j]), "{x:?} {y:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn four_million_values_follow_the_gumbel_law() {
+        let n = 1u32 << 22;
+        let address = Address { seed: 11, purpose: Purpose::TokenDraw, slot: 0, sample: 0, position: 0 };
+        let mut values: Vec<f32> = gumbels(address, n).collect();
+        let count = f64::from(n);
+        let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+        let square = |x: f32| (f64::from(x) - mean) * (f64::from(x) - mean);
+        let variance = values.iter().map(|&x| square(x)).sum::<f64>() / count;
+        // Four standard errors of each.
+        assert!((mean - 0.577_215_665).abs() < 0.0025, "mean {mean}");
+        assert!((variance - 1.644_934).abs() < 0.0065, "variance {variance}");
+        values.sort_unstable_by(f32::total_cmp);
+        let distance = values.iter().enumerate().fold(0.0f64, |most, (i, &x)| {
+            let law = (-(-f64::from(x)).exp()).exp();
+            most.max((law - i as f64 / count).abs()).max((law - (i + 1) as f64 / count).abs())
+        });
+        assert!(
+            distance < 1.63 / count.sqrt(),
+            "Kolmogorov-Smirnov distance {distance} is beyond the 1 % limit"
+        );
+    }
+
+    /// Neighbours along each coordinate are uncorrelated: a seed used as an offset, say, would show here.
+    #[test]
+    fn neighbours_are_uncorrelated() {
+        let a = Address { seed: 5, purpose: Purpose::TokenDraw, slot: 0, sample: 0, position: 100 };
+        let n = 1u32 << 18;
+        for (name, b, step) in [
+            ("index", a, 1),
+            ("position", Address { position: 101, ..a }, 0),
+            ("sample", Address { sample: 1, ..a }, 0),
+            ("seed", Address { seed: 6, ..a }, 0),
+        ] {
+            let product = |x: f32, y: f32| (f64::from(x) - 0.5) * (f64::from(y) - 0.5) * 12.0;
+            let sum: f64 = (0..n).map(|i| product(a.uniform(i), b.uniform(i + step))).sum();
+            let r = sum / f64::from(n);
+            assert!(r.abs() < 4.5 / f64::from(n).sqrt(), "{name}: correlation {r}");
+        }
+    }
 }

@@ -84,6 +84,8 @@ impl LogitRows {
             return fail("of non-negative size", format!("{shape:?}"));
         };
         if let Some(strides) = strides
+            && rows > 0
+            && columns > 0
             && ((columns > 1 && strides[1] != 1) || (rows > 1 && strides[0] != shape[1]))
         {
             return fail("contiguous", format!("strides {strides:?} for shape {shape:?}"));
@@ -170,7 +172,7 @@ impl I32Block {
     /// Copies `parts` one after the other to the front of the block and returns their start offsets.
     pub fn fill<const N: usize>(&self, py: Python<'_>, parts: [&[i32]; N]) -> PyResult<[usize; N]> {
         let needed: usize = parts.iter().map(|part| part.len()).sum();
-        let Some(cells) = self.0.as_mut_slice(py).filter(|cells| cells.len() >= needed) else {
+        let Some(pointer) = self.0.as_slice_ptr().filter(|_| self.len() >= needed) else {
             let got = self.len().to_string();
             return Err(refuse(
                 py,
@@ -183,8 +185,12 @@ impl I32Block {
         let (mut at, mut starts) = (0, [0; N]);
         for (part, start) in parts.iter().zip(&mut starts) {
             *start = at;
-            for (cell, &value) in cells[at..].iter().zip(*part) {
-                cell.set(value);
+            // SAFETY: the block is contiguous, writable i32 memory of at least `needed` values that this export keeps
+            // alive; `at + part.len() ≤ needed`. `parts` are slices of the core, so they do not overlap it, and with
+            // the interpreter held no Python code reads the block meanwhile.
+            unsafe {
+                let to = pointer.cast::<i32>().as_ptr().add(at);
+                std::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len());
             }
             at += part.len();
         }

@@ -4,13 +4,35 @@ use pyo3::prelude::*;
 mod buffer;
 mod enter;
 mod errors;
+mod events;
+mod forest;
+mod gguf;
 mod ngram;
+mod session;
+mod text;
 
 #[pymodule]
 mod _core {
     use super::*;
+
+    #[pymodule_export]
+    use events::Event;
+    #[pymodule_export]
+    use forest::Forest;
+    #[pymodule_export]
+    use gguf::GgufFile;
     #[pymodule_export]
     use ngram::NGram;
+    #[pymodule_export]
+    use session::{Session, Views};
+    #[pymodule_export]
+    use text::{ChatTemplate, TokenBytes};
+
+    /// The instruction set of the vector kernels: avx512, avx2 or scalar; `DRAFTWOOD_ISA` chooses a lesser one.
+    #[pyfunction]
+    fn isa(py: Python<'_>) -> PyResult<&'static str> {
+        enter::enter(py, draftwood_logits::isa_checked).map(|isa| isa.name())
+    }
 
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -11,11 +11,20 @@ use draftwood_base::Token;
 /// The smallest logit that top-k keeps: the k-th largest; `None` when that drops nothing (k is 0 or there are not more
 /// unmasked tokens than k). Cost: one pass. `scratch` holds the candidates.
 pub fn top_k_threshold(row: &[f32], k: u32, scratch: &mut Vec<(Token, f32)>) -> Option<f32> {
+    top_k_threshold_on(Enabled::get(), row, k, scratch)
+}
+
+pub(crate) fn top_k_threshold_on(
+    enabled: Enabled,
+    row: &[f32],
+    k: u32,
+    scratch: &mut Vec<(Token, f32)>,
+) -> Option<f32> {
     let k = k as usize;
     if k == 0 || k >= row.len() {
         return None;
     }
-    select_on(Enabled::get(), row, k, scratch);
+    select_on(enabled, row, k, scratch);
     let kth = scratch.iter().map(|&(_, x)| x).fold(f32::INFINITY, f32::min);
     (kth > f32::NEG_INFINITY).then(|| read(kth))
 }
@@ -29,8 +38,19 @@ pub fn top_p_threshold(
     top_p: f32,
     scratch: &mut Vec<(f32, u64)>,
 ) -> f32 {
+    top_p_threshold_on(Enabled::get(), row, low, weights, top_p, scratch)
+}
+
+pub(crate) fn top_p_threshold_on(
+    enabled: Enabled,
+    row: &[f32],
+    low: f32,
+    weights: &Weights,
+    top_p: f32,
+    scratch: &mut Vec<(f32, u64)>,
+) -> f32 {
     let mut mass = [0u64; BINS];
-    masses_on(Enabled::get(), row, low, weights, &mut mass);
+    masses_on(enabled, row, low, weights, &mut mass);
     let mut need = portion(mass.iter().sum(), top_p).max(1);
     let Some(bin) = mass.iter().position(|&m| {
         let reached = m >= need;
@@ -41,13 +61,13 @@ pub fn top_p_threshold(
     }) else {
         return low;
     };
-    collect_on(Enabled::get(), row, low, weights, bin as u32, scratch);
+    collect_on(enabled, row, low, weights, bin as u32, scratch);
     weighted_threshold(scratch, need).unwrap_or(low)
 }
 
-/// Writes the row with everything dropped masked: below `low`, or of a weight under the fraction `min_p` of the
+/// Writes to `out` the row with everything dropped masked: below `low`, or of a weight under the fraction `min_p` of the
 /// largest. Returns how many stay. Cost: one pass.
-pub fn kept_rows(row: &[f32], low: f32, weights: &Weights, min_p: f32, out: &mut Vec<f32>) -> u32 {
+pub fn keep(row: &[f32], low: f32, weights: &Weights, min_p: f32, out: &mut Vec<f32>) -> u32 {
     out.clear();
     out.resize(row.len(), f32::NEG_INFINITY);
     keep_on(Enabled::get(), row, low, weights, portion(1 << 40, min_p), out)
@@ -91,7 +111,9 @@ fn masses_body(row: &[f32], low: f32, weights: &Weights, mass: &mut [u64; BINS])
     };
     let (blocks, tail) = row.as_chunks::<LANES>();
     for block in blocks {
-        add(block, LANES);
+        if block.iter().fold(false, |any, &x| any | (read(x) >= low)) {
+            add(block, LANES);
+        }
     }
     let mut last = [f32::NEG_INFINITY; LANES];
     last[..tail.len()].copy_from_slice(tail);
@@ -144,10 +166,19 @@ multiversion! {
 #[inline(always)]
 fn keep_body(row: &[f32], low: f32, weights: &Weights, floor: u64, out: &mut [f32]) -> u32 {
     // `low` is finite, so a masked token fails the first test.
+    if floor == 0 {
+        keep_where(row, out, |x| x >= low)
+    } else {
+        keep_where(row, out, |x| (x >= low) & (weights.of(x) >= floor))
+    }
+}
+
+#[inline(always)]
+fn keep_where(row: &[f32], out: &mut [f32], keep: impl Fn(f32) -> bool) -> u32 {
     row.iter()
         .zip(out)
         .map(|(&x, out)| {
-            let keep = (read(x) >= low) & (weights.of(x) >= floor);
+            let keep = keep(read(x));
             *out = if keep { x } else { f32::NEG_INFINITY };
             u32::from(keep)
         })

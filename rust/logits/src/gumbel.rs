@@ -38,7 +38,7 @@ fn score(x: f32, inv_t: f32, word: u32) -> f32 {
 /// At least `gumbel(word)`: since −ln(1 − w) ≥ w, the noise is at most −ln w, and reading a float's bits as a number
 /// gives a log2 that is too small by up to 0.09. The margin covers the rounding of both (tested over all words).
 #[inline(always)]
-fn gumbel_bound(word: u32) -> f32 {
+pub(crate) fn gumbel_bound(word: u32) -> f32 {
     const LN_2: f32 = std::f32::consts::LN_2;
     let bits = uniform(word).to_bits() as i32 as f32;
     bits.mul_add(-LN_2 / 8_388_608.0, 127.0 * LN_2 + 4e-5)
@@ -99,7 +99,7 @@ fn block_body(
 
 /// The words of indices `4 · quad …`, one lane per quad.
 #[inline(always)]
-fn block_words(address: &Address, quad: u32) -> [u32; BLOCK] {
+pub(crate) fn block_words(address: &Address, quad: u32) -> [u32; BLOCK] {
     let mut lanes = [[0u32; QUADS]; 4];
     for lane in 0..QUADS {
         let counter = address.counter(quad + lane as u32);

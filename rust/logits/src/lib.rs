@@ -17,10 +17,12 @@ mod lse;
 mod mask;
 mod result;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod top_k;
 mod weight;
 
-pub use filter::{kept_rows, top_k_threshold, top_p_threshold};
+pub use filter::{keep, top_k_threshold, top_p_threshold};
 pub use gumbel::{GUMBEL_MAX, gumbel_argmax, gumbel_argmax_ref};
 pub use isa::{Isa, isa, isa_checked};
 pub use lse::{log_sum_exp, logprobs};

@@ -1,17 +1,22 @@
 //! Log-sum-exp and raw log-probabilities.
 
 use crate::isa::{Enabled, multiversion};
-use crate::{scan, top_k};
+use crate::scan::scan_on;
+use crate::top_k;
 use draftwood_base::Token;
 
 /// ln Σ exp(x) of a row `[V]`; −inf when every token is masked. Terms are f32 (within 1 ulp), summed as f64 in sixteen
 /// lanes with a fixed fold, so the value is the same on every instruction set. Cost: two passes.
 pub fn log_sum_exp(row: &[f32]) -> f64 {
-    let max = scan(row).value;
+    log_sum_exp_on(Enabled::get(), row)
+}
+
+pub(crate) fn log_sum_exp_on(enabled: Enabled, row: &[f32]) -> f64 {
+    let max = scan_on(enabled, row).value;
     if max == f32::NEG_INFINITY {
         return f64::NEG_INFINITY;
     }
-    f64::from(max) + ln(sum_exp_on(Enabled::get(), row, max))
+    f64::from(max) + ln(sum_exp_on(enabled, row, max))
 }
 
 /// Raw log-probabilities, before temperature and filters: returns that of `chosen` and fills `top` with the k largest,

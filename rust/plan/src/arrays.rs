@@ -1,6 +1,7 @@
 //! The rows of one step as flat arrays.
 
-use draftwood_tree::StepRows;
+use crate::SessionConfig;
+use draftwood_tree::{StepRows, words_for};
 
 /// What an executor computes in one forward. Reused from step to step; see [`StepRows`] for the meaning of each array.
 #[derive(Debug, Default, Clone)]
@@ -21,6 +22,27 @@ pub struct StepPlan {
 }
 
 impl StepPlan {
+    /// Arrays with room for any step of a session whose texts do not share pages; shared ones grow it once more.
+    pub(crate) fn with_room(config: &SessionConfig) -> Self {
+        let rows = config.max_step_rows as usize;
+        let room = || Vec::with_capacity(rows + 1);
+        Self {
+            tokens: room(),
+            positions: room(),
+            parents: room(),
+            slots: room(),
+            row_offsets: room(),
+            chain: room(),
+            context: room(),
+            page_offsets: room(),
+            pages: Vec::with_capacity(config.pages as usize),
+            masks: Vec::with_capacity(rows * words_for(config.tree_budget as usize)),
+            mask_words: 1,
+            head_rows: room(),
+            copies: [Vec::new(), Vec::new()],
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         for array in [
             &mut self.tokens,

@@ -36,10 +36,10 @@ impl Session {
         self.drop_ended();
         while let Some((_, request)) = self.waiting.front() {
             let capacity = request.capacity(&self.config);
-            if self.store.pages_for(capacity, 1) > self.store.bookable() {
+            if self.store.pages_for(capacity, request.width) > self.store.bookable() {
                 break;
             }
-            let id = self.store.open(capacity, 1)?;
+            let id = self.store.open(capacity, request.width)?;
             if let Some((request, spec)) = self.waiting.pop_front() {
                 self.running.push(Sequence::admit(id, request, spec, capacity as usize));
             }
@@ -53,12 +53,7 @@ impl Session {
     pub fn views(&self) -> impl Iterator<Item = View<'_>> {
         self.scheduled.iter().filter(|s| s.is_read()).map(|s| {
             let sequence = &self.running[s.at];
-            View {
-                sequence: sequence.id,
-                tokens: &sequence.tokens,
-                budget: s.budget,
-                max_depth: s.max_depth,
-            }
+            View { sequence: sequence.id, tokens: &sequence.tokens, budget: s.budget, max_depth: s.max_depth }
         })
     }
 

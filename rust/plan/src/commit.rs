@@ -1,13 +1,12 @@
 //! From chosen tokens to longer texts: ends, text pieces, kept rows, events.
 
+use crate::SessionConfig;
 use crate::events::{End, Event, FinishReason, StopReason};
 use crate::sequence::Sequence;
-use crate::SessionConfig;
 use crate::session::{Phase, Session};
 use crate::verify::Verdict;
-use draftwood_base::{Error, Result, SequenceId, Token};
+use draftwood_base::{Error, Result, SequenceId, SlotId, Token};
 use draftwood_sample::RowFault;
-use draftwood_store::Path;
 use draftwood_tree::{Finished, Forest, Survivor};
 
 impl Session {
@@ -41,14 +40,24 @@ impl Session {
         for (source, leaf, token) in heads.chain(ends) {
             let tree = self.scheduled.iter().position(|s| s.is_read() && self.running[s.at].id == source);
             let Some(i) = tree else {
-                return Err(Error::invalid("a survivor's source", "a sequence read in this step", source, ""));
+                return Err(Error::invalid(
+                    "a survivor's source",
+                    "a sequence read in this step",
+                    source,
+                    "",
+                ));
             };
             let nodes = self.trees.tree(i).len() as u32;
             if leaf >= nodes {
                 return Err(Error::invalid("a survivor's leaf", format!("0 … {}", nodes - 1), leaf, ""));
             }
             if token >= self.config.vocab {
-                return Err(Error::invalid("a survivor's token", format!("0 … {}", self.config.vocab - 1), token, ""));
+                return Err(Error::invalid(
+                    "a survivor's token",
+                    format!("0 … {}", self.config.vocab - 1),
+                    token,
+                    "",
+                ));
             }
         }
         self.keep(survivors, finished)?;
@@ -57,8 +66,9 @@ impl Session {
 
     /// Source and destination slots of accepted rows that are not in place yet. All sources are read before the first
     /// destination is written.
-    pub fn moves(&self) -> impl ExactSizeIterator<Item = (u32, u32)> + '_ {
-        self.store.moves(0).iter().map(|(from, to)| (from.0, to.0))
+    pub fn moves(&self) -> (&[SlotId], &[SlotId]) {
+        let moves = self.store.moves(0);
+        (&moves.from, &moves.to)
     }
 
     /// The moves could not be done: texts fall back to the last row in place and feed the rest again.
@@ -94,7 +104,7 @@ impl Session {
         if let (None, Err(fault)) = (&end, outcome) {
             end = Some(end_by_fault(fault, sequence.tokens.len() + added as usize));
         }
-        if end.as_ref().is_some_and(|end| !matches!(end.stop, Some(StopReason::String(_)))) {
+        if end.is_some() {
             sequence.text.finish(&mut events.text);
         }
         let k = sequence.spec.logprobs.unwrap_or(0) as usize;
@@ -138,7 +148,7 @@ impl Session {
             sequence.closing = s.is_read() || sequence.cancelled || sequence.failed.is_some();
             if !sequence.closing {
                 sequence.stats.prefill_steps += 1;
-                record.kept_paths.extend_row([0]);
+                record.kept_paths.advance(sequence.id);
                 record.heads.push(Head { source: sequence.id, at: s.at, next: None });
             }
         }
@@ -147,19 +157,19 @@ impl Session {
                 return Err(Error::Internal(format!("sequence {} is not in the step", survivor.source)));
             };
             self.trees.tree(i).path_into(survivor.leaf as usize, &mut scratch.path);
-            record.kept_paths.extend_row(scratch.path.iter().copied());
+            record.kept_paths.push(survivor.source, scratch.path.iter().copied());
             let at = self.scheduled[i].at;
             record.heads.push(Head { source: survivor.source, at, next: Some((i, survivor.next_token)) });
         }
-        let paths = record.heads.iter().enumerate();
-        let paths = paths.map(|(p, head)| Path { source: head.source, nodes: record.kept_paths.row(p) });
-        self.store.commit(reservation, paths, &mut record.ids)?;
+        let committed = self.store.commit(reservation, &record.kept_paths, &[])?;
+        record.ids.clear();
+        record.ids.extend(committed.iter().map(|survivor| survivor.sequence));
         // Forks first: they start from the text as it was before its first survivor extends it.
         for p in 0..record.heads.len() {
             let (head, id) = (record.heads[p], record.ids[p]);
             if id != head.source {
                 let mut fork = self.running[head.at].fork(id);
-                fork.extend(&self.trees, record.kept_paths.row(p), head.next);
+                fork.extend(&self.trees, record.kept_paths.path(p), head.next);
                 self.running.push(fork);
             }
         }
@@ -168,11 +178,13 @@ impl Session {
             if id == head.source {
                 let sequence = &mut self.running[head.at];
                 sequence.closing = false;
-                sequence.extend(&self.trees, record.kept_paths.row(p), head.next);
+                sequence.extend(&self.trees, record.kept_paths.path(p), head.next);
             }
         }
         record.kept.clear();
-        record.kept.extend(record.heads.iter().zip(&record.ids).filter(|(h, _)| h.next.is_some()).map(|(_, id)| *id));
+        record.kept.extend(
+            record.heads.iter().zip(&record.ids).filter(|(h, _)| h.next.is_some()).map(|(_, id)| *id),
+        );
         self.drop_ended();
         self.running.retain(|sequence| !sequence.closing);
         Ok(())
@@ -180,8 +192,10 @@ impl Session {
 
     fn tell_finished(&mut self, end: &Finished) {
         let Some(i) = self.scheduled.iter().position(|s| self.running[s.at].id == end.source) else { return };
-        let (sequence, tree, events) = (&self.running[self.scheduled[i].at], self.trees.tree(i), &mut self.events);
-        let (start, t, c, p) = (events.tokens.len(), events.text.len(), events.chosen.len(), events.top.len());
+        let (sequence, tree, events) =
+            (&self.running[self.scheduled[i].at], self.trees.tree(i), &mut self.events);
+        let (start, t, c, p) =
+            (events.tokens.len(), events.text.len(), events.chosen.len(), events.top.len());
         tree.path_into(end.leaf as usize, &mut self.scratch.path);
         events.tokens.extend(self.scratch.path[1..].iter().map(|&node| tree.tokens[node as usize]));
         events.tokens.push(end.stop_token);
@@ -192,7 +206,11 @@ impl Session {
             text: t..t,
             chosen: c..c,
             top: p..p,
-            end: Some(End { reason: FinishReason::Stop, stop: Some(StopReason::Token(end.stop_token)), error: None }),
+            end: Some(End {
+                reason: FinishReason::Stop,
+                stop: Some(StopReason::Token(end.stop_token)),
+                error: None,
+            }),
             stats: sequence.stats,
         });
     }
@@ -239,8 +257,11 @@ fn end_after(
         }
     }
     let full = sequence.tokens.len() as u32 + added >= config.max_context;
-    (full || sequence.stats.new_tokens >= spec.max_new_tokens)
-        .then_some(End { reason: FinishReason::Length, stop: None, error: None })
+    if full || sequence.stats.new_tokens >= spec.max_new_tokens {
+        end(FinishReason::Length, None)
+    } else {
+        None
+    }
 }
 
 fn end_by_fault(fault: &RowFault, tokens: usize) -> End {

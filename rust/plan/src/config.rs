@@ -2,6 +2,7 @@
 
 use draftwood_base::{Error, Result, Token};
 use draftwood_text::TokenBytes;
+use draftwood_tree::words_for;
 use std::sync::Arc;
 
 /// Fixed for the life of a [`crate::Session`].
@@ -26,6 +27,15 @@ pub struct SessionConfig {
 }
 
 impl SessionConfig {
+    /// int32 values that hold the arrays of any step, see [`crate::StepPlan`].
+    pub fn plan_capacity(&self) -> usize {
+        let rows = self.max_step_rows as usize;
+        let pages = ((self.max_context + self.tree_budget).div_ceil(self.page_size)) as usize;
+        let words = words_for(self.tree_budget as usize);
+        // tokens, positions, parents, slots, read rows; masks; offsets, chain, context; pages; copies.
+        5 * rows + words * rows + 4 * rows + 2 + pages * rows + 2 * rows * self.page_size as usize
+    }
+
     /// # Errors
     /// [`Error::InvalidArgument`] for a size of 0 or an end token outside the vocabulary.
     pub(crate) fn validate(&self) -> Result<()> {
@@ -43,9 +53,12 @@ impl SessionConfig {
             }
         }
         match self.end_tokens.iter().find(|&&token| token >= self.vocab) {
-            Some(token) => {
-                Err(Error::invalid("an end token", format!("below the vocabulary size {}", self.vocab), token, ""))
-            }
+            Some(token) => Err(Error::invalid(
+                "an end token",
+                format!("below the vocabulary size {}", self.vocab),
+                token,
+                "",
+            )),
             None => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 use crate::begin::Scheduled;
 use crate::session::{Phase, Session};
 use draftwood_base::{Error, Result};
+use draftwood_store::Want;
 use draftwood_tree::{Forest, TreeRef, ancestor_masks, words_for};
 
 impl Session {
@@ -26,8 +27,8 @@ impl Session {
         let scratch = &mut self.scratch;
         scratch.wants.clear();
         for (i, s) in self.scheduled.iter().enumerate() {
-            let rows = s.chunk + self.trees.tree(i).len() as u32 - 1;
-            scratch.wants.push((self.running[s.at].id, rows));
+            let drafted = self.trees.tree(i).len() as u32 - 1;
+            scratch.wants.push(Want { sequence: self.running[s.at].id, chain: s.chunk, drafted });
         }
         let reservation = self.store.reserve(&scratch.wants)?;
         self.plan.clear();
@@ -36,10 +37,9 @@ impl Session {
         for i in 0..self.scheduled.len() {
             self.fill_sequence(i);
         }
-        for (from, to) in self.store.copies(&reservation) {
-            self.plan.copies[0].push(from.0 as i32);
-            self.plan.copies[1].push(to.0 as i32);
-        }
+        let copies = self.store.copies(0);
+        self.plan.copies[0].extend(copies.from.iter().map(|slot| slot.0 as i32));
+        self.plan.copies[1].extend(copies.to.iter().map(|slot| slot.0 as i32));
         self.phase = Phase::Planned(reservation);
         Ok(())
     }

@@ -20,6 +20,8 @@ pub struct Request {
     pub seed: u64,
     /// Sample index within the caller's request: the sample word of the noise address.
     pub sample: u32,
+    /// Texts that may go on side by side: 1, or the number of beams.
+    pub width: u32,
     /// Most tokens to generate, at least 1.
     pub max_new_tokens: u32,
     /// Before this many tokens end tokens are masked and stop strings do not end.
@@ -57,6 +59,9 @@ impl Request {
                 "these ids may belong to another tokenizer",
             ));
         }
+        if self.width == 0 {
+            return Err(Error::invalid("width", "at least 1", 0, ""));
+        }
         if self.max_new_tokens == 0 {
             return Err(Error::invalid("max_new_tokens", "at least 1", 0, ""));
         }
@@ -65,9 +70,12 @@ impl Request {
             return Err(Error::invalid("min_new_tokens", most, self.min_new_tokens, ""));
         }
         match self.logprobs {
-            Some(k) if k > config.vocab => {
-                Err(Error::invalid("logprobs", format!("at most the vocabulary size {}", config.vocab), k, ""))
-            }
+            Some(k) if k > config.vocab => Err(Error::invalid(
+                "logprobs",
+                format!("at most the vocabulary size {}", config.vocab),
+                k,
+                "",
+            )),
             _ => Ok(()),
         }
     }

@@ -44,14 +44,33 @@ impl Sequence {
         tokens.reserve_exact(room.saturating_sub(tokens.len()));
         let stats = SequenceStats { prompt_tokens: tokens.len() as u32, ..Default::default() };
         let text = TextStream::new(&spec.stops);
-        Self { id, request, spec, tokens, text, stats, paused: false, cancelled: false, failed: None, closing: false }
+        Self {
+            id,
+            request,
+            spec,
+            tokens,
+            text,
+            stats,
+            paused: false,
+            cancelled: false,
+            failed: None,
+            closing: false,
+        }
     }
 
     /// A text that goes on beside this one from the same past.
     pub fn fork(&self, id: SequenceId) -> Self {
         let mut tokens = Vec::with_capacity(self.tokens.capacity());
         tokens.extend_from_slice(&self.tokens);
-        Self { id, tokens, spec: self.spec.clone(), text: self.text.clone(), failed: None, ..*self }
+        Self {
+            id,
+            tokens,
+            spec: self.spec.clone(),
+            text: self.text.clone(),
+            failed: None,
+            closing: false,
+            ..*self
+        }
     }
 
     /// Tokens that may still come: the request's limit and the context's.

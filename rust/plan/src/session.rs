@@ -9,7 +9,7 @@ use crate::verify::Record;
 use crate::{SequenceStats, SessionConfig};
 use draftwood_base::{Error, Result, SequenceId, Token};
 use draftwood_sample::Sampler;
-use draftwood_store::{GroupKind, Reservation, Store, StoreConfig};
+use draftwood_store::{GroupKind, Reservation, Stats, Store, StoreConfig, Want};
 use draftwood_tree::Forest;
 use std::collections::VecDeque;
 
@@ -30,12 +30,8 @@ pub struct Counts {
     pub running: u32,
     /// Requests that wait for pages.
     pub waiting: u32,
-    /// Pages of the pool, scratch not counted.
-    pub pages_total: u32,
-    /// Pages that no text holds.
-    pub pages_free: u32,
-    /// Cache rows copied so far: by copy-on-write, by forks and by compaction.
-    pub rows_copied: u64,
+    /// Pages of the pool, and cache rows copied so far.
+    pub store: Stats,
 }
 
 /// All texts of one model. Not shared: callers lock it per call.
@@ -69,9 +65,8 @@ pub(crate) struct Scratch {
     pub renumbered: Vec<Option<u32>>,
     pub path: Vec<u32>,
     pub row: Vec<f32>,
-    pub masked: Vec<Token>,
     pub best: Vec<(Token, f32)>,
-    pub wants: Vec<(SequenceId, u32)>,
+    pub wants: Vec<Want>,
     pub mask_bits: Vec<u32>,
 }
 
@@ -91,11 +86,13 @@ impl Session {
         let (usable, holes) = match &config.token_bytes {
             None => (vocab, Vec::new()),
             Some(bytes) => {
-                let usable = (0..vocab).rev().find(|&id| bytes.exists(id as Token)).map_or(vocab, |id| id + 1);
+                let usable =
+                    (0..vocab).rev().find(|&id| bytes.exists(id as Token)).map_or(vocab, |id| id + 1);
                 (usable, (0..usable as Token).filter(|&id| !bytes.exists(id)).collect())
             }
         };
         Ok(Self {
+            plan: StepPlan::with_room(&config),
             config,
             store,
             running: Vec::new(),
@@ -103,7 +100,6 @@ impl Session {
             phase: Phase::Idle,
             scheduled: Vec::new(),
             trees: Forest::default(),
-            plan: StepPlan::default(),
             record: Record::default(),
             events: Events::default(),
             sampler: Sampler::default(),
@@ -122,7 +118,7 @@ impl Session {
     /// fit an empty pool.
     pub fn submit(&mut self, request: Request) -> Result<RequestId> {
         request.validate(&self.config)?;
-        let needed = self.store.pages_for(request.capacity(&self.config), 1);
+        let needed = self.store.pages_for(request.capacity(&self.config), request.width);
         if needed > self.store.total() {
             return Err(Error::OutOfPages {
                 needed,
@@ -150,6 +146,12 @@ impl Session {
         if matches!(self.phase, Phase::Idle) {
             self.drop_ended();
         }
+    }
+
+    /// Gives up the step that was begun: its rows go back, every text is as it was before.
+    pub fn rollback(&mut self) {
+        self.phase = Phase::Idle;
+        self.drop_ended();
     }
 
     /// Takes a request out of the schedule, or back into it: a stream that nobody reads.
@@ -197,13 +199,11 @@ impl Session {
     }
 
     /// Sizes at this moment.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&mut self) -> Counts {
         Counts {
             running: self.running.len() as u32,
             waiting: self.waiting.len() as u32,
-            pages_total: self.store.total(),
-            pages_free: self.store.free(),
-            rows_copied: self.store.rows_copied(),
+            store: self.store.stats(),
         }
     }
 

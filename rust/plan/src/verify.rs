@@ -1,11 +1,12 @@
 //! From logit rows to chosen tokens.
 
-use crate::session::{Phase, Session};
 use crate::commit::Head;
+use crate::session::{Phase, Session};
 use draftwood_base::{Error, Ragged, Result, SequenceId, Token};
 use draftwood_logits::{RowResult, logprobs, mask};
 use draftwood_sample::verify::walk;
 use draftwood_sample::{Draw, RowFault};
+use draftwood_store::Paths;
 use draftwood_tree::Survivor;
 
 /// The outcome of a step, one entry per sequence that was read.
@@ -22,7 +23,7 @@ pub(crate) struct Record {
     pub survivors: Vec<Survivor>,
     /// Paths on their way to the store, their nodes, and the ids that the store gave them.
     pub heads: Vec<Head>,
-    pub kept_paths: Ragged<u32>,
+    pub kept_paths: Paths,
     pub ids: Vec<SequenceId>,
     /// Sequence of each survivor.
     pub kept: Vec<SequenceId>,
@@ -47,12 +48,13 @@ impl Session {
             Phase::Planned(reservation) => reservation,
             _ => return Err(Error::Internal("verify() must follow plan()".into())),
         };
+        let RowResult::Full { rows: count, vocab: columns, .. } = rows;
         let (vocab, heads) = (self.config.vocab as usize, self.plan.head_rows.len());
-        if (rows.rows(), rows.vocab()) != (heads, vocab) {
+        if (*count, *columns) != (heads, vocab) {
             return Err(Error::invalid(
                 "the shape of the logits",
                 format!("({heads}, {vocab}): one row per entry of plan.head_rows"),
-                format!("({}, {})", rows.rows(), rows.vocab()),
+                format!("({count}, {columns})"),
                 "",
             ));
         }
@@ -85,7 +87,7 @@ impl Session {
                 slot: 0,
             };
             let held = sequence.stats.new_tokens + depth < spec.min_new_tokens;
-            let choice = if holes.is_empty() && !(held && !ends.is_empty()) {
+            let choice = if holes.is_empty() && (!held || ends.is_empty()) {
                 sampler.choose(row, &spec.params, &draw)
             } else {
                 scratch.row.clear();

