@@ -8,7 +8,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE NOTICE $(shell
 # Quiet threads: two cores are common, and torch takes all it sees.
 export CARGO_TERM_COLOR ?= auto
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long lint bench clean
+.PHONY: help setup run test test-long sanitize lint bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +24,22 @@ test: lint ## Run everything: lint, Rust tests, Python tests, documentation, pac
 	$(BIN)/python -m pytest -q -m "not long"
 
 test-long: .venv/.test ## The sizes that the claims name (about an hour)
-	DRAFTWOOD_FUZZ_CASES=1000000 PROPTEST_CASES=20000 cargo test --release --workspace --exclude draftwood-bindings --quiet
+	DRAFTWOOD_FUZZ_CASES=1000000 PROPTEST_CASES=20000 PROPTEST_MAX_GLOBAL_REJECTS=1000000 \
+		cargo test --release --workspace --exclude draftwood-bindings --quiet
 	$(BIN)/python -m pytest -q -m long --timeout 7200
+
+# The extension takes its sanitizer runtime from gcc, since Python itself is not instrumented.
+SANITIZED := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/asan cargo
+ASAN := -Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer
+sanitize: .venv/.test ## All crates with unsafe code, and the extension under Python, with AddressSanitizer
+	RUSTFLAGS="$(ASAN)" $(SANITIZED) test -p draftwood-logits -p draftwood-weights --tests \
+		--target x86_64-unknown-linux-gnu --quiet
+	RUSTFLAGS="$(ASAN) -Zexternal-clangrt" $(SANITIZED) build -p draftwood-bindings \
+		--target x86_64-unknown-linux-gnu --quiet
+	rm -rf target/asan/python && mkdir -p target/asan/python && cp -r python/draftwood target/asan/python
+	cp target/asan/x86_64-unknown-linux-gnu/debug/lib_core.so target/asan/python/draftwood/_core.abi3.so
+	PYTHONPATH=target/asan/python LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		$(BIN)/python -m pytest -q -p no:cacheprovider -m "not long" tests/session tests/core/test_errors.py tests/parity/test_gguf.py
 
 lint: .venv/.test ## Formatting, clippy, ruff, mypy, the stubs
 	cargo fmt --all --check
@@ -36,7 +50,7 @@ lint: .venv/.test ## Formatting, clippy, ruff, mypy, the stubs
 	$(BIN)/python -m mypy.stubtest draftwood._core
 
 bench: .venv/.test ## Overhead of a step and plain decoding, beside the peers that are installed
-	$(BIN)/python -m pytest benches -q --benchmark-columns=median,iqr,rounds --benchmark-disable-gc
+	$(BIN)/python -m pytest benches -q -s --benchmark-columns=median,iqr,rounds --benchmark-disable-gc
 
 clean: ## Remove what was built; keeps .venv
 	rm -rf dist target .pytest_cache .mypy_cache .ruff_cache .benchmarks

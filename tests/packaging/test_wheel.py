@@ -71,7 +71,7 @@ def test_it_generates_in_an_empty_environment(wheel, tmp_path):
 @pytest.mark.long
 def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
     maturin = Path(sys.executable).with_name("maturin")
-    subprocess.run([maturin, "sdist", "--quiet", "--out", tmp_path], cwd=ROOT, check=True)
+    subprocess.run([maturin, "sdist", "--out", tmp_path], cwd=ROOT, check=True)
     (source,) = tmp_path.glob("draftwood-*.tar.gz")
     with tarfile.open(source) as archive:
         assert not [member.name for member in archive if member.issym() or member.islnk()]

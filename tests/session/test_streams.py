@@ -121,9 +121,12 @@ def test_threads_share_one_engine(model):
 def test_asyncio_streams_run_together_and_leave_no_thread(model):
     some = prompts(8, VOCAB, seed=6)
 
+    # Longer than the 64 events after which an unread stream waits, so that it cannot end before it is closed.
+    long = dw.SamplingParams(max_new_tokens=2000)
+
     async def read(prompt, stop_after=None):
         got = []
-        stream = model.astream(prompt, PARAMS)
+        stream = model.astream(prompt, long if stop_after else PARAMS)
         async for event in stream:
             got.append(event)
             if len(got) == stop_after:
@@ -163,7 +166,8 @@ def test_an_error_of_the_executor_reaches_the_asynchronous_reader(model):
         raise Broken
 
     async def main():
-        stream = model.astream([1, 2], PARAMS)
+        # Longer than the 64 events after which an unread stream waits, so that it cannot end before the failure.
+        stream = model.astream([1, 2], dw.SamplingParams(max_new_tokens=2000))
         await stream.__anext__()
         model.executor.forward = broken
         with pytest.raises(Broken):

@@ -90,19 +90,24 @@ impl TokenBytes {
     }
 }
 
-/// A compiled chat template.
+/// The text, the same as pieces (is it a control token, text), and whether the text may be encoded whole.
+type Rendered = (String, Vec<(bool, String)>, bool);
+
+/// A parsed chat template with the control tokens of its tokenizer.
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct ChatTemplate(draftwood_text::ChatTemplate);
 
 #[pymethods]
 impl ChatTemplate {
     #[new]
-    fn new(py: Python<'_>, source: &str) -> PyResult<Self> {
-        enter(py, || draftwood_text::ChatTemplate::new(source)).map(Self)
+    fn new(py: Python<'_>, source: &str, control: Vec<String>) -> PyResult<Self> {
+        enter(py, || draftwood_text::ChatTemplate::new(source, &control)).map(Self)
     }
 
-    /// Renders the variables, a JSON object.
-    fn render(&self, py: Python<'_>, variables: &str) -> PyResult<String> {
-        enter(py, || self.0.render(variables))
+    /// Renders the data, a JSON object, with special tokens by the names that templates use.
+    fn render(&self, py: Python<'_>, variables: &str, tokens: Vec<(String, String)>) -> PyResult<Rendered> {
+        let rendered = enter(py, || self.0.render(variables, &tokens))?;
+        let segments = rendered.segments.into_iter().map(|s| (s.is_control, s.text)).collect();
+        Ok((rendered.text, segments, rendered.is_plain))
     }
 }

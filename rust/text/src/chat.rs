@@ -1,167 +1,201 @@
-//! Chat templates: Jinja programs that come with a model file and are as untrusted as it is.
+//! Chat templates: messages in, text out, with what the messages say kept apart from what the template says.
 
-use chrono::Local;
+use std::sync::Arc;
+
 use draftwood_base::{Error, Result};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
-use minijinja::{Environment, Error as JinjaError, ErrorKind};
-use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
-use std::fmt::Write as _;
-use std::io;
+use serde_json::Value as Json;
 
-/// Work that one rendering may do: instructions, and a unit per 64 bytes made. A long chat needs some thousands; a
-/// template that never ends is stopped within a second.
-const FUEL: u64 = 4_000_000;
+use crate::control::ControlTokens;
+use crate::jinja::{self, Ast, Fail, Fuel, Value};
 
 /// Most bytes of a template: the longest known ones have 20 kB.
-const MOST_SOURCE: usize = 1 << 20;
+const MAX_SOURCE: usize = 256 * 1024;
+/// Units of work of a rendering without data: well under a second, under 100 MB.
+const WORK: u64 = 32 << 20;
+/// Further units for each byte of the messages.
+const WORK_PER_BYTE: u64 = 64;
 
-/// A compiled chat template with the dialect of transformers: `trim_blocks`, `lstrip_blocks`, loop controls, Python's
-/// string methods, `raise_exception`, `strftime_now`, and a `tojson` that writes what Python's `json.dumps` writes.
+/// A piece of a rendered chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Whether the template wrote a control token here. Other text may spell one, and is to be encoded as text.
+    pub is_control: bool,
+    /// The token's spelling, or the text.
+    pub text: String,
+}
+
+/// A rendered chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// All of it.
+    pub text: String,
+    /// The same in pieces.
+    pub segments: Vec<Segment>,
+    /// Whether the text may be encoded as one: every control token spelled in it is the template's.
+    pub is_plain: bool,
+}
+
+/// A parsed chat template and the control tokens of its tokenizer.
+///
+/// The template comes with a model file and is as untrusted as that; the module `jinja` says what bounds it.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    ast: Ast,
+    control: ControlTokens,
+    /// Noncharacters that the template itself contains.
+    used: Vec<char>,
 }
 
 impl ChatTemplate {
-    /// Compiles a template.
+    /// Parses `source`; `control` are the spellings of the tokenizer's control tokens.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] with the line and the words of the parser.
-    pub fn new(source: &str) -> Result<Self> {
-        if source.len() > MOST_SOURCE {
-            let expected = format!("at most {MOST_SOURCE} bytes");
+    /// `InvalidArgument` with the line, for what is no Jinja or not supported in chat templates.
+    pub fn new(source: &str, control: &[String]) -> Result<Self> {
+        if source.len() > MAX_SOURCE {
+            let expected = format!("at most {MAX_SOURCE} bytes");
             return Err(Error::invalid("the chat template", expected, format!("{} bytes", source.len()), ""));
         }
-        let mut environment = Environment::new();
-        environment.set_fuel(Some(FUEL));
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| refused("the chat template", "valid Jinja", &error))?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        environment.add_filter("tojson", to_json);
-        let template = environment.add_template_owned("chat", source.to_owned());
-        template.map_err(|error| refused("the chat template", "valid Jinja", &error))?;
-        Ok(Self { environment })
+        let ast = jinja::parse(source).map_err(|fail| explain(fail, "valid Jinja"))?;
+        let mut used = Vec::new();
+        collect_noncharacters(source, &mut used);
+        Ok(Self { ast, control: ControlTokens::new(control), used })
     }
 
-    /// Renders the variables, a JSON object: `messages`, `add_generation_prompt`, `bos_token`, `eos_token`, ….
+    /// Renders a chat: `variables` is a JSON object with `messages` and whatever else is data, `tokens` are the special
+    /// tokens by the names that templates use (`bos_token`).
+    ///
+    /// A control token spelled in the data is broken by a mark that occurs nowhere else (a Unicode noncharacter) before
+    /// the template sees it, and the mark is taken out of the pieces afterwards. A spelling that starts in one string
+    /// and ends in another is broken as well.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] with the template's own words when it refuses the chat, or when it fails, never ends
-    /// or writes without end.
-    pub fn render(&self, variables: &str) -> Result<String> {
-        let variables: serde_json::Value = serde_json::from_str(variables).map_err(|error| {
-            Error::invalid("the variables of a chat template", "a JSON object", error, "")
-        })?;
-        let template = self.environment.get_template("chat");
-        template
-            .and_then(|template| template.render(Value::from(Serde(&variables))))
-            .map_err(|error| refused("the messages of a chat", "what the model's template accepts", &error))
-    }
-}
-
-fn refused(what: &str, expected: &str, error: &JinjaError) -> Error {
-    let words = match (error.kind(), error.detail()) {
-        (ErrorKind::OutOfFuel, _) => "a template that does not end".to_owned(),
-        (kind, None) => kind.to_string(),
-        (_, Some(detail)) => detail.to_owned(),
-    };
-    let hint = error.line().map_or(String::new(), |line| format!("line {line} of the template"));
-    Error::invalid(what, expected, words, hint)
-}
-
-fn raise_exception(words: String) -> Result<Value, JinjaError> {
-    Err(JinjaError::new(ErrorKind::InvalidOperation, words))
-}
-
-fn strftime_now(format: &str) -> Result<String, JinjaError> {
-    let mut text = String::new();
-    write!(text, "{}", Local::now().format(format)).map_err(|_| {
-        JinjaError::new(ErrorKind::InvalidOperation, format!("strftime_now: no format {format:?}"))
-    })?;
-    Ok(text)
-}
-
-/// Python's separators: `", "` and `": "`.
-struct PythonFormatter;
-
-impl Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
-}
-
-fn to_json(value: &Value, options: Kwargs) -> Result<Value, JinjaError> {
-    let indent: Option<usize> = options.get("indent")?;
-    // Accepted and at their only meaning here: keys keep their order and non-ASCII text stays as it is.
-    let (_, _): (Option<bool>, Option<bool>) = (options.get("ensure_ascii")?, options.get("sort_keys")?);
-    options.assert_all_used()?;
-    let mut json = Vec::new();
-    let written = match indent.map(|n| " ".repeat(n.min(16))) {
-        Some(spaces) => value.serialize(&mut Serializer::with_formatter(
-            &mut json,
-            PrettyFormatter::with_indent(spaces.as_bytes()),
-        )),
-        None => value.serialize(&mut Serializer::with_formatter(&mut json, PythonFormatter)),
-    };
-    written.map_err(|error| JinjaError::new(ErrorKind::BadSerialization, error.to_string()))?;
-    Ok(Value::from_safe_string(String::from_utf8_lossy(&json).into_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn render(source: &str, variables: &str) -> Result<String> {
-        ChatTemplate::new(source)?.render(variables)
-    }
-
-    #[test]
-    fn the_dialect_of_transformers() {
-        let source = "{% for m in messages %}\n    {% if loop.first %}{% continue %}{% endif %}\n\
-                      <{{ m.role.upper() }}>{{ m['content'].strip() }}\n{% endfor %}{{ {'a': [1, 'é<']} | tojson }}";
-        let text =
-            render(source, r#"{"messages": [{"role": "s"}, {"role": "u", "content": " hi "}]}"#).unwrap();
-        assert_eq!(text, "<U>hi\n{\"a\": [1, \"é<\"]}");
-        assert_eq!(
-            render("{{ x | tojson(indent=2) }}", r#"{"x": {"b": 1, "a": []}}"#).unwrap(),
-            "{\n  \"b\": 1,\n  \"a\": []\n}"
-        );
-        assert_eq!(render("{{ strftime_now('%Y') }}", "{}").unwrap().len(), 4);
-    }
-
-    #[test]
-    fn a_template_is_untrusted() {
-        let never = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x{% endfor %}\
-                     {% endfor %}{% endfor %}";
-        let cases = [
-            ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
-            (never, "does not end"),
-            ("{% set s = 'x' * 1000000 %}{% for i in range(9999) %}{% set s = s ~ s %}{% endfor %}", ""),
-            ("{{ 1 / 0 }}", ""),
-            ("{{ messages.nothing.there }}", ""),
-            ("{{ strftime_now('%!') }}", "no format"),
-            ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", ""),
-            ("{% for %}", "valid Jinja"),
-            ("{{ x", "valid Jinja"),
-        ];
-        for (source, words) in cases {
-            let start = std::time::Instant::now();
-            let error = render(source, r#"{"messages": []}"#).unwrap_err();
-            assert!(matches!(error, Error::InvalidArgument(_)));
-            assert!(error.to_string().contains(words), "{error}");
-            assert!(start.elapsed().as_secs() < 5, "{source}");
+    /// `InvalidArgument` with the template's own words when it refuses the chat, with its line when it fails, or with
+    /// the limit when it does not end.
+    ///
+    /// # Cost
+    /// That of the template, bounded by a constant plus the size of the data.
+    pub fn render(&self, variables: &str, tokens: &[(String, String)]) -> Result<Rendered> {
+        let what = "the variables of a chat template";
+        let parsed = serde_json::from_str(variables)
+            .map_err(|error| Error::invalid(what, "a JSON object", error, "messages hold what JSON can"))?;
+        let Json::Object(data) = &parsed else {
+            return Err(Error::invalid(what, "a JSON object", "another value", ""));
+        };
+        self.refuse_single_characters(&parsed)?;
+        let mark = self.unused_mark(&parsed)?;
+        let mut names: Vec<(Arc<str>, Value)> = Vec::new();
+        let mut work = WORK;
+        for (name, value) in data {
+            let value = self.value(value, mark).map_err(|fail| explain(fail, "able to hold the messages"))?;
+            work = work.saturating_add(value.weight().saturating_mul(WORK_PER_BYTE));
+            names.push((name.as_str().into(), value));
         }
-        assert!(render("x", "[").is_err());
-        assert!(ChatTemplate::new(&"x".repeat(MOST_SOURCE + 1)).is_err());
+        names.extend(
+            tokens.iter().map(|(name, spelling)| (name.as_str().into(), Value::str(spelling.as_str()))),
+        );
+        let rendered = jinja::render(&self.ast, names, Fuel::new(work))
+            .map_err(|fail| explain(fail, "able to render these messages"))?;
+
+        let pieces = self.control.split(&rendered);
+        let segments: Vec<Segment> = pieces
+            .map(|(is_control, text)| Segment { is_control, text: text.replace(mark, "") })
+            .filter(|segment| !segment.text.is_empty())
+            .collect();
+        let text = rendered.replace(mark, "");
+        let written = segments.iter().filter(|segment| segment.is_control).count();
+        let spelled = self.control.split(&text).filter(|(is_control, _)| *is_control).count();
+        Ok(Rendered { text, segments, is_plain: written == spelled })
+    }
+
+    /// A control token of one character has no inside to put a mark in.
+    fn refuse_single_characters(&self, data: &Json) -> Result<()> {
+        let mut found = None;
+        for_each_text(data, &mut |text| found = found.or_else(|| self.control.single_character(text)));
+        found.map_or(Ok(()), |c| {
+            let expected = format!("free of {c:?}, a control token that cannot be told from text");
+            Err(Error::invalid("the messages of a chat", expected, "a message with it", ""))
+        })
+    }
+
+    /// The first noncharacter that neither the data nor the template contain.
+    fn unused_mark(&self, data: &Json) -> Result<char> {
+        let mut used = self.used.clone();
+        for_each_text(data, &mut |text| collect_noncharacters(text, &mut used));
+        noncharacters().find(|c| !used.contains(c)).ok_or_else(|| {
+            let expected = "text without one of the 66 Unicode noncharacters";
+            Error::invalid("the messages of a chat", expected, "text with all of them", "")
+        })
+    }
+
+    fn value(&self, data: &Json, mark: char) -> std::result::Result<Value, Fail> {
+        Ok(match data {
+            Json::Null => Value::None,
+            Json::Bool(b) => Value::Bool(*b),
+            Json::Number(n) => n.as_i64().map_or(Value::Float(n.as_f64().unwrap_or(f64::NAN)), Value::Int),
+            Json::String(text) => Value::str(&*self.control.break_up(text, mark)),
+            Json::Array(items) => {
+                let items: std::result::Result<_, _> =
+                    items.iter().map(|item| self.value(item, mark)).collect();
+                Value::data_list(items?)?
+            }
+            Json::Object(entries) => {
+                let mut pairs = Vec::with_capacity(entries.len());
+                for (key, value) in entries {
+                    pairs.push((Value::str(&*self.control.break_up(key, mark)), self.value(value, mark)?));
+                }
+                Value::data_map(pairs)?
+            }
+        })
+    }
+}
+
+fn explain(fail: Fail, expected: &str) -> Error {
+    let hint = "render the chat yourself and pass it as a string";
+    match fail {
+        Fail::Raised(words) => {
+            Error::invalid("the messages of a chat", "what the model's template accepts", words, "")
+        }
+        Fail::Error { line, message } => {
+            Error::invalid("the chat template", expected, format!("{message} in line {line}"), hint)
+        }
+        Fail::OutOfWork => Error::invalid(
+            "the chat template",
+            expected,
+            "a template that does not end in the work it may do",
+            hint,
+        ),
+    }
+}
+
+/// U+FDD0 … U+FDEF and the last two of every plane: assigned to nothing, for ever.
+pub(crate) fn is_noncharacter(c: char) -> bool {
+    matches!(c, '\u{fdd0}'..='\u{fdef}') || c as u32 & 0xfffe == 0xfffe
+}
+
+fn noncharacters() -> impl Iterator<Item = char> {
+    let ends = (0..=16u32).flat_map(|plane| [plane << 16 | 0xfffe, plane << 16 | 0xffff]);
+    ('\u{fdd0}'..='\u{fdef}').chain(ends.filter_map(char::from_u32))
+}
+
+fn collect_noncharacters(text: &str, used: &mut Vec<char>) {
+    for c in text.chars().filter(|&c| is_noncharacter(c)) {
+        if !used.contains(&c) {
+            used.push(c);
+        }
+    }
+}
+
+fn for_each_text(data: &Json, visit: &mut impl FnMut(&str)) {
+    match data {
+        Json::String(text) => visit(text),
+        Json::Array(items) => items.iter().for_each(|item| for_each_text(item, visit)),
+        Json::Object(entries) => {
+            for (key, value) in entries {
+                visit(key);
+                for_each_text(value, visit);
+            }
+        }
+        _ => {}
     }
 }

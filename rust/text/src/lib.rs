@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod chat;
+mod control;
+mod jinja;
 mod stop;
 mod stream;
 mod token_bytes;
 
-pub use chat::ChatTemplate;
+pub use chat::{ChatTemplate, Rendered, Segment};
 pub use stop::StopStrings;
 pub use stream::TextStream;
 pub use token_bytes::TokenBytes;
