@@ -35,7 +35,7 @@ impl Index {
     /// Cost: two dependent cache misses, whatever the vocabulary.
     ///
     /// # Errors
-    /// [`Error::ModelFormat`] when a block that is touched is damaged; [`Error::InvalidArgument`] for rows that are
+    /// [`Error::IndexFormat`] when a block that is touched is damaged; [`Error::InvalidArgument`] for rows that are
     /// not of this index.
     #[inline]
     pub fn extend(&self, rows: Rows, id: Token) -> Result<Rows> {

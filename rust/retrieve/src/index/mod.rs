@@ -105,7 +105,7 @@ impl Index {
     /// Opens a file. Reads its header and checksums only; each 16 KiB block is checked when it is first touched.
     ///
     /// # Errors
-    /// [`draftwood_base::Error::ModelFormat`] with the offset of the first field that is wrong.
+    /// [`draftwood_base::Error::IndexFormat`] with the offset of the first field that is wrong.
     pub fn open(path: &Path) -> Result<Self> {
         Self::over(Store::map(path)?)
     }
@@ -126,7 +126,7 @@ impl Index {
     /// Reads the whole file and compares every checksum; `progress` gets the part done, 0 … 1.
     ///
     /// # Errors
-    /// [`draftwood_base::Error::ModelFormat`] with the offset of the first damaged block.
+    /// [`draftwood_base::Error::IndexFormat`] with the offset of the first damaged block.
     pub fn verify(&self, mut progress: impl FnMut(f64)) -> Result<()> {
         let blocks = self.store.blocks();
         for block in 0..blocks {
@@ -192,7 +192,7 @@ impl Index {
     /// the start of documents.
     ///
     /// # Errors
-    /// [`draftwood_base::Error::ModelFormat`] when a block that is touched is damaged.
+    /// [`draftwood_base::Error::IndexFormat`] when a block that is touched is damaged.
     pub fn count(&self, ids: &[Token], anchored: bool) -> Result<u32> {
         if ids.is_empty() {
             return Ok(if anchored { self.documents() } else { self.tokens() });

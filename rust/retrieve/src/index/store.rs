@@ -1,7 +1,7 @@
 //! The bytes of an index: mapped from a file or held in memory, checked block by block on first touch.
 
 use crate::index::format::{BLOCK, HEADER, Section};
-use draftwood_base::{Error, Mismatch, Result};
+use draftwood_base::{Error, Result};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -183,15 +183,7 @@ impl Store {
         expected: impl Into<String>,
         got: impl std::fmt::Display,
     ) -> Error {
-        Error::ModelFormat {
-            file: self.name.clone(),
-            offset,
-            problem: Box::new(Mismatch {
-                what: what.into(),
-                expected: expected.into(),
-                got: got.to_string(),
-                hint: "the index is damaged: restore the file or build it again".into(),
-            }),
-        }
+        let hint = "the index is damaged: restore the file or build it again";
+        Error::index_format(&self.name, offset, what, expected, got, hint)
     }
 }
