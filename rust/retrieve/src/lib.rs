@@ -2,17 +2,24 @@
 //!
 //! - [`NGram`] drafts from the text itself: every earlier occurrence of its last tokens is a vote for what comes next.
 //! - [`Suffix`] does so with matches of any length.
+//! - [`Trigram`] searches a table of trigrams that follows the text.
+//! - [`Mix`] merges the drafts of several drafters.
 //! - [`index::Index`] answers over a corpus which tokens may follow an n-gram, how often, and where.
 #![deny(unsafe_code)]
 
 mod follower_trie;
 pub mod index;
+mod mix;
 mod ngram;
 mod ppm;
 mod prefetch;
 mod suffix;
 mod suffix_array;
 mod suffix_automaton;
+mod trigram;
+mod trigram_search;
 
+pub use mix::{MAX_SOURCES, Mix, SharedDrafter};
 pub use ngram::{MAX_NGRAM, NGram, NGramConfig};
 pub use suffix::{Suffix, SuffixConfig};
+pub use trigram::{Trigram, TrigramConfig, TrigramTable};
