@@ -4,6 +4,7 @@
 //! - [`Suffix`] does so with matches of any length.
 //! - [`Trigram`] searches a table of trigrams that follows the text.
 //! - [`Mix`] merges the drafts of several drafters.
+//! - [`Retrieval`] drafts from an index over a corpus.
 //! - [`index::Index`] answers over a corpus which tokens may follow an n-gram, how often, and where.
 #![deny(unsafe_code)]
 
@@ -13,6 +14,7 @@ mod mix;
 mod ngram;
 mod ppm;
 mod prefetch;
+mod retrieval;
 mod suffix;
 mod suffix_array;
 mod suffix_automaton;
@@ -21,5 +23,6 @@ mod trigram_search;
 
 pub use mix::{MAX_SOURCES, Mix, SharedDrafter};
 pub use ngram::{MAX_NGRAM, NGram, NGramConfig};
+pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig};
 pub use suffix::{Suffix, SuffixConfig};
 pub use trigram::{Trigram, TrigramConfig, TrigramTable};

@@ -161,7 +161,7 @@ fn by_paths(
             }
             let mut left = 1.0f32;
             // In the order in which they were found.
-            for found in paths.order.iter().filter(|p| drafted.iter().any(|d| *d == p)) {
+            for found in paths.order.iter().filter(|p| drafted.contains(&p)) {
                 left -= paths.visits(found) as f32 / paths.visits(path) as f32;
             }
             let share = left * weight / followers.iter().map(|f| f.1).sum::<f32>();

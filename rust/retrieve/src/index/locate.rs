@@ -74,7 +74,7 @@ impl Index {
         self.read(document, start, stop, out).map_err(|fault| self.store.explain(fault))
     }
 
-    fn needs_places(&self, what: &str) -> Result<()> {
+    pub(super) fn needs_places(&self, what: &str) -> Result<()> {
         if self.counts.tier != Tier::Tiny {
             return Ok(());
         }

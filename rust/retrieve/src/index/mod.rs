@@ -8,18 +8,22 @@
 //! Instead of a wavelet tree, every symbol keeps the sorted list of its rows, cut into pieces of about 16: a step is
 //! two dependent cache misses whatever the vocabulary.
 
+mod attribute;
 mod build;
 mod corpus;
 mod extend;
 mod format;
+mod group;
 mod locate;
 mod matcher;
 mod next;
 mod packed;
 mod store;
 
+pub use attribute::Span;
 pub use build::Phase;
 pub use corpus::{Corpus, MAX_TOKEN};
+pub use group::Group;
 pub use matcher::{Match, Matcher};
 pub use next::Followers;
 

@@ -86,6 +86,36 @@ impl Index {
         done.map_err(|fault| self.store.explain(fault))
     }
 
+    /// The same from at most `limit` rows, evenly spaced: rows that lie together come from equal longer contexts, so
+    /// all of these are heard in proportion. Exact if there are no more rows.
+    ///
+    /// # Errors
+    /// As [`Index::next`]; [`draftwood_base::Error::InvalidArgument`] for the tiny tier, which knows no rows' symbols.
+    pub fn next_sampled(&self, rows: Rows, limit: u32, out: &mut Followers) -> Result<()> {
+        self.needs_places("next_sampled")?;
+        if rows.count() <= limit {
+            return self.next(rows, out);
+        }
+        self.own(rows)?;
+        out.clear(self.counts.symbols as usize);
+        let mut sample = || {
+            for i in 0..u64::from(limit) {
+                let row = (2 * i + 1) * u64::from(rows.count()) / (2 * u64::from(limit));
+                let symbol = self.symbol_of_row(rows.start + row as u32)?;
+                let Some(count) = out.tally.get_mut(symbol as usize) else {
+                    return Err(self.outside(Kind::Bwt));
+                };
+                if *count == 0 {
+                    out.seen.push(symbol);
+                }
+                *count += 1;
+            }
+            out.seen.sort_unstable();
+            self.collect(out)
+        };
+        sample().map_err(|fault| self.store.explain(fault))
+    }
+
     /// Tests every symbol.
     fn ask(&self, rows: Rows, out: &mut Followers) -> Result<(), Fault> {
         out.ends = self.follow(self.list(0)?, rows)?.count();
@@ -139,9 +169,14 @@ impl Index {
         } else {
             seen.sort_unstable();
         }
+        self.collect(out)
+    }
+
+    /// From the symbols that were seen, ascending, to ids and counts.
+    fn collect(&self, out: &mut Followers) -> Result<(), Fault> {
         let tokens = self.section(Kind::Tokens);
-        for symbol in seen.drain(..) {
-            let count = std::mem::take(&mut tally[symbol as usize]);
+        for symbol in out.seen.drain(..) {
+            let count = std::mem::take(&mut out.tally[symbol as usize]);
             if symbol == 0 {
                 out.ends = count;
             } else {

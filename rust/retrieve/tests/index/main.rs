@@ -2,6 +2,7 @@
 
 mod exact;
 mod files;
+mod group;
 
 use draftwood_base::Token;
 use draftwood_retrieve::index::{Corpus, Tier};
