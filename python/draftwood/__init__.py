@@ -13,6 +13,7 @@ from .errors import (
     OutOfPages,
     UnsupportedModel,
 )
+from .retrieval import FMIndex, Span
 from .types import (
     CacheConfig,
     Drafter,
@@ -33,6 +34,7 @@ __all__ = [
     "DraftwoodError",
     "Engine",
     "EngineStats",
+    "FMIndex",
     "IndexFormatError",
     "InternalError",
     "InvalidArgument",
@@ -43,6 +45,7 @@ __all__ = [
     "Output",
     "PhaseTimes",
     "SamplingParams",
+    "Span",
     "Stats",
     "StreamEvent",
     "Tree",

@@ -20,7 +20,21 @@ COMPUTING = [
     dw.Engine.astream,
     dw.Engine.encode,
     dw.Engine.on_step,
+    dw.FMIndex.attribute,
+    dw.FMIndex.build,
+    dw.FMIndex.count,
+    dw.FMIndex.extract,
+    dw.FMIndex.info,
+    dw.FMIndex.locate,
+    dw.FMIndex.next_tokens,
+    dw.FMIndex.open,
+    dw.FMIndex.probability,
+    dw.FMIndex.verify,
+    dw.drafters.Mix,
     dw.drafters.NGram,
+    dw.drafters.Retrieval,
+    dw.drafters.Suffix,
+    dw.drafters.Trigram,
     dw.testing.toy_engine,
 ]
 
@@ -56,7 +70,20 @@ def test_named_errors_exist(thing):
 
 
 @pytest.mark.parametrize(
-    "module", ["engine", "testing", "runtime", "drafters.ngram", "executors.hf"], ids=lambda name: name
+    "module",
+    [
+        "engine",
+        "testing",
+        "runtime",
+        "drafters.mix",
+        "drafters.ngram",
+        "drafters.retrieval",
+        "drafters.suffix",
+        "drafters.trigram",
+        "executors.hf",
+        "retrieval.index",
+    ],
+    ids=lambda name: name,
 )
 def test_examples_of_docstrings_run(module):
     import importlib

@@ -2,12 +2,14 @@
 use pyo3::prelude::*;
 
 mod buffer;
+mod corpus;
+mod drafters;
 mod enter;
 mod errors;
 mod events;
 mod forest;
 mod gguf;
-mod ngram;
+mod index;
 mod session;
 mod text;
 
@@ -16,13 +18,17 @@ mod _core {
     use super::*;
 
     #[pymodule_export]
+    use corpus::Corpus;
+    #[pymodule_export]
+    use drafters::{Drafter, Mix, NGram, Retrieval, Suffix, Trigram};
+    #[pymodule_export]
     use events::Event;
     #[pymodule_export]
     use forest::Forest;
     #[pymodule_export]
     use gguf::GgufFile;
     #[pymodule_export]
-    use ngram::NGram;
+    use index::Index;
     #[pymodule_export]
     use session::{Session, Views};
     #[pymodule_export]

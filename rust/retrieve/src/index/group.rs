@@ -1,6 +1,6 @@
 //! Several index files as one.
 
-use crate::index::{Followers, Index, Rows, Tier};
+use crate::index::{Followers, Index, Matcher, Rows, Tier};
 use draftwood_base::{Error, Result, Token};
 
 /// Indexes over parts of a corpus, documents numbered on from one to the next. Counts, followers and places are those
@@ -81,6 +81,30 @@ impl Group {
     /// As [`Index::find`].
     pub fn find(&self, ids: &[Token], anchored: bool) -> Result<Vec<Rows>> {
         self.parts.iter().map(|part| part.find(ids, anchored)).collect()
+    }
+
+    /// The longest suffix of `ids` that occurs: its number of tokens and its rows, those of the empty one if none does.
+    ///
+    /// Cost: one step per token, part and suffix with a count of its own, for as many of the last tokens as it takes.
+    ///
+    /// # Errors
+    /// As [`Index::extend`].
+    pub fn longest_suffix(&self, ids: &[Token]) -> Result<(usize, Vec<Rows>)> {
+        // A suffix that is cut at the left may occur; doubling finds the length where the cut no longer matters.
+        let mut taken = 16;
+        loop {
+            let tail = &ids[ids.len().saturating_sub(taken)..];
+            let mut longest = 0;
+            for part in &self.parts {
+                let mut matcher = Matcher::default();
+                tail.iter().try_for_each(|&id| matcher.append(part, id))?;
+                longest = longest.max(matcher.longest() as usize);
+            }
+            if longest < tail.len() || tail.len() == ids.len() {
+                return Ok((longest, self.find(&ids[ids.len() - longest..], false)?));
+            }
+            taken *= 2;
+        }
     }
 
     /// As [`Index::count`], over all parts.

@@ -74,6 +74,16 @@ proptest! {
             prop_assert_eq!(&parts.extract(d as u64, 0, u32::MAX).unwrap(), document);
             prop_assert_eq!(parts.document_length(d as u64).unwrap() as usize, document.len());
         }
+        for end in 0..text.len() {
+            let occurs = |start: &usize| !occurrences(&documents, &text[*start..end]).is_empty();
+            let start = (0..end).find(occurs).unwrap_or(end);
+            let (length, rows) = parts.longest_suffix(&text[..end]).unwrap();
+            prop_assert_eq!(length, end - start);
+            if length > 0 {
+                let found = parts.locate(&rows, length as u32, usize::MAX).unwrap();
+                prop_assert_eq!(found, occurrences(&documents, &text[start..end]));
+            }
+        }
         let expected = spans(&documents, &text, min_length);
         prop_assert_eq!(&parts.attribute(&text, min_length as u64, usize::MAX).unwrap(), &expected);
         let tiny = group(&documents, each, Tier::Tiny).attribute(&text, min_length as u64, 9).unwrap();
