@@ -1,5 +1,7 @@
 """Draftwood: lossless decoding with draft trees for sequence models."""
 
+from typing import TYPE_CHECKING, Any
+
 from . import drafters, runtime, testing
 from ._core import __version__
 from .engine import Engine
@@ -13,7 +15,6 @@ from .errors import (
     OutOfPages,
     UnsupportedModel,
 )
-from .retrieval import FMIndex, Span
 from .types import (
     CacheConfig,
     Drafter,
@@ -27,6 +28,9 @@ from .types import (
     Tree,
     View,
 )
+
+if TYPE_CHECKING:
+    from .retrieval import FMIndex, Span
 
 __all__ = [
     "CacheConfig",
@@ -56,3 +60,12 @@ __all__ = [
     "runtime",
     "testing",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The index is read at its first use: importing stays quick."""
+    if name not in ("FMIndex", "Span"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import retrieval
+
+    return getattr(retrieval, name)

@@ -1,4 +1,4 @@
-"""The command line: `draftwood generate | compare | doctor`. Importing this imports neither typer nor rich."""
+"""The command line: `draftwood generate | compare | doctor | index`. Importing this imports neither typer nor rich."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import _core
 from ..errors import InvalidArgument
 
@@ -39,6 +41,13 @@ class Mix(_core.Mix):
 
     def __init__(self, *drafters: _core.Drafter, max_nodes: int = 16) -> None:
         self.drafters, self.max_nodes = drafters, max_nodes
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Refuses a model whose ids do not mean what the ids of the drafters' indexes mean."""
+        for drafter in self.drafters:
+            check = getattr(drafter, "check_tokenizer", None)
+            if check is not None:
+                check(tokenizer)
 
     def __repr__(self) -> str:
         return f"Mix({', '.join(map(repr, self.drafters))})"

@@ -46,3 +46,7 @@ class Retrieval(_core.Retrieval):
 
     def __init__(self, index: FMIndex, *_: Any, max_nodes: int = 16, **__: Any) -> None:
         self.index, self.max_nodes = index, max_nodes
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Refuses a model whose ids do not mean what the index' ids mean."""
+        self.index.check_tokenizer(tokenizer)

@@ -35,13 +35,11 @@ def _read(source: Any) -> Tokenizer:
     from pathlib import Path
 
     from .. import _core
-    from ..models.load import PACKAGE
+    from ..models import gguf
     from ..models.tokenizer import Tokenizer
 
-    if source == PACKAGE:
-        from ..models import gguf
-
-        source = gguf.find(PACKAGE)
+    if source in gguf.PACKAGES:
+        source = gguf.find(source)
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
         file = _core.GgufFile.open(path)
