@@ -6,8 +6,10 @@
 //! - [`Mix`] merges the drafts of several drafters.
 //! - [`Retrieval`] drafts from an index over a corpus.
 //! - [`index::Index`] answers over a corpus which tokens may follow an n-gram, how often, and where.
+//! - [`Constrained`] finds the best continuations that a corpus allows, for searches.
 #![deny(unsafe_code)]
 
+mod constrain;
 mod follower_trie;
 pub mod index;
 mod mix;
@@ -21,6 +23,7 @@ mod suffix_automaton;
 mod trigram;
 mod trigram_search;
 
+pub use constrain::{Candidate, Constrained, SCANNED_ROWS, Step};
 pub use mix::{MAX_SOURCES, Mix, SharedDrafter};
 pub use ngram::{MAX_NGRAM, NGram, NGramConfig};
 pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig};
