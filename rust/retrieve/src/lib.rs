@@ -7,6 +7,7 @@
 //! - [`Retrieval`] drafts from an index over a corpus.
 //! - [`index::Index`] answers over a corpus which tokens may follow an n-gram, how often, and where.
 //! - [`Constrained`] finds the best continuations that a corpus allows, for searches.
+//! - [`rank`] ranks documents by n-grams that a model generated (SEAL).
 #![deny(unsafe_code)]
 
 mod constrain;
@@ -17,6 +18,7 @@ mod ngram;
 mod ppm;
 mod prefetch;
 mod retrieval;
+mod seal;
 mod suffix;
 mod suffix_array;
 mod suffix_automaton;
@@ -27,5 +29,6 @@ pub use constrain::{Candidate, Constrained, SCANNED_ROWS, Step};
 pub use mix::{MAX_SOURCES, Mix, SharedDrafter};
 pub use ngram::{MAX_NGRAM, NGram, NGramConfig};
 pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig};
+pub use seal::{Hit, Key, SealConfig, key_weights, rank};
 pub use suffix::{Suffix, SuffixConfig};
 pub use trigram::{Trigram, TrigramConfig, TrigramTable};
