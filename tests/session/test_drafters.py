@@ -78,6 +78,16 @@ def test_a_corpus_of_the_answers_is_followed_nearly_to_the_end(tmp_path):
         assert output.stats.steps <= 12
 
 
+def test_a_corpus_may_know_more_tokens_than_the_model(tmp_path):
+    prompt = [1, 2, 3]
+    index = dw.FMIndex.build([[1, 2, 3, 5000, 6000], [1, 2, 3, 7]], path=tmp_path / "a.dwx")
+    large = [[2, 3, 5000], [2, 3, 1 << 19]]
+    for drafter in (dw.drafters.Retrieval(index), dw.drafters.Trigram(large)):
+        with dw.testing.toy_engine(**TOY, drafter=drafter) as engine:
+            output = engine.generate(prompt, dw.SamplingParams(max_new_tokens=6))
+        assert output.token_ids.tolist() == ORACLE.greedy(prompt, 6)
+
+
 def test_long_loops_are_drafted_from_the_text_itself():
     with dw.testing.toy_engine(VOCAB, context_weight=0, drafter=dw.drafters.Suffix(max_nodes=32)) as engine:
         output = engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=400))
@@ -88,16 +98,18 @@ def test_long_loops_are_drafted_from_the_text_itself():
 def test_two_engines_may_share_a_drafter(name, index):
     shared = drafters(index)[name]
     some = prompts(6, VOCAB, seed=8)
+    right = [ORACLE.greedy(prompt, 16) for prompt in some]
     wrong = []
 
-    def run():
+    def run(batch):
         with dw.testing.toy_engine(**TOY, drafter=shared) as engine:
-            for prompt in some:
-                output = engine.generate(prompt, dw.SamplingParams(max_new_tokens=16))
-                if output.token_ids.tolist() != ORACLE.greedy(prompt, 16):
-                    wrong.append(prompt)
+            for i in range(0, len(some), batch):
+                outputs = engine.generate(some[i : i + batch], dw.SamplingParams(max_new_tokens=16))
+                if [output.token_ids.tolist() for output in outputs] != right[i : i + batch]:
+                    wrong.append(i)
 
-    threads = [threading.Thread(target=run) for _ in range(2)]
+    # Batches of different sizes, so that a draft that reaches the other engine would not fit.
+    threads = [threading.Thread(target=run, args=(batch,)) for batch in (1, 2, 3)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -7,28 +7,33 @@ use crate::forest::{Forest, propose};
 use crate::index::Index;
 use crate::session::Views;
 use draftwood_base::{Result, SequenceId};
+use draftwood_plan::Session;
 use draftwood_retrieve::{
     self as retrieve, NGramConfig, RetrievalConfig, SharedDrafter, SuffixConfig, TrigramConfig, TrigramTable,
 };
 use pyo3::PyClass;
 use pyo3::prelude::*;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
-/// A drafter whose proposals never enter Python.
+/// A drafter whose proposals never enter Python. Several engines may share one; texts of theirs with equal numbers then
+/// take turns and are read again.
 #[pyclass(frozen, subclass, dict, module = "draftwood._core")]
 pub struct Drafter {
     /// The drafter and its state per sequence; locked inside the door only.
     core: SharedDrafter,
-    /// The drafts of the present step; the same object every time.
-    forest: Py<Forest>,
+    /// The drafts of the present step: per session the same object every time.
+    forests: Mutex<Vec<PerSession>>,
 }
+
+type PerSession = (Weak<Mutex<Session>>, Py<Forest>);
 
 #[pymethods]
 impl Drafter {
-    /// One tree per view; the forest is overwritten by the next call.
+    /// One tree per view; the forest is overwritten by the next call for the same session.
     fn propose_batch(&self, py: Python<'_>, views: &Views) -> PyResult<Py<Forest>> {
-        propose(py, views, &*self.core, self.forest.get())?;
-        Ok(self.forest.clone_ref(py))
+        let forest = self.forest_of(py, views)?;
+        propose(py, views, &*self.core, forest.get())?;
+        Ok(forest)
     }
 
     /// Forgets a text that has ended.
@@ -46,8 +51,24 @@ impl Drafter {
         core: Result<D>,
     ) -> PyResult<(Self, Arc<Mutex<D>>)> {
         let core = Arc::new(Mutex::new(core.map_err(|error| errors::raise(py, error))?));
+        Ok((Self { core: Arc::clone(&core) as SharedDrafter, forests: Mutex::default() }, core))
+    }
+
+    /// Engines that share a drafter must not overwrite each other's drafts between `propose_batch` and `plan`.
+    fn forest_of(&self, py: Python<'_>, views: &Views) -> PyResult<Py<Forest>> {
+        let known = |forests: &Vec<PerSession>| {
+            let mine = |(session, _): &&PerSession| session.as_ptr() == Arc::as_ptr(&views.session);
+            forests.iter().find(mine).map(|(_, forest)| forest.clone_ref(py))
+        };
+        // The lock is held with the interpreter, so nothing is made or waited for under it.
+        if let Some(forest) = known(&lock(&self.forests)) {
+            return Ok(forest);
+        }
         let forest = Py::new(py, Forest::default())?;
-        Ok((Self { core: Arc::clone(&core) as SharedDrafter, forest }, core))
+        let mut forests = lock(&self.forests);
+        forests.retain(|(session, _)| session.strong_count() > 0);
+        forests.push((Arc::downgrade(&views.session), forest.clone_ref(py)));
+        Ok(forest)
     }
 
     fn with<T: PyClass<BaseType = Self>>(self, settings: T) -> PyClassInitializer<T> {
