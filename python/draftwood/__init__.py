@@ -1,5 +1,7 @@
 """Draftwood: lossless decoding with draft trees for sequence models."""
 
+from typing import TYPE_CHECKING, Any
+
 from . import drafters, processors, runtime, search, testing
 from ._core import __version__
 from .engine import Engine
@@ -31,6 +33,9 @@ from .types import (
     View,
 )
 
+if TYPE_CHECKING:
+    from .retrieval import FMIndex, Span
+
 __all__ = [
     "BeamParams",
     "BeamStats",
@@ -40,6 +45,7 @@ __all__ = [
     "DraftwoodError",
     "Engine",
     "EngineStats",
+    "FMIndex",
     "Hypothesis",
     "IndexFormatError",
     "InternalError",
@@ -51,6 +57,7 @@ __all__ = [
     "Output",
     "PhaseTimes",
     "SamplingParams",
+    "Span",
     "Stats",
     "StreamEvent",
     "Tree",
@@ -63,3 +70,12 @@ __all__ = [
     "search",
     "testing",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The index is read at its first use: importing stays quick."""
+    if name not in ("FMIndex", "Span"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import retrieval
+
+    return getattr(retrieval, name)

@@ -49,7 +49,7 @@ class ModelFormatError(DraftwoodError):
 
 
 class IndexFormatError(DraftwoodError):
-    """A retrieval index file is damaged or belongs to another tokenizer."""
+    """A retrieval index is damaged (`file` and `offset` say where) or belongs to another tokenizer."""
 
 
 class OutOfPages(DraftwoodError):

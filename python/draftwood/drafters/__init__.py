@@ -1,5 +1,22 @@
 """Drafters: where the proposals come from. Any object with `propose(view) -> Tree | None` is one."""
 
+from typing import TYPE_CHECKING, Any
+
 from .ngram import NGram
 
-__all__ = ["NGram"]
+if TYPE_CHECKING:
+    from .mix import Mix
+    from .retrieval import Retrieval
+    from .suffix import Suffix
+    from .trigram import Trigram
+
+__all__ = ["Mix", "NGram", "Retrieval", "Suffix", "Trigram"]
+
+
+def __getattr__(name: str) -> Any:
+    """Those beside the default one are read at their first use: `import draftwood` stays quick."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{name.lower()}", __name__), name)

@@ -144,6 +144,21 @@ class Tokenizer:
 
         return np.array(self._encode(self._backend, text, add_special_tokens=True), np.int32)
 
+    def encode_plain(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Ids [T] of each text as data: no special tokens are added, control tokens spelled in it are ordinary text.
+
+        Errors
+            InvalidArgument for text with lone surrogates.
+        Cost
+            All texts at once on all cores.
+        """
+        import numpy as np
+
+        for text in texts:
+            _check_text(text)
+        batch = self._ordinary.encode_batch(list(texts), add_special_tokens=False)
+        return [np.array(one.ids, np.int32) for one in batch]
+
     def encode_chat(self, messages: Sequence[Any], *, add_generation_prompt: bool = True) -> NDArray[np.int32]:
         """Ids [T] of a chat through the model's template; control tokens spelled in a message are ordinary text.
 
@@ -188,13 +203,17 @@ class Tokenizer:
         return text.removeprefix(" ") if self._puts_space else text
 
     def _encode(self, backend: Any, text: str, *, add_special_tokens: bool) -> list[int]:
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            got = f"a lone surrogate at character {error.start}"
-            raise InvalidArgument.of("text", "valid Unicode", got, "decode files with errors='replace'") from None
+        _check_text(text)
         ids: list[int] = backend.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        got = f"a lone surrogate at character {error.start}"
+        raise InvalidArgument.of("text", "valid Unicode", got, "decode files with errors='replace'") from None
 
 
 def _wrap(

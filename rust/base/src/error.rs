@@ -57,6 +57,16 @@ pub enum Error {
         /// What the field must be.
         problem: Box<Mismatch>,
     },
+    /// A retrieval index is damaged, truncated or hostile.
+    #[error("{file}: at byte {offset}: {problem}")]
+    IndexFormat {
+        /// Path as the user gave it.
+        file: String,
+        /// Byte offset of the field or block that failed.
+        offset: u64,
+        /// What it must be.
+        problem: Box<Mismatch>,
+    },
     /// The page pool cannot hold what was asked for.
     #[error("cache pages must cover the request: {needed} pages needed, {free} of {total} free; {hint}")]
     OutOfPages {
@@ -103,5 +113,17 @@ impl Error {
         hint: impl Into<String>,
     ) -> Self {
         Error::ModelFormat { file: file.into(), offset, problem: Mismatch::boxed(what, expected, got, hint) }
+    }
+
+    /// [`Error::IndexFormat`] at a byte of a file.
+    pub fn index_format(
+        file: impl Into<String>,
+        offset: u64,
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        got: impl fmt::Display,
+        hint: impl Into<String>,
+    ) -> Self {
+        Error::IndexFormat { file: file.into(), offset, problem: Mismatch::boxed(what, expected, got, hint) }
     }
 }

@@ -25,6 +25,6 @@ pub fn enter<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -
 ///
 /// A panic of an earlier call may have left the object half-changed; the door has reported it as `InternalError`, and
 /// the object's own checks decide what it still answers.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -25,6 +25,12 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
             details.set_item("offset", offset)?;
             "ModelFormatError"
         }
+        Error::IndexFormat { file, offset, problem } => {
+            describe(&details, problem)?;
+            details.set_item("file", file)?;
+            details.set_item("offset", offset)?;
+            "IndexFormatError"
+        }
         Error::OutOfPages { needed, free, total, hint } => {
             details.set_item("needed", needed)?;
             details.set_item("free", free)?;

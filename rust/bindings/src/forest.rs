@@ -90,12 +90,7 @@ fn checked_prob(prob: Option<Vec<f32>>, nodes: usize) -> Result<Option<Vec<f32>>
 }
 
 /// Lets a Rust drafter fill `forest` for all views of a step, with the interpreter released.
-pub fn propose<D: Drafter>(
-    py: Python<'_>,
-    views: &Views,
-    drafter: &Mutex<D>,
-    forest: &Forest,
-) -> PyResult<()> {
+pub fn propose(py: Python<'_>, views: &Views, drafter: &Mutex<dyn Drafter>, forest: &Forest) -> PyResult<()> {
     enter(py, || {
         let session = lock(&views.session);
         let list: Vec<View<'_>> = session.views().collect();

@@ -4,13 +4,15 @@ use pyo3::prelude::*;
 
 mod bandwidth;
 mod buffer;
+mod corpus;
+mod drafters;
 mod enter;
 mod errors;
 mod events;
 mod forest;
 mod gguf;
+mod index;
 mod native;
-mod ngram;
 mod safetensors;
 mod search;
 mod session;
@@ -23,15 +25,19 @@ mod _core {
     #[pymodule_export]
     use bandwidth::read_bandwidth;
     #[pymodule_export]
+    use corpus::Corpus;
+    #[pymodule_export]
+    use drafters::{Drafter, Mix, NGram, Retrieval, Suffix, Trigram};
+    #[pymodule_export]
     use events::Event;
     #[pymodule_export]
     use forest::Forest;
     #[pymodule_export]
     use gguf::GgufFile;
     #[pymodule_export]
-    use native::{NativeExecutor, NativeModel};
+    use index::Index;
     #[pymodule_export]
-    use ngram::NGram;
+    use native::{NativeExecutor, NativeModel};
     #[pymodule_export]
     use safetensors::SafeTensors;
     #[pymodule_export]

@@ -45,7 +45,8 @@ impl Session {
     }
 
     /// Keeps of each draft what may be accepted: nodes within budget and depth, none at or below an end token (the token
-    /// is chosen by its parent's row, so its own row is never needed).
+    /// is chosen by its parent's row, so its own row is never needed) or a token that the model does not have (a corpus
+    /// may know more).
     fn prune(&mut self, forest: Option<&Forest>) {
         self.trees.clear();
         let mut views = 0;
@@ -66,6 +67,7 @@ impl Session {
                     let parent = renumbered[draft.parents[node] as usize];
                     let allowed = kept < s.budget
                         && self.scratch.depths[node] <= s.max_depth
+                        && draft.tokens[node] < self.config.vocab
                         && !ends.contains(&draft.tokens[node]);
                     renumbered.push(parent.filter(|_| allowed).map(|parent| {
                         kept += 1;

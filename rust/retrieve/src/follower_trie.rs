@@ -1,11 +1,12 @@
 //! Which tokens followed each n-gram of a text, how often, and which of them last.
 
+use crate::ppm::{Context, Contexts, Follower, hit_rate};
 use draftwood_base::Token;
 
 /// No node.
-pub(crate) const NIL: u32 = u32::MAX;
+const NIL: u32 = u32::MAX;
 /// The empty n-gram.
-pub(crate) const ROOT: u32 = 0;
+const ROOT: u32 = 0;
 
 /// A trie of all n-grams of up to `order + 1` tokens of one growing text.
 ///
@@ -43,16 +44,6 @@ struct Node {
     fresher: u32,
 }
 
-/// One token that followed a context.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Follower {
-    pub(crate) token: Token,
-    /// How often it followed.
-    pub(crate) count: u32,
-    /// The context extended by the token.
-    pub(crate) node: u32,
-}
-
 impl FollowerTrie {
     /// An empty text whose contexts have up to `order` tokens.
     pub(crate) fn new(order: usize) -> Self {
@@ -61,27 +52,15 @@ impl FollowerTrie {
         Self { order, nodes: vec![root], table: vec![NIL; 16], tail: ROOT, tail_order: 0 }
     }
 
-    /// The longest context at the end of the text, and its number of tokens.
-    pub(crate) fn tail(&self) -> (u32, usize) {
-        (self.tail, self.tail_order)
+    /// The longest context at the end of the text.
+    pub(crate) fn tail(&self) -> Option<Context> {
+        (self.tail != ROOT).then_some(Context { node: self.tail, length: self.tail_order as u32 })
     }
 
     /// The context without its first token.
     #[inline]
-    pub(crate) fn suffix(&self, node: u32) -> u32 {
+    fn suffix(&self, node: u32) -> u32 {
         self.nodes[node as usize].suffix
-    }
-
-    /// The tokens that followed a context other than the empty one, the freshest first.
-    #[inline]
-    pub(crate) fn followers(&self, context: u32) -> impl Iterator<Item = Follower> + '_ {
-        let mut at = self.nodes[context as usize].first_child;
-        std::iter::from_fn(move || {
-            let node = self.nodes.get(at as usize)?;
-            let follower = Follower { token: node.token, count: node.count, node: at };
-            at = node.older;
-            Some(follower)
-        })
     }
 
     /// Appends one token to the text.
@@ -194,6 +173,32 @@ impl FollowerTrie {
                 Some(_) => at = (at + 1) & mask,
             }
         }
+    }
+}
+
+impl Contexts for FollowerTrie {
+    #[inline]
+    fn followers(&self, node: u32) -> impl Iterator<Item = Follower> {
+        let mut at = self.nodes[node as usize].first_child;
+        std::iter::from_fn(move || {
+            let node = self.nodes.get(at as usize)?;
+            let follower = Follower { token: node.token, count: node.count, node: at };
+            at = node.older;
+            Some(follower)
+        })
+    }
+
+    #[inline]
+    fn shorter(&self, context: Context) -> Option<Context> {
+        match self.suffix(context.node) {
+            ROOT => None,
+            node => Some(Context { node, length: context.length - 1 }),
+        }
+    }
+
+    #[inline]
+    fn hit(&self, length: u32) -> f32 {
+        hit_rate(length)
     }
 }
 

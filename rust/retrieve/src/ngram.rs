@@ -1,21 +1,14 @@
 //! Prompt lookup: drafts from the text's own n-grams.
 
-use crate::follower_trie::{FollowerTrie, ROOT};
+use crate::follower_trie::FollowerTrie;
+use crate::ppm::{Source, State, check_min_prob};
+use crate::suffix::no_text;
 use draftwood_base::{Error, Result, SequenceId, Token};
-use draftwood_tree::{Continuations, Drafter, Forest, Grower, View};
+use draftwood_tree::{Drafter, Forest, Grower, View};
 use rustc_hash::FxHashMap;
 
 /// Longest n-gram that may be asked for.
 pub const MAX_NGRAM: usize = 16;
-
-/// Followers looked at per context, the freshest ones: bounds the work per node however repetitive the text is.
-const FOLLOWERS: usize = 8;
-
-/// How often one of an n-gram's earlier followers is the next token, by the n-gram's length; measured on recorded
-/// texts. The rest of the probability goes to the next shorter n-gram, as escapes do in PPM.
-const HIT: [f32; MAX_NGRAM + 2] = [
-    0.0, 0.25, 0.45, 0.6, 0.68, 0.74, 0.78, 0.82, 0.88, 0.88, 0.88, 0.88, 0.88, 0.88, 0.88, 0.88, 0.88, 0.88,
-];
 
 /// Settings of [`NGram`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,14 +61,7 @@ impl NGram {
                 "longer n-grams draft no better: a context of 8 tokens is nearly always unique",
             ));
         }
-        if !(0.0..=1.0).contains(&config.min_prob) {
-            return Err(Error::invalid(
-                "min_prob",
-                "a probability, 0 … 1",
-                config.min_prob,
-                "it is the least probability of a drafted path",
-            ));
-        }
+        check_min_prob(config.min_prob)?;
         Ok(Self { config, texts: FxHashMap::default(), grower: Grower::default() })
     }
 
@@ -114,20 +100,12 @@ impl Drafter for NGram {
         for view in views {
             let root = match view.tokens.last() {
                 Some(&root) if view.tokens.len() <= most => root,
-                _ => {
-                    return Err(Error::invalid(
-                        format!("the number of tokens of sequence {}", view.sequence),
-                        format!("1 … {most}"),
-                        view.tokens.len(),
-                        "a draft continues the last token of a text",
-                    ));
-                }
+                _ => return Err(no_text(view, most)),
             };
             let text = self.texts.entry(view.sequence).or_insert_with(|| Text::new(max_ngram));
             text.follow(view.tokens, max_ngram);
-            let (context, order) = text.trie.tail();
-            let state = State { context, order: order as u32, path_prob: 1.0 };
-            let mut source = Source { trie: &text.trie, min_prob };
+            let state = State { context: text.trie.tail(), path_prob: 1.0 };
+            let mut source = Source { contexts: &text.trie, min_prob };
             self.grower.grow(forest, root, state, view.budget as usize, view.max_depth, &mut source);
         }
         Ok(())
@@ -135,55 +113,5 @@ impl Drafter for NGram {
 
     fn close(&mut self, sequence: SequenceId) {
         self.texts.remove(&sequence);
-    }
-}
-
-/// The longest context of a node, and how probable the path to it is.
-#[derive(Debug, Clone, Copy)]
-struct State {
-    context: u32,
-    order: u32,
-    path_prob: f32,
-}
-
-struct Source<'a> {
-    trie: &'a FollowerTrie,
-    min_prob: f32,
-}
-
-impl Continuations for Source<'_> {
-    type State = State;
-
-    fn expand(&mut self, state: State, out: &mut Vec<(Token, f32, State)>) {
-        let State { mut context, mut order, path_prob } = state;
-        let mut left = 1.0f32;
-        // One bit per hashed token found so far: most tokens are new, and then no search is needed.
-        let mut found = 0u64;
-        while context != ROOT && path_prob * left >= self.min_prob {
-            let start = out.len();
-            let mut total = 0;
-            for follower in self.trie.followers(context).take(FOLLOWERS) {
-                let bit = 1 << (follower.token.wrapping_mul(0x9E37_79B9) >> 26);
-                if found & bit != 0 && out[..start].iter().any(|known| known.0 == follower.token) {
-                    continue;
-                }
-                found |= bit;
-                total += follower.count;
-                let next = State { context: follower.node, order: order + 1, path_prob };
-                out.push((follower.token, follower.count as f32, next));
-            }
-            if total > 0 {
-                let hit = HIT[order as usize];
-                let share = left * hit / total as f32;
-                for (_, prob, next) in &mut out[start..] {
-                    *prob *= share;
-                    next.path_prob *= *prob;
-                }
-                left *= 1.0 - hit;
-            }
-            context = self.trie.suffix(context);
-            order -= 1;
-        }
-        out.retain(|(_, _, next)| next.path_prob >= self.min_prob);
     }
 }

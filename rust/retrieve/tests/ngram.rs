@@ -1,9 +1,12 @@
 //! `NGram` against a scan of the text, and what every draft must be.
 
+mod support;
+
 use draftwood_base::{SequenceId, Token};
 use draftwood_retrieve::{MAX_NGRAM, NGram, NGramConfig};
-use draftwood_tree::{Continuations, Drafter, Forest, Grower, View, validate};
+use draftwood_tree::{Continuations, Drafter, Forest, Grower, View};
 use proptest::prelude::*;
+use support::{check_tree, texts};
 
 const HIT: [f32; 9] = [0.0, 0.25, 0.45, 0.6, 0.68, 0.74, 0.78, 0.82, 0.88];
 const FOLLOWERS: usize = 8;
@@ -86,19 +89,6 @@ fn by_scan(text: &[Token], max_ngram: usize, min_prob: f32, budget: u32, max_dep
     forest
 }
 
-/// Random texts with repeats: small alphabets, and pieces copied from what came before.
-fn texts() -> impl Strategy<Value = Vec<Token>> {
-    (1u32..40, prop::collection::vec((any::<u32>(), 0usize..12), 1..60)).prop_map(|(alphabet, pieces)| {
-        let mut text = Vec::new();
-        for (seed, length) in pieces {
-            text.push(seed % alphabet);
-            let from = seed as usize % text.len();
-            (from..from + length).for_each(|i| text.push(text[i]));
-        }
-        text
-    })
-}
-
 proptest! {
     #[test]
     fn equals_a_scan_of_the_text(
@@ -142,25 +132,10 @@ proptest! {
         text in texts(), max_ngram in 1usize..=MAX_NGRAM, budget in 1u32..80, max_depth in 0u32..10,
     ) {
         let forest = propose(&mut fresh(max_ngram, 0.0), 0, &text, budget, max_depth);
-        let tree = forest.tree(0);
-        let wide = |values: &[Token]| values.iter().map(|&v| i64::from(v)).collect::<Vec<_>>();
-        let parents: Vec<i64> = tree.parents.iter().map(|&p| i64::from(p)).collect();
-        prop_assert!(validate(&wide(tree.tokens), &parents, 64, *text.last().unwrap(), budget as usize).is_ok());
-        let mut depths = Vec::new();
-        tree.depths_into(&mut depths);
-        prop_assert!(depths.iter().all(|&depth| depth <= max_depth));
-        for node in 1..tree.len() {
-            let parent = tree.parents[node] as usize;
+        check_tree(forest.tree(0), *text.last().unwrap(), budget, max_depth, |step| {
             // Each step of a path has been taken somewhere before, never at the end of the text itself.
-            let step = [tree.tokens[parent], tree.tokens[node]];
-            prop_assert!(text.windows(2).any(|pair| pair == step), "{step:?} does not occur");
-            prop_assert!(tree.prob[node] > 0.0 && tree.prob[node] <= 1.0);
-        }
-        // The children of a node share at most its probability.
-        for node in 0..tree.len() {
-            let children = (0..tree.len()).filter(|&c| tree.parents[c] == node as i32);
-            prop_assert!(children.map(|c| tree.prob[c]).sum::<f32>() <= 1.0 + 1e-5);
-        }
+            text.windows(2).any(|pair| pair == step)
+        })?;
     }
 }
 

@@ -1,0 +1,383 @@
+"""`FMIndex`: what a corpus of tokens holds, how often, and where."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from .. import _core
+from ..errors import IndexFormatError, InvalidArgument
+from .ids import ids_of
+from .results import Span
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..models.tokenizer import Tokenizer
+
+__all__ = ["FMIndex"]
+
+_BATCH = 256
+Path = str | os.PathLike[str]
+
+
+class FMIndex:
+    """An index over documents of tokens: memory-mapped, opened in milliseconds, shared by processes and threads.
+
+    No n-gram crosses the border of a document. Several files are one index, documents numbered on.
+
+    Example
+        >>> import draftwood as dw, tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> index = dw.FMIndex.build([[5, 6, 7], [6, 7, 8], []], path=f"{folder.name}/corpus.dwx")
+        >>> index.count([6, 7]), len(index)
+        (2, 3)
+    """
+
+    core: _core.Index
+
+    def __init__(self, core: _core.Index, tokenizer: Tokenizer | None = None) -> None:
+        self.core, self.tokenizer = core, tokenizer
+
+    @classmethod
+    def build(
+        cls,
+        documents: Iterable[Any],
+        *,
+        path: Path,
+        tokenizer: Any = None,
+        tier: str = "standard",
+        progress: Callable[[str], None] | None = None,
+    ) -> FMIndex:
+        """Builds the index of `documents` at `path`; the file appears there complete or not at all.
+
+        Shapes
+            documents: strings, or ids [T] below 2^20, or both; tokenizer: an engine, a tokenizer or the path of one,
+            for strings and for the fingerprint; tier: "tiny" (counts and followers), "compact" (also places),
+            "standard" (also the text at once) or "fast" (places at once); progress: called with each phase's name.
+        Returns
+            The index, opened.
+        Errors
+            InvalidArgument for documents that are none, strings without a tokenizer, and paths that cannot be written.
+        Cost
+            About 0.2 µs and 14 bytes of memory per token; on disk 2, 4.3, 8.5 or 12.5 bytes per token by tier.
+        Source
+            bevilacqua2022 (reversed documents); ferragina2000 (the FM-index).
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     dw.FMIndex.build([[1, 2], [3]], path=f"{folder}/a.dwx", tier="tiny").info()["tokens"]
+            3
+        """
+        tokens = _tokenizer(tokenizer)
+        corpus = _core.Corpus()
+        tell = progress if progress is not None else lambda phase: None
+        tell("tokens")
+        for ids in _ids_of_all(documents, tokens):
+            corpus.push(ids)
+        fingerprint = None if tokens is None else bytes.fromhex(tokens.fingerprint)
+        _core.Index.build(corpus, os.fspath(path), tier, fingerprint, tell)
+        return cls(_core.Index.open([path]), tokens)
+
+    @classmethod
+    def open(cls, path: Path | Sequence[Path], *, tokenizer: Any = None) -> FMIndex:
+        """Opens an index file, or several as one.
+
+        Shapes
+            path: a `.dwx` file, or a list of them; tokenizer: as in `build`, for text in queries.
+        Returns
+            The index.
+        Errors
+            InvalidArgument (no such file), IndexFormatError (damaged, with the offset, or of another tokenizer).
+        Cost
+            Milliseconds, whatever the size: blocks are read and checked when they are first touched.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw
+            >>> dw.FMIndex.open("no-such.dwx")
+            Traceback (most recent call last):
+            ...
+            draftwood.errors.InvalidArgument: the index file must be ...
+        """
+        paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+        index = cls(_core.Index.open(paths), _tokenizer(tokenizer))
+        if index.tokenizer is not None:
+            index.check_tokenizer(index.tokenizer)
+        return index
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Refuses a tokenizer whose ids do not mean what this index' ids mean.
+
+        An index that was built from bare ids stores no fingerprint and fits all; so does a tokenizer without one.
+        """
+        mine, its = self.fingerprint, getattr(tokenizer, "fingerprint", None)
+        if mine is not None and its is not None and mine != its:
+            what, expected, got = "the index", f"built with the tokenizer {its[:12]}…", f"{mine[:12]}…"
+            hint = "build it again with this model's tokenizer"
+            raise IndexFormatError(
+                f"{what} must be {expected}, got {got}; {hint}", what=what, expected=expected, got=got, hint=hint
+            )
+
+    @property
+    def fingerprint(self) -> str | None:
+        """SHA-256 of the tokenizer that the index was built with, in hexadecimal."""
+        stored = self.core.fingerprint
+        return None if stored is None else bytes(stored).hex()
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        return self.core.documents
+
+    def count(self, ids: Any, *, anchored: bool = False) -> int:
+        """How often an n-gram occurs; `anchored`: at the start of documents.
+
+        Shapes
+            ids: [T] ids, or a string if the index has a tokenizer; the empty one occurs once per token.
+        Returns
+            The count.
+        Errors
+            IndexFormatError for a damaged block.
+        Cost
+            Two cache misses per token, whatever the vocabulary.
+        Source
+            ferragina2000.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     index = dw.FMIndex.build([[1, 2, 1, 2]], path=f"{folder}/a.dwx")
+            ...     index.count([1, 2]), index.count([1, 2], anchored=True), index.count([2, 2])
+            (2, 1, 0)
+        """
+        return self.core.count(self._ids(ids), anchored)
+
+    def next_tokens(
+        self, ids: Any, top: int | None = None, *, anchored: bool = False
+    ) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
+        """The tokens that follow an n-gram, with counts.
+
+        Shapes
+            ids: [T]; top: only so many, the most frequent first, of equals the lower id.
+        Returns
+            ids [n] uint32, ascending without `top`, and counts [n] uint64.
+        Errors
+            InvalidArgument, IndexFormatError.
+        Cost
+            About 2 ns per occurrence, at most 50 ns per distinct token of the corpus.
+        Source
+            bevilacqua2022.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     index = dw.FMIndex.build([[1, 2, 1, 3, 1, 3]], path=f"{folder}/a.dwx")
+            ...     [array.tolist() for array in index.next_tokens([1])]
+            [[2, 3], [1, 2]]
+        """
+        import numpy as np
+
+        found, counts, _ = self.core.next_tokens(self._ids(ids), top, anchored)
+        return np.frombuffer(found, np.uint32), np.frombuffer(counts, np.uint64)
+
+    def locate(self, ids: Any, limit: int = 10, *, anchored: bool = False) -> NDArray[np.int64]:
+        """Where an n-gram occurs.
+
+        Shapes
+            ids: [T], T ≥ 1; limit: at most so many places, evenly spaced among all.
+        Returns
+            int64 [n, 2]: document and offset, sorted.
+        Errors
+            InvalidArgument for an empty n-gram and for the tiny tier; IndexFormatError.
+        Cost
+            Per place one cache miss (fast), about 32 steps (standard) or 16 (compact).
+        Source
+            ferragina2000.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     dw.FMIndex.build([[1, 2], [9, 1, 2]], path=f"{folder}/a.dwx").locate([1, 2]).tolist()
+            [[0, 0], [1, 1]]
+        """
+        import numpy as np
+
+        if limit < 0:
+            raise InvalidArgument.of("limit", "0 or more", limit)
+        return np.frombuffer(self.core.locate(self._ids(ids), limit, anchored), np.int64).reshape(-1, 2)
+
+    def probability(self, ids: Any, next: int | None = None) -> tuple[Any, int]:
+        """What follows the longest suffix of `ids` that occurs: an n-gram model with n as large as the corpus allows.
+
+        Shapes
+            ids: [T]; next: the token to judge.
+        Returns
+            (probability of `next`, length of the suffix); without `next` (ids [n], probabilities [n] float64) comes
+            first. The end of a document has a share too, so that they may sum to less than 1.
+        Errors
+            InvalidArgument, IndexFormatError.
+        Cost
+            As `count` and `next_tokens`.
+        Source
+            liu2024infinigram.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     index = dw.FMIndex.build([[1, 2, 3, 9, 2, 4]], path=f"{folder}/a.dwx")
+            ...     index.probability([7, 1, 2], 3), index.probability([9, 9, 2], 4), index.probability([5, 2], 4)
+            ((1.0, 2), (1.0, 2), (0.5, 1))
+        """
+        import numpy as np
+
+        length, count, (found, counts, _) = self.core.suffix(self._ids(ids))
+        following = np.frombuffer(found, np.uint32)
+        seen = np.frombuffer(counts, np.uint64).astype(np.float64)
+        shares = seen / max(count, 1)
+        if next is None:
+            return (following, shares), length
+        at = int(np.searchsorted(following, next))
+        known = at < len(following) and following[at] == next
+        return (float(shares[at]) if known else 0.0), length
+
+    def attribute(self, ids: Any, min_length: int = 8, *, places: int = 10) -> list[Span]:
+        """The parts of a text that occur in the corpus, as long as they can be.
+
+        Shapes
+            ids: [T]; min_length: shortest span in tokens; places: most places per span.
+        Returns
+            Spans in the order of the text; they may overlap, none contains another.
+        Errors
+            InvalidArgument for a length below 1; IndexFormatError.
+        Cost
+            A step per token and suffix that occurs with a count of its own: a handful in ordinary text.
+        Source
+            liu2025.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     index = dw.FMIndex.build([[1, 2, 3, 4], [3, 4, 5]], path=f"{folder}/a.dwx")
+            ...     [(s.start, s.end, s.places.tolist()) for s in index.attribute([2, 3, 4, 5, 2], min_length=2)]
+            [(0, 3, [[0, 1]]), (1, 4, [[1, 0]])]
+        """
+        import numpy as np
+
+        if min_length < 1 or places < 0:
+            what, expected = ("min_length", "at least 1") if min_length < 1 else ("places", "0 or more")
+            raise InvalidArgument.of(what, expected, min_length if min_length < 1 else places)
+        return [
+            Span(start, end, count, np.frombuffer(found, np.int64).reshape(-1, 2))
+            for start, end, count, found in self.core.attribute(self._ids(ids), min_length, places)
+        ]
+
+    def extract(self, document: int, start: int = 0, stop: int | None = None) -> NDArray[np.uint32]:
+        """Tokens `start … stop` of a document, to its end if `stop` is None.
+
+        Shapes
+            document: 0 … len(index) − 1.
+        Returns
+            ids [n] uint32.
+        Errors
+            InvalidArgument for a document that does not exist and for the tiny tier; IndexFormatError.
+        Cost
+            One read per token; in the compact tier one step per token from the document's start.
+        Source
+            ferragina2000.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     dw.FMIndex.build([[1, 2, 3], [4]], path=f"{folder}/a.dwx").extract(0, 1).tolist()
+            [2, 3]
+        """
+        import numpy as np
+
+        if document < 0 or start < 0 or (stop is not None and stop < 0):
+            worst = min(document, start, start if stop is None else stop)
+            raise InvalidArgument.of("document, start and stop", "0 or more", worst)
+        most = 2**32 - 1
+        end = most if stop is None else min(stop, most)
+        return np.frombuffer(self.core.extract(document, min(start, most), end), np.uint32)
+
+    def info(self) -> dict[str, Any]:
+        """What the index holds: tier, documents, tokens, bytes, fingerprint, and the same for each file.
+
+        Shapes
+            None.
+        Returns
+            A dictionary of plain values.
+        Errors
+            None.
+        Cost
+            None: read from the header.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     dw.FMIndex.build([[1, 2, 3], [4]], path=f"{folder}/a.dwx").info()["documents"]
+            2
+        """
+        parts = self.core.parts()
+        for part in parts:
+            part["sections"] = dict(part["sections"])
+            part["fingerprint"] = None if part["fingerprint"] is None else part["fingerprint"].hex()
+        return {
+            "tier": self.core.tier,
+            "documents": self.core.documents,
+            "tokens": self.core.tokens,
+            "bytes": sum(part["bytes"] for part in parts),
+            "fingerprint": self.fingerprint,
+            "files": parts,
+        }
+
+    def verify(self, progress: Callable[[float], None] | None = None) -> None:
+        """Reads the files whole and compares every checksum; `progress` gets the part done, 0 … 1.
+
+        Shapes
+            None.
+        Returns
+            None.
+        Errors
+            IndexFormatError with the offset of the first damaged block.
+        Cost
+            One reading of the files.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     dw.FMIndex.build([[1, 2, 3]], path=f"{folder}/a.dwx").verify()
+        """
+        self.core.verify(progress)
+
+    def _ids(self, ids: Any) -> NDArray[np.uint32]:
+        if isinstance(ids, str) and self.tokenizer is not None:
+            return ids_of(self.tokenizer.encode_plain([ids])[0], "ids")
+        return ids_of(ids, "ids")
+
+    def __repr__(self) -> str:
+        core = self.core
+        return f"FMIndex({core.tier}, {core.documents:,} documents, {core.tokens:,} tokens)"
+
+
+def _tokenizer(source: Any) -> Tokenizer | None:
+    if source is None:
+        return None
+    from .tokens import tokenizer_of
+
+    return tokenizer_of(source)
+
+
+def _ids_of_all(documents: Iterable[Any], tokenizer: Tokenizer | None) -> Iterator[NDArray[np.uint32]]:
+    """Ids of each document; strings are encoded in batches, in parallel."""
+    if isinstance(documents, str | bytes):
+        raise InvalidArgument.of("documents", "a sequence of documents", "one string", "put it into a list")
+    waiting = iter(documents)
+    number = 0
+    while batch := list(islice(waiting, _BATCH)):
+        texts = [one for one in batch if isinstance(one, str)]
+        if texts and tokenizer is None:
+            raise InvalidArgument.of("documents", "token ids", "strings", "pass tokenizer= to encode them")
+        encoded = iter(tokenizer.encode_plain(texts) if tokenizer is not None else ())
+        for one in batch:
+            yield ids_of(next(encoded) if isinstance(one, str) else one, f"documents[{number}]")
+            number += 1

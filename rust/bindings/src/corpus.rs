@@ -1,0 +1,37 @@
+//! `Corpus`: the documents of an index to be built.
+
+use crate::enter::{enter, lock};
+use draftwood_retrieve::index;
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+use std::sync::Mutex;
+
+/// Documents of token ids, 4 bytes per token.
+#[pyclass(frozen, module = "draftwood._core")]
+#[derive(Default)]
+pub struct Corpus(pub(crate) Mutex<index::Corpus>);
+
+#[pymethods]
+impl Corpus {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a document (uint32 buffer).
+    fn push(&self, py: Python<'_>, document: PyBuffer<u32>) -> PyResult<()> {
+        let document = document.to_vec(py)?;
+        enter(py, || lock(&self.0).push(&document))
+    }
+
+    /// Number of tokens.
+    #[getter]
+    fn tokens(&self, py: Python<'_>) -> PyResult<usize> {
+        enter(py, || Ok(lock(&self.0).tokens()))
+    }
+
+    /// Number of documents.
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        enter(py, || Ok(lock(&self.0).documents()))
+    }
+}

@@ -1,0 +1,356 @@
+//! From documents to a file.
+
+use crate::index::format::{Counts, Kind, MARK_ROWS, Writer};
+use crate::index::packed::{PackedWriter, put, width_for};
+use crate::index::{Corpus, Index, Tier};
+use crate::prefetch::prefetch;
+use crate::suffix_array::{Symbol, suffix_array};
+use draftwood_base::{Error, Result};
+use std::io::{self, BufWriter, Seek, Write};
+use std::path::Path;
+
+/// Rows looked ahead where the text is read in suffix order.
+const AHEAD: usize = 32;
+/// Occurrences per piece of a symbol's list that the directory aims at, as a power of two.
+const PIECE: u32 = 4;
+
+/// The parts of a build, for a progress display; about in proportion 6 : 1 : 1 : 2 of the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Sorting the suffixes.
+    Sort,
+    /// Burrows–Wheeler transform.
+    Transform,
+    /// Documents and places of the rows.
+    Places,
+    /// Occurrence lists and text.
+    Lists,
+}
+
+impl Index {
+    /// Builds an index file. It appears under `path` complete or not at all: it is written beside it, synchronised and
+    /// renamed; a file left by a killed build is overwritten by the next one and never read.
+    ///
+    /// Time about 0.2 µs per token, memory about 10 bytes per token above the corpus.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when the folder cannot be written.
+    pub fn build(
+        corpus: &Corpus,
+        tier: Tier,
+        fingerprint: Option<[u8; 32]>,
+        path: &Path,
+        progress: impl FnMut(Phase),
+    ) -> Result<Self> {
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".partial");
+        let written = (|| {
+            let file = std::fs::File::create(&partial)?;
+            let out = write(corpus, tier, fingerprint, BufWriter::with_capacity(1 << 20, file), progress)?;
+            out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+            std::fs::rename(&partial, path)?;
+            // The rename itself is safe only once the folder is written.
+            let folder =
+                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            std::fs::File::open(folder)?.sync_all()
+        })();
+        if let Err(error) = written {
+            let _ = std::fs::remove_file(&partial);
+            let got = format!("{}: {error}", path.display());
+            return Err(Error::invalid(
+                "the index path",
+                "writable",
+                got,
+                "check the folder and its free space",
+            ));
+        }
+        Self::open(path)
+    }
+
+    /// The same in memory.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if what was written cannot be read.
+    pub fn build_in_memory(corpus: &Corpus, tier: Tier) -> Result<Self> {
+        let out = write(corpus, tier, None, io::Cursor::new(Vec::new()), |_| ());
+        Self::from_bytes(out.map_err(|error| Error::Internal(error.to_string()))?.into_inner())
+    }
+}
+
+/// Writes the file of an index.
+fn write<W: Write + Seek>(
+    corpus: &Corpus,
+    tier: Tier,
+    fingerprint: Option<[u8; 32]>,
+    out: W,
+    progress: impl FnMut(Phase),
+) -> io::Result<W> {
+    let (ids, symbols) = corpus.alphabet();
+    let counts = Counts {
+        tier,
+        rows: (corpus.tokens() + corpus.documents()) as u64,
+        documents: corpus.documents() as u64,
+        symbols: ids.len() as u64 + 1,
+        // 13 … 15 bits would save an eighth of two sections and cost aligned reads.
+        symbol_width: match width_for(ids.len() as u64) {
+            13..=15 => 16,
+            width => width,
+        },
+        document_width: width_for((corpus.documents() as u64).saturating_sub(1)),
+        sample_rate: tier.sample_rate(),
+        fingerprint,
+    };
+    let mut writer = Writer::new(out)?;
+    write_ids(&mut writer, &ids)?;
+    if counts.symbol_width <= 16 {
+        write_rows::<u16, W>(&mut writer, corpus, &symbols, counts, |symbol| symbol as u16, progress)?;
+    } else {
+        write_rows::<u32, W>(&mut writer, corpus, &symbols, counts, |symbol| symbol, progress)?;
+    }
+    Ok(writer.finish(counts)?.0)
+}
+
+fn write_ids<W: Write + Seek>(writer: &mut Writer<W>, ids: &[u32]) -> io::Result<()> {
+    let largest = ids.last().copied().unwrap_or(0);
+    let mut words = vec![0u64; largest as usize / 64 + 1];
+    for id in ids {
+        words[*id as usize / 64] |= 1 << (id % 64);
+    }
+    let mut before = 0u64;
+    for word in words {
+        writer.write_all(&word.to_le_bytes())?;
+        writer.write_all(&before.to_le_bytes())?;
+        before += u64::from(word.count_ones());
+    }
+    writer.end(Kind::Ids)?;
+    for id in ids {
+        writer.write_all(&id.to_le_bytes())?;
+    }
+    writer.end(Kind::Tokens)
+}
+
+fn write_rows<S: Symbol, W: Write + Seek>(
+    writer: &mut Writer<W>,
+    corpus: &Corpus,
+    symbols: &[u32],
+    counts: Counts,
+    narrow: impl Fn(u32) -> S,
+    mut progress: impl FnMut(Phase),
+) -> io::Result<()> {
+    let tier = counts.tier;
+    let mut reversed: Vec<S> = Vec::with_capacity(counts.rows as usize);
+    for d in 0..corpus.documents() {
+        reversed.extend(corpus.document(d).iter().rev().map(|&id| narrow(symbols[id as usize])));
+        reversed.push(narrow(0));
+    }
+    progress(Phase::Sort);
+    let sa = suffix_array(&reversed, counts.symbols as usize);
+    progress(Phase::Transform);
+    let mut bwt: Vec<S> = Vec::with_capacity(reversed.len());
+    for (row, &at) in sa.iter().enumerate() {
+        if let Some(&ahead) = sa.get(row + AHEAD) {
+            prefetch(&reversed, (ahead as usize).wrapping_sub(1));
+        }
+        // Cyclic: before the first position stands the separator that ends the last document.
+        bwt.push(if at == 0 { narrow(0) } else { reversed[at as usize - 1] });
+    }
+    drop(reversed);
+    if tier.has(Kind::Bwt) {
+        write_packed(writer, bwt.iter().map(|c| c.bucket() as u32), counts.symbol_width)?;
+        writer.end(Kind::Bwt)?;
+        progress(Phase::Places);
+        write_places(writer, corpus, &sa, counts)?;
+    }
+    if tier.has(Kind::Positions) {
+        for at in &sa {
+            writer.write_all(&at.to_le_bytes())?;
+        }
+        writer.end(Kind::Positions)?;
+    }
+    drop(sa);
+    progress(Phase::Lists);
+    write_lists(writer, &bwt, counts)?;
+    drop(bwt);
+    if tier.has(Kind::Text) {
+        write_packed(writer, corpus.tokens.iter().map(|&id| symbols[id as usize]), counts.symbol_width)?;
+        writer.end(Kind::Text)?;
+    }
+    Ok(())
+}
+
+fn write_packed(out: &mut impl Write, values: impl Iterator<Item = u32>, width: u32) -> io::Result<()> {
+    let mut packed = PackedWriter::new(BufWriter::with_capacity(1 << 16, out), width);
+    for value in values {
+        packed.push(value)?;
+    }
+    packed.finish()
+}
+
+/// Documents, samples and marks of the rows.
+fn write_places<W: Write + Seek>(
+    writer: &mut Writer<W>,
+    corpus: &Corpus,
+    sa: &[u32],
+    counts: Counts,
+) -> io::Result<()> {
+    for start in [0].iter().chain(&corpus.ends) {
+        writer.write_all(&start.to_le_bytes())?;
+    }
+    writer.end(Kind::Starts)?;
+
+    let documents = Documents::new(corpus);
+    let mut ends = vec![0u32; corpus.documents()];
+    for (row, &at) in sa[..corpus.documents()].iter().enumerate() {
+        ends[documents.find(at).0 as usize] = row as u32;
+    }
+    for row in &ends {
+        writer.write_all(&row.to_le_bytes())?;
+    }
+    writer.end(Kind::Ends)?;
+
+    let tier = counts.tier;
+    let (mut marks, mut samples) = (Vec::new(), Vec::new());
+    if tier.has(Kind::Documents) || tier.has(Kind::Marks) {
+        let buffered = BufWriter::with_capacity(1 << 16, &mut *writer);
+        let mut packed = PackedWriter::new(buffered, counts.document_width);
+        for (row, &at) in sa.iter().enumerate() {
+            if let Some(&ahead) = sa.get(row + AHEAD) {
+                documents.prefetch(ahead);
+            }
+            let (document, offset) = documents.find(at);
+            if tier.has(Kind::Documents) {
+                packed.push(document)?;
+            }
+            if tier.has(Kind::Marks) {
+                let bit = row % MARK_ROWS as usize;
+                if bit == 0 {
+                    marks.extend_from_slice(&(samples.len() as u32).to_le_bytes());
+                    marks.extend_from_slice(&[0; 60]);
+                }
+                if offset % counts.sample_rate == 0 {
+                    let line = marks.len() - 60;
+                    marks[line + bit / 8] |= 1 << (bit % 8);
+                    samples.push(at);
+                }
+            }
+        }
+        packed.finish()?;
+    }
+    if tier.has(Kind::Documents) {
+        writer.end(Kind::Documents)?;
+    }
+    if tier.has(Kind::Marks) {
+        writer.write_all(&marks)?;
+        writer.end(Kind::Marks)?;
+        for at in samples {
+            writer.write_all(&at.to_le_bytes())?;
+        }
+        writer.end(Kind::Samples)?;
+    }
+    Ok(())
+}
+
+/// From a position of the reversed text to its document, with a coarse table that stays in the cache.
+struct Documents<'a> {
+    ends: &'a [u32],
+    /// Document of every 64th position.
+    coarse: Vec<u32>,
+}
+
+impl<'a> Documents<'a> {
+    const STEP: usize = 64;
+
+    fn new(corpus: &'a Corpus) -> Self {
+        let rows = corpus.tokens() + corpus.documents();
+        let mut coarse = Vec::with_capacity(rows / Self::STEP + 1);
+        let mut document = 0;
+        for at in (0..rows).step_by(Self::STEP) {
+            while corpus.ends[document] as usize + document < at {
+                document += 1;
+            }
+            coarse.push(document as u32);
+        }
+        Self { ends: &corpus.ends, coarse }
+    }
+
+    fn prefetch(&self, at: u32) {
+        prefetch(&self.coarse, at as usize / Self::STEP);
+    }
+
+    /// Document and offset in its reversed form, the separator last.
+    fn find(&self, at: u32) -> (u32, u32) {
+        let mut document = self.coarse[at as usize / Self::STEP];
+        // Document d ends with its separator at ends[d] + d.
+        while self.ends[document as usize] + document < at {
+            document += 1;
+        }
+        let start = if document == 0 { 0 } else { self.ends[document as usize - 1] + document };
+        (document, at - start)
+    }
+}
+
+/// Every symbol's rows: cut at multiples of 2^shift, a directory of the pieces, the low `shift` bits of each row.
+fn write_lists<S: Symbol, W: Write + Seek>(
+    writer: &mut Writer<W>,
+    bwt: &[S],
+    counts: Counts,
+) -> io::Result<()> {
+    struct List {
+        first: u32,
+        taken: u32,
+        directory: u32,
+        bits: u64,
+        shift: u32,
+    }
+    let (rows, symbols) = (counts.rows, counts.symbols as usize);
+    let mut totals = vec![0u32; symbols];
+    for symbol in bwt {
+        totals[symbol.bucket()] += 1;
+    }
+    let mut lists = Vec::with_capacity(symbols);
+    let (mut first, mut directory, mut bits) = (0u32, 0u64, 0u64);
+    for total in totals {
+        let mut shift = 0;
+        while u64::from(total >> PIECE) < (rows >> shift) + 1 && rows >> shift > 0 {
+            shift += 1;
+        }
+        lists.push(List { first, taken: 0, directory: directory as u32, bits, shift });
+        first += total;
+        directory += (rows >> shift) + 2;
+        bits += u64::from(total) * u64::from(shift);
+    }
+    for list in &lists {
+        writer.write_all(&list.first.to_le_bytes())?;
+        writer.write_all(&list.directory.to_le_bytes())?;
+        writer.write_all(&(list.bits | u64::from(list.shift) << 58).to_le_bytes())?;
+    }
+    writer.write_all(&first.to_le_bytes())?;
+    writer.write_all(&(directory as u32).to_le_bytes())?;
+    writer.write_all(&bits.to_le_bytes())?;
+    writer.end(Kind::Lists)?;
+
+    let mut pieces = vec![0u32; directory as usize];
+    let mut low = vec![0u8; bits.div_ceil(8) as usize + 8];
+    for (row, symbol) in bwt.iter().enumerate() {
+        let list = &mut lists[symbol.bucket()];
+        let (at, shift) = (list.bits + u64::from(list.taken) * u64::from(list.shift), list.shift);
+        put(&mut low, at, (row as u64 & ((1 << shift) - 1)) as u32);
+        list.taken += 1;
+        pieces[list.directory as usize + (row >> shift) + 1] = list.taken;
+    }
+    let mut starts = lists.iter().map(|list| list.directory as usize).peekable();
+    let mut before = 0;
+    for (i, piece) in pieces.iter_mut().enumerate() {
+        if starts.next_if_eq(&i).is_some() {
+            before = 0;
+        }
+        before = before.max(*piece);
+        *piece = before;
+    }
+    for piece in pieces {
+        writer.write_all(&piece.to_le_bytes())?;
+    }
+    writer.end(Kind::Directory)?;
+    writer.write_all(&low[..low.len() - 8])?;
+    writer.end(Kind::LowBits)
+}

@@ -1,0 +1,255 @@
+//! The step: from the rows of an n-gram to those of the n-gram and one more token.
+
+use crate::index::format::Kind;
+use crate::index::packed::unpack;
+use crate::index::store::{Fault, Problem};
+use crate::index::{Index, Rows};
+use draftwood_base::{Error, Result, Token};
+
+/// Steps that are under way at once: enough to hide a miss behind the others.
+const BATCH: usize = 16;
+
+/// The sorted rows of one symbol.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct List {
+    /// First row of the suffixes that start with the symbol.
+    pub(super) first: u32,
+    /// Number of occurrences.
+    pub(super) total: u32,
+    directory: u32,
+    bits: u64,
+    shift: u32,
+}
+
+/// Where a rank is to be found: among occurrences `low .. high`, those below `key` in their low bits.
+#[derive(Debug, Clone, Copy, Default)]
+struct Piece {
+    low: u32,
+    high: u32,
+    key: u32,
+}
+
+impl Index {
+    /// The rows of the n-gram followed by `id`: empty if it never is.
+    ///
+    /// Cost: two dependent cache misses, whatever the vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::IndexFormat`] when a block that is touched is damaged; [`Error::InvalidArgument`] for rows that are
+    /// not of this index.
+    #[inline]
+    pub fn extend(&self, rows: Rows, id: Token) -> Result<Rows> {
+        self.own(rows)?;
+        self.step(rows, id).map_err(|fault| self.store.explain(fault))
+    }
+
+    /// [`Index::extend`] for many n-grams at once, in place: their cache misses overlap.
+    ///
+    /// # Errors
+    /// As [`Index::extend`]; also if the lengths differ.
+    pub fn extend_all(&self, rows: &mut [Rows], ids: &[Token]) -> Result<()> {
+        if rows.len() != ids.len() {
+            return Err(Error::invalid(
+                "the number of ids",
+                format!("{}, one per n-gram", rows.len()),
+                ids.len(),
+                "",
+            ));
+        }
+        rows.iter().try_for_each(|&rows| self.own(rows))?;
+        for (rows, ids) in rows.chunks_mut(BATCH).zip(ids.chunks(BATCH)) {
+            self.steps(rows, ids).map_err(|fault| self.store.explain(fault))?;
+        }
+        Ok(())
+    }
+
+    /// The rows of one n-gram followed by each of `ids`: which candidates are allowed, and where each leads.
+    /// Appends one entry per id to `out`.
+    ///
+    /// # Errors
+    /// As [`Index::extend`].
+    pub fn children(&self, rows: Rows, ids: &[Token], out: &mut Vec<Rows>) -> Result<()> {
+        self.own(rows)?;
+        let start = out.len();
+        out.resize(start + ids.len(), rows);
+        for (out, ids) in out[start..].chunks_mut(BATCH).zip(ids.chunks(BATCH)) {
+            self.steps(out, ids).map_err(|fault| self.store.explain(fault))?;
+        }
+        Ok(())
+    }
+
+    /// How often the n-gram ends a document.
+    ///
+    /// # Errors
+    /// As [`Index::extend`].
+    pub fn document_ends(&self, rows: Rows) -> Result<u32> {
+        self.own(rows)?;
+        let ends = || Ok(self.follow(self.list(0)?, rows)?.count());
+        ends().map_err(|fault| self.store.explain(fault))
+    }
+
+    pub(super) fn own(&self, rows: Rows) -> Result<()> {
+        if rows.start <= rows.end && u64::from(rows.end) <= self.counts.rows {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "a range of rows",
+            format!("inside 0 … {}", self.counts.rows),
+            format!("{} … {}", rows.start, rows.end),
+            "rows belong to the index that gave them",
+        ))
+    }
+
+    #[inline]
+    fn step(&self, rows: Rows, id: Token) -> Result<Rows, Fault> {
+        match self.symbol(id)? {
+            Some(symbol) => self.follow(self.list(symbol)?, rows),
+            None => Ok(Rows::default()),
+        }
+    }
+
+    /// At most [`BATCH`] steps, stage by stage: each stage asks for the cache lines of the next one.
+    fn steps(&self, rows: &mut [Rows], ids: &[Token]) -> Result<(), Fault> {
+        let mut symbols = [None; BATCH];
+        let mut lists = [List::default(); BATCH];
+        let mut pieces = [(Piece::default(), Piece::default()); BATCH];
+        for (symbol, &id) in symbols.iter_mut().zip(ids) {
+            *symbol = self.symbol(id)?;
+            if let Some(symbol) = *symbol {
+                self.store.prefetch(self.section(Kind::Lists), u64::from(symbol) * 16);
+            }
+        }
+        for (i, rows) in rows.iter().enumerate() {
+            if let Some(symbol) = symbols[i] {
+                lists[i] = self.list(symbol)?;
+                self.ask_directory(lists[i], rows.start);
+                self.ask_directory(lists[i], rows.end);
+            }
+        }
+        for (i, rows) in rows.iter().enumerate() {
+            if symbols[i].is_some() {
+                pieces[i] = self.pieces(lists[i], *rows)?;
+                self.ask_low_bits(lists[i], pieces[i].0);
+                self.ask_low_bits(lists[i], pieces[i].1);
+            }
+        }
+        for (i, rows) in rows.iter_mut().enumerate() {
+            *rows = match symbols[i] {
+                Some(_) => self.narrow(lists[i], pieces[i])?,
+                None => Rows::default(),
+            };
+        }
+        Ok(())
+    }
+
+    /// The symbol of a token id, if it occurs.
+    #[inline(always)]
+    pub(super) fn symbol(&self, id: Token) -> Result<Option<u32>, Fault> {
+        let section = self.section(Kind::Ids);
+        if u64::from(id) / 64 * 16 >= section.length {
+            return Ok(None);
+        }
+        let (present, before) = self.store.pair(section, u64::from(id) / 64)?;
+        let bit = 1u64 << (id % 64);
+        if present & bit == 0 {
+            return Ok(None);
+        }
+        let symbol = before.wrapping_add(u64::from((present & (bit - 1)).count_ones())).wrapping_add(1);
+        if symbol >= self.counts.symbols {
+            return Err(self.outside(Kind::Ids));
+        }
+        Ok(Some(symbol as u32))
+    }
+
+    #[inline(always)]
+    pub(super) fn list(&self, symbol: u32) -> Result<List, Fault> {
+        let section = self.section(Kind::Lists);
+        let (head, bits) = self.store.pair(section, u64::from(symbol))?;
+        let (next, _) = self.store.pair(section, u64::from(symbol) + 1)?;
+        let (first, after, shift) = (head as u32, next as u32, (bits >> 58) as u32);
+        if first > after || u64::from(after) > self.counts.rows || shift > 32 {
+            return Err(self.outside(Kind::Lists));
+        }
+        Ok(List {
+            first,
+            total: after - first,
+            directory: (head >> 32) as u32,
+            bits: bits & ((1 << 58) - 1),
+            shift,
+        })
+    }
+
+    /// The rows of the suffixes that start with the list's symbol and go on with one of `rows`.
+    #[inline(always)]
+    pub(super) fn follow(&self, list: List, rows: Rows) -> Result<Rows, Fault> {
+        self.narrow(list, self.pieces(list, rows)?)
+    }
+
+    #[inline(always)]
+    fn pieces(&self, list: List, rows: Rows) -> Result<(Piece, Piece), Fault> {
+        Ok((self.piece(list, rows.start)?, self.piece(list, rows.end)?))
+    }
+
+    #[inline(always)]
+    fn narrow(&self, list: List, (start, end): (Piece, Piece)) -> Result<Rows, Fault> {
+        let (start, end) = (self.rank(list, start)?, self.rank(list, end)?);
+        if start > end {
+            return Err(self.outside(Kind::LowBits));
+        }
+        Ok(Rows { start: list.first + start, end: list.first + end })
+    }
+
+    /// Number of the list's occurrences in rows before `row`.
+    #[inline(always)]
+    pub(super) fn occurrences(&self, list: List, row: u32) -> Result<u32, Fault> {
+        self.rank(list, self.piece(list, row)?)
+    }
+
+    #[inline(always)]
+    fn ask_directory(&self, list: List, row: u32) {
+        let piece = u64::from(list.directory) + (u64::from(row) >> list.shift);
+        self.store.prefetch(self.section(Kind::Directory), piece * 4);
+    }
+
+    #[inline(always)]
+    fn ask_low_bits(&self, list: List, piece: Piece) {
+        let middle = u64::from(piece.low + (piece.high - piece.low) / 2);
+        self.store.prefetch(self.section(Kind::LowBits), (list.bits + middle * u64::from(list.shift)) / 8);
+    }
+
+    #[inline(always)]
+    fn piece(&self, list: List, row: u32) -> Result<Piece, Fault> {
+        let section = self.section(Kind::Directory);
+        let entry = u64::from(list.directory) + (u64::from(row) >> list.shift);
+        let (low, high) = (self.store.u32(section, entry)?, self.store.u32(section, entry + 1)?);
+        if low > high || high > list.total {
+            return Err(self.outside(Kind::Directory));
+        }
+        Ok(Piece { low, high, key: (u64::from(row) & ((1 << list.shift) - 1)) as u32 })
+    }
+
+    #[inline(always)]
+    fn rank(&self, list: List, piece: Piece) -> Result<u32, Fault> {
+        let Piece { mut low, mut high, key } = piece;
+        if list.shift == 0 || key == 0 {
+            return Ok(low);
+        }
+        let section = self.section(Kind::LowBits);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let at = list.bits + u64::from(middle) * u64::from(list.shift);
+            if unpack(self.store.window(section, at / 8)?, at, list.shift) < key {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// A stored value of a section leads outside.
+    #[cold]
+    pub(super) fn outside(&self, kind: Kind) -> Fault {
+        Fault { at: self.section(kind).offset, problem: Problem::Range }
+    }
+}

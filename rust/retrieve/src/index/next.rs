@@ -1,0 +1,201 @@
+//! All tokens that follow an n-gram.
+
+use crate::index::format::Kind;
+use crate::index::packed::unpack;
+use crate::index::store::Fault;
+use crate::index::{Index, Rows, Tier};
+use draftwood_base::{Result, Token};
+
+/// Rows per symbol above which asking every symbol is cheaper than reading every row.
+const ROWS_PER_SYMBOL: u64 = 16;
+
+/// The followers of an n-gram, and the memory to find them; reused from query to query.
+#[derive(Debug, Clone, Default)]
+pub struct Followers {
+    ids: Vec<Token>,
+    counts: Vec<u32>,
+    ends: u32,
+    /// Per symbol: how often it was seen; all zero between queries.
+    tally: Vec<u32>,
+    seen: Vec<u32>,
+}
+
+impl Followers {
+    /// Distinct token ids, ascending (after [`Followers::keep_top`]: by falling count).
+    pub fn ids(&self) -> &[Token] {
+        &self.ids
+    }
+
+    /// How often each follows.
+    pub fn counts(&self) -> &[u32] {
+        &self.counts
+    }
+
+    /// How often the n-gram ends a document instead.
+    pub fn document_ends(&self) -> u32 {
+        self.ends
+    }
+
+    /// Keeps the `k` most frequent followers, most frequent first, of equals the lower id.
+    pub fn keep_top(&mut self, k: usize) {
+        let mut order: Vec<(std::cmp::Reverse<u32>, Token)> =
+            self.counts.iter().map(|&count| std::cmp::Reverse(count)).zip(self.ids.iter().copied()).collect();
+        if k < order.len() {
+            if k > 0 {
+                order.select_nth_unstable(k - 1);
+            }
+            order.truncate(k);
+        }
+        order.sort_unstable();
+        self.ids.clear();
+        self.counts.clear();
+        for (count, id) in order {
+            self.ids.push(id);
+            self.counts.push(count.0);
+        }
+    }
+
+    fn clear(&mut self, symbols: usize) {
+        self.ids.clear();
+        self.counts.clear();
+        self.ends = 0;
+        // A fault may have left counts behind.
+        for symbol in self.seen.drain(..) {
+            self.tally[symbol as usize] = 0;
+        }
+        if self.tally.len() < symbols {
+            self.tally.resize(symbols, 0);
+        }
+    }
+}
+
+impl Index {
+    /// The distinct tokens that follow an n-gram, with counts.
+    ///
+    /// Cost: about 2 ns per row, at most about 50 ns per distinct token of the corpus; the tiny tier always asks every
+    /// token. No allocation once `out` has been used with this index.
+    ///
+    /// # Errors
+    /// As [`Index::extend`].
+    pub fn next(&self, rows: Rows, out: &mut Followers) -> Result<()> {
+        self.own(rows)?;
+        out.clear(self.counts.symbols as usize);
+        let many = u64::from(rows.count()) > ROWS_PER_SYMBOL * self.counts.symbols;
+        let done =
+            if many || self.counts.tier == Tier::Tiny { self.ask(rows, out) } else { self.scan(rows, out) };
+        done.map_err(|fault| self.store.explain(fault))
+    }
+
+    /// The same from at most `limit` rows, evenly spaced: rows that lie together come from equal longer contexts, so
+    /// all of these are heard in proportion. Exact if there are no more rows.
+    ///
+    /// # Errors
+    /// As [`Index::next`]; [`draftwood_base::Error::InvalidArgument`] for the tiny tier, which knows no rows' symbols.
+    pub fn next_sampled(&self, rows: Rows, limit: u32, out: &mut Followers) -> Result<()> {
+        self.needs_places("next_sampled")?;
+        if rows.count() <= limit {
+            return self.next(rows, out);
+        }
+        self.own(rows)?;
+        out.clear(self.counts.symbols as usize);
+        let mut sample = || {
+            for i in 0..u64::from(limit) {
+                let row = (2 * i + 1) * u64::from(rows.count()) / (2 * u64::from(limit));
+                let symbol = self.symbol_of_row(rows.start + row as u32)?;
+                let Some(count) = out.tally.get_mut(symbol as usize) else {
+                    return Err(self.outside(Kind::Bwt));
+                };
+                if *count == 0 {
+                    out.seen.push(symbol);
+                }
+                *count += 1;
+            }
+            out.seen.sort_unstable();
+            self.collect(out)
+        };
+        sample().map_err(|fault| self.store.explain(fault))
+    }
+
+    /// Tests every symbol.
+    fn ask(&self, rows: Rows, out: &mut Followers) -> Result<(), Fault> {
+        out.ends = self.follow(self.list(0)?, rows)?.count();
+        let tokens = self.section(Kind::Tokens);
+        for symbol in 1..self.counts.symbols as u32 {
+            let list = self.list(symbol)?;
+            let whole = u64::from(rows.count()) == self.counts.rows;
+            let count = if whole { list.total } else { self.follow(list, rows)?.count() };
+            if count > 0 {
+                out.ids.push(self.store.u32(tokens, u64::from(symbol) - 1)?);
+                out.counts.push(count);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the symbol of every row.
+    fn scan(&self, rows: Rows, out: &mut Followers) -> Result<(), Fault> {
+        let (section, width) = (self.section(Kind::Bwt), u64::from(self.counts.symbol_width));
+        let symbols = self.counts.symbols as usize;
+        let Followers { tally, seen, .. } = out;
+        let mut add = |symbol: u32| {
+            let Some(count) = tally.get_mut(symbol as usize).filter(|_| (symbol as usize) < symbols) else {
+                return false;
+            };
+            if *count == 0 {
+                seen.push(symbol);
+            }
+            *count += 1;
+            true
+        };
+        let mut fine = true;
+        if width == 16 {
+            let bytes = self.store.slice(section, u64::from(rows.start) * 2, u64::from(rows.count()) * 2)?;
+            for pair in bytes.chunks_exact(2) {
+                fine &= add(u32::from(u16::from_le_bytes([pair[0], pair[1]])));
+            }
+        } else {
+            for row in rows.start..rows.end {
+                let at = u64::from(row) * width;
+                fine &= add(unpack(self.store.window(section, at / 8)?, at, width as u32));
+            }
+        }
+        if !fine {
+            return Err(self.outside(Kind::Bwt));
+        }
+        let dense = seen.len() > symbols / 16;
+        if dense {
+            seen.clear();
+            seen.extend((0..symbols as u32).filter(|&symbol| tally[symbol as usize] > 0));
+        } else {
+            seen.sort_unstable();
+        }
+        self.collect(out)
+    }
+
+    /// From the symbols that were seen, ascending, to ids and counts.
+    fn collect(&self, out: &mut Followers) -> Result<(), Fault> {
+        let tokens = self.section(Kind::Tokens);
+        for symbol in out.seen.drain(..) {
+            let count = std::mem::take(&mut out.tally[symbol as usize]);
+            if symbol == 0 {
+                out.ends = count;
+            } else {
+                out.ids.push(self.store.u32(tokens, u64::from(symbol) - 1)?);
+                out.counts.push(count);
+            }
+        }
+        Ok(())
+    }
+
+    /// The symbol before the suffix of a row.
+    #[inline(always)]
+    pub(super) fn symbol_of_row(&self, row: u32) -> Result<u32, Fault> {
+        let at = u64::from(row) * u64::from(self.counts.symbol_width);
+        let window = self.store.window(self.section(Kind::Bwt), at / 8)?;
+        let symbol = unpack(window, at, self.counts.symbol_width);
+        if u64::from(symbol) >= self.counts.symbols {
+            return Err(self.outside(Kind::Bwt));
+        }
+        Ok(symbol)
+    }
+}

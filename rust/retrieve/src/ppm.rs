@@ -1,0 +1,114 @@
+//! Drafts from counted contexts: the followers of the longest context first, what they leave to the shorter ones.
+
+use draftwood_base::Token;
+use draftwood_tree::Continuations;
+
+/// Followers looked at per context, the freshest ones: bounds the work per node however repetitive the text is.
+pub(crate) const FOLLOWERS: usize = 8;
+
+/// Contexts looked at per node, the longest ones.
+pub(crate) const CONTEXTS: usize = 16;
+
+/// How often one of a context's earlier followers is the next token, by the context's length; measured on recorded
+/// texts. The rest of the probability goes to the next shorter context, as escapes do in PPM.
+const HIT: [f32; 9] = [0.0, 0.25, 0.45, 0.6, 0.68, 0.74, 0.78, 0.82, 0.88];
+
+/// The part of the probability that the followers of a context of `length` tokens share.
+#[inline]
+pub(crate) fn hit_rate(length: u32) -> f32 {
+    HIT[(length as usize).min(HIT.len() - 1)]
+}
+
+/// One token that followed a context.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Follower {
+    pub(crate) token: Token,
+    /// How often it followed.
+    pub(crate) count: u32,
+    /// The context extended by the token.
+    pub(crate) node: u32,
+}
+
+/// A context and its number of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Context {
+    pub(crate) node: u32,
+    pub(crate) length: u32,
+}
+
+/// A text's contexts with their followers.
+pub(crate) trait Contexts {
+    /// The tokens that followed a context, the freshest first.
+    fn followers(&self, node: u32) -> impl Iterator<Item = Follower>;
+
+    /// The next shorter context that is worth asking; `None` before the empty one.
+    fn shorter(&self, context: Context) -> Option<Context>;
+
+    /// The part of the probability that the followers of a context share.
+    fn hit(&self, length: u32) -> f32;
+}
+
+/// A node of a draft: its longest context (none if nothing matches), and how probable the path to it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct State {
+    pub(crate) context: Option<Context>,
+    pub(crate) path_prob: f32,
+}
+
+/// The continuations of a node by all its contexts; of equal followers the fresher one comes first.
+pub(crate) struct Source<'a, C> {
+    pub(crate) contexts: &'a C,
+    /// Nodes whose path is less probable are not proposed.
+    pub(crate) min_prob: f32,
+}
+
+impl<C: Contexts> Continuations for Source<'_, C> {
+    type State = State;
+
+    fn expand(&mut self, State { context, path_prob }: State, out: &mut Vec<(Token, f32, State)>) {
+        let first = out.len();
+        let mut left = 1.0f32;
+        // One bit per hashed token found so far: most tokens are new, and then no search is needed.
+        let mut found = 0u64;
+        let mut next = context;
+        for _ in 0..CONTEXTS {
+            let Some(context) = next.filter(|_| path_prob * left >= self.min_prob) else { break };
+            let start = out.len();
+            let mut total = 0;
+            for follower in self.contexts.followers(context.node).take(FOLLOWERS) {
+                let bit = 1 << (follower.token.wrapping_mul(0x9E37_79B9) >> 26);
+                if found & bit != 0 && out[first..start].iter().any(|known| known.0 == follower.token) {
+                    continue;
+                }
+                found |= bit;
+                total += follower.count;
+                let longer = Context { node: follower.node, length: context.length + 1 };
+                out.push((follower.token, follower.count as f32, State { context: Some(longer), path_prob }));
+            }
+            if total > 0 {
+                let hit = self.contexts.hit(context.length);
+                let share = left * hit / total as f32;
+                for (_, prob, state) in &mut out[start..] {
+                    *prob *= share;
+                    state.path_prob *= *prob;
+                }
+                left *= 1.0 - hit;
+            }
+            next = self.contexts.shorter(context);
+        }
+        out.retain(|(_, _, state)| state.path_prob >= self.min_prob);
+    }
+}
+
+/// The settings' check that all these drafters share.
+pub(crate) fn check_min_prob(min_prob: f32) -> draftwood_base::Result<()> {
+    if (0.0..=1.0).contains(&min_prob) {
+        return Ok(());
+    }
+    Err(draftwood_base::Error::invalid(
+        "min_prob",
+        "a probability, 0 … 1",
+        min_prob,
+        "it is the least probability of a drafted path",
+    ))
+}

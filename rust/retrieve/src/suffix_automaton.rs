@@ -1,0 +1,293 @@
+//! All substrings of a growing text, with counted followers.
+
+use crate::ppm::{Context, Contexts, Follower, hit_rate};
+use draftwood_base::Token;
+
+const NIL: u32 = u32::MAX;
+const ROOT: u32 = 0;
+
+/// Contexts whose followers are counted per appended token, beyond those that see the token for the first time. In
+/// ordinary text fewer than this are nested; a loop nests as many as it has turns, and then the shortest ones count
+/// less than they have seen.
+pub(crate) const NESTED: u32 = 16;
+
+/// The suffix automaton of a text (Blumer et al. 1985), built online: every state is a set of substrings that end at
+/// the same places, so they have the same followers. Edges count how often they were taken and are listed by their
+/// latest use, the last one first, so a reader that stops after a few has seen the freshest.
+///
+/// Cost: amortised constant per token, about two edges of 24 bytes, one to two states of 12 bytes and the table.
+#[derive(Debug, Clone)]
+pub(crate) struct SuffixAutomaton {
+    states: Vec<State>,
+    edges: Vec<Edge>,
+    /// Open addressing over (state, token) → edge; a power of two, at most two thirds full.
+    table: Vec<u32>,
+    /// The state of the whole text.
+    last: u32,
+    nested: u32,
+    rates: Rates,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    /// Tokens of its longest substring.
+    length: u32,
+    /// The state of the longest suffix that also ends elsewhere.
+    link: u32,
+    /// The edge that was taken last.
+    freshest: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Edge {
+    from: u32,
+    to: u32,
+    token: Token,
+    count: u32,
+    /// Neighbours among the edges of `from`.
+    older: u32,
+    fresher: u32,
+}
+
+impl SuffixAutomaton {
+    /// An empty text; `nested` as [`NESTED`].
+    pub(crate) fn new(nested: u32) -> Self {
+        let root = State { length: 0, link: NIL, freshest: NIL };
+        let table = vec![NIL; 16];
+        Self { states: vec![root], edges: Vec::new(), table, last: ROOT, nested, rates: Rates::default() }
+    }
+
+    /// The longest suffix of the text that occurred before.
+    pub(crate) fn tail(&self) -> Option<Context> {
+        self.shorter(Context { node: self.last, length: 0 })
+    }
+
+    /// Bytes allocated.
+    pub(crate) fn bytes(&self) -> usize {
+        self.states.capacity() * size_of::<State>()
+            + self.edges.capacity() * size_of::<Edge>()
+            + self.table.capacity() * size_of::<u32>()
+    }
+
+    /// Appends one token to the text.
+    pub(crate) fn append(&mut self, token: Token) {
+        let new = self.add_state(self.states[self.last as usize].length + 1, ROOT);
+        let mut at = std::mem::replace(&mut self.last, new);
+        let found = loop {
+            let edge = self.edge(at, token);
+            let State { length, link, freshest } = self.states[at as usize];
+            if edge != NIL {
+                self.rates.count(length, true);
+                break edge;
+            }
+            if freshest != NIL {
+                self.rates.count(length, false);
+            }
+            self.add_edge(at, token, new);
+            if at == ROOT {
+                return;
+            }
+            at = link;
+        };
+        let known = self.edges[found as usize].to;
+        let length = self.states[at as usize].length + 1;
+        let target =
+            if self.states[known as usize].length == length { known } else { self.split(known, length) };
+        self.states[new as usize].link = target;
+        self.retake(at, token, known, target);
+    }
+
+    /// The substrings of a state that are at most `length` long become a state of their own.
+    fn split(&mut self, state: u32, length: u32) -> u32 {
+        let State { link, freshest, .. } = self.states[state as usize];
+        let short = self.add_state(length, link);
+        self.states[state as usize].link = short;
+        let (mut at, mut fresher) = (freshest, NIL);
+        while at != NIL {
+            let edge = self.edges[at as usize];
+            let copy = self.enter_edge(Edge { from: short, older: NIL, fresher, ..edge });
+            match fresher {
+                NIL => self.states[short as usize].freshest = copy,
+                _ => self.edges[fresher as usize].older = copy,
+            }
+            (at, fresher) = (edge.older, copy);
+        }
+        short
+    }
+
+    /// The edge by `token` was taken from `at` and all its suffixes: those that led to `known` now lead to `target`.
+    fn retake(&mut self, mut at: u32, token: Token, known: u32, target: u32) {
+        let (mut redirect, mut counted) = (known != target, 0);
+        loop {
+            let edge = self.edge(at, token);
+            redirect &= self.edges[edge as usize].to == known;
+            if redirect {
+                self.edges[edge as usize].to = target;
+            }
+            if counted < self.nested {
+                self.edges[edge as usize].count += 1;
+                self.put_first(edge);
+                counted += 1;
+            } else if !redirect {
+                return;
+            }
+            if at == ROOT {
+                return;
+            }
+            at = self.states[at as usize].link;
+        }
+    }
+
+    fn put_first(&mut self, edge: u32) {
+        let Edge { from, older, fresher, .. } = self.edges[edge as usize];
+        if fresher == NIL {
+            return;
+        }
+        self.edges[fresher as usize].older = older;
+        if older != NIL {
+            self.edges[older as usize].fresher = fresher;
+        }
+        self.push_front(from, edge);
+    }
+
+    fn push_front(&mut self, state: u32, edge: u32) {
+        let second = std::mem::replace(&mut self.states[state as usize].freshest, edge);
+        if second != NIL {
+            self.edges[second as usize].fresher = edge;
+        }
+        let this = &mut self.edges[edge as usize];
+        (this.older, this.fresher) = (second, NIL);
+    }
+
+    fn add_state(&mut self, length: u32, link: u32) -> u32 {
+        make_room(&mut self.states);
+        self.states.push(State { length, link, freshest: NIL });
+        self.states.len() as u32 - 1
+    }
+
+    fn add_edge(&mut self, from: u32, token: Token, to: u32) {
+        let edge = self.enter_edge(Edge { from, to, token, count: 1, older: NIL, fresher: NIL });
+        self.push_front(from, edge);
+    }
+
+    /// Stores an edge and makes it known to the table, not to the list of its state.
+    fn enter_edge(&mut self, edge: Edge) -> u32 {
+        let number = self.edges.len() as u32;
+        make_room(&mut self.edges);
+        self.edges.push(edge);
+        if self.edges.len() * 3 > self.table.len() * 2 {
+            self.table = vec![NIL; self.table.len() * 2];
+            for old in 0..number {
+                self.enter(old);
+            }
+        }
+        self.enter(number);
+        number
+    }
+
+    fn enter(&mut self, edge: u32) {
+        let Edge { from, token, .. } = self.edges[edge as usize];
+        let mask = self.table.len() - 1;
+        let mut at = slot(from, token) & mask;
+        while self.table[at] != NIL {
+            at = (at + 1) & mask;
+        }
+        self.table[at] = edge;
+    }
+
+    /// The edge of `state` by `token`, or [`NIL`].
+    #[inline]
+    fn edge(&self, state: u32, token: Token) -> u32 {
+        let first = self.states[state as usize].freshest;
+        match self.edges.get(first as usize) {
+            None => return NIL,
+            Some(edge) if edge.token == token => return first,
+            Some(edge) if edge.older == NIL => return NIL,
+            Some(_) => {}
+        }
+        let mask = self.table.len() - 1;
+        let mut at = slot(state, token) & mask;
+        loop {
+            let candidate = self.table[at];
+            match self.edges.get(candidate as usize) {
+                None => return NIL,
+                Some(edge) if edge.from == state && edge.token == token => return candidate,
+                Some(_) => at = (at + 1) & mask,
+            }
+        }
+    }
+}
+
+impl Contexts for SuffixAutomaton {
+    #[inline]
+    fn followers(&self, node: u32) -> impl Iterator<Item = Follower> {
+        let mut at = self.states[node as usize].freshest;
+        std::iter::from_fn(move || {
+            let edge = self.edges.get(at as usize)?;
+            at = edge.older;
+            Some(Follower { token: edge.token, count: edge.count, node: edge.to })
+        })
+    }
+
+    #[inline]
+    fn shorter(&self, context: Context) -> Option<Context> {
+        match self.states[context.node as usize].link {
+            NIL | ROOT => None,
+            link => Some(Context { node: link, length: self.states[link as usize].length }),
+        }
+    }
+
+    #[inline]
+    fn hit(&self, length: u32) -> f32 {
+        self.rates.hit(length)
+    }
+}
+
+/// How often the followers of contexts of a length held the next token, learned from the text itself.
+#[derive(Debug, Clone, Default)]
+struct Rates {
+    /// (hits, misses) per length, the last one for all longer contexts.
+    seen: [(u32, u32); Self::LENGTHS],
+}
+
+impl Rates {
+    /// Lengths that are told apart: 1 … 8, up to 16, up to 32, more.
+    const LENGTHS: usize = 12;
+    /// The table of [`hit_rate`] counts as so many observations.
+    const PRIOR: f32 = 8.0;
+
+    #[inline]
+    fn class(length: u32) -> usize {
+        match length {
+            0..=8 => length as usize,
+            9..=16 => 9,
+            17..=32 => 10,
+            _ => 11,
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, length: u32, hit: bool) {
+        let (hits, misses) = &mut self.seen[Self::class(length)];
+        if hit { *hits += 1 } else { *misses += 1 }
+    }
+
+    #[inline]
+    fn hit(&self, length: u32) -> f32 {
+        let (hits, misses) = self.seen[Self::class(length)];
+        (hits as f32 + Self::PRIOR * hit_rate(length)) / ((hits + misses) as f32 + Self::PRIOR)
+    }
+}
+
+/// Grows by a quarter instead of doubling: half the memory for 1.5 copies more per element.
+fn make_room<T>(items: &mut Vec<T>) {
+    if items.len() == items.capacity() {
+        items.reserve_exact(items.len() / 4 + 16);
+    }
+}
+
+#[inline]
+fn slot(state: u32, token: Token) -> usize {
+    let key = (u64::from(state) << 32 | u64::from(token)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (key >> 32 ^ key >> 17) as usize
+}

@@ -1,0 +1,253 @@
+//! Files: opening, damage, hostility.
+
+use crate::{Documents, TIERS, corpus, documents};
+use draftwood_base::{Error, Token};
+use draftwood_retrieve::index::{Followers, Index, Phase, Tier};
+use proptest::prelude::*;
+use std::path::PathBuf;
+
+/// A folder of its own, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("draftwood-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn some_documents() -> Documents {
+    (0..40u32).map(|d| (0..100 + d).map(|i| (i * i + d) % 70).collect()).collect()
+}
+
+fn bytes_of(documents: &Documents, tier: Tier) -> Vec<u8> {
+    let folder = Folder::new(&format!("bytes-{tier:?}-{:?}", std::thread::current().id()));
+    let path = folder.0.join("a.dwx");
+    Index::build(&corpus(documents), tier, None, &path, |_| ()).unwrap();
+    std::fs::read(&path).unwrap()
+}
+
+/// Everything that an index answers about a few n-grams; the first error ends it.
+fn answers(index: &Index) -> Result<Vec<u64>, Error> {
+    let mut all = vec![index.documents().into(), index.tokens().into(), index.distinct().into()];
+    let mut followers = Followers::default();
+    index.next(index.start(), &mut followers)?;
+    all.extend(followers.ids().iter().chain(followers.counts()).map(|&v| u64::from(v)));
+    for ids in [&[1][..], &[4, 9], &[0, 1, 4, 9, 16], &[2, 3, 6]] {
+        let ids: Vec<Token> = ids.to_vec();
+        let rows = index.find(&ids, false)?;
+        all.push(rows.count().into());
+        all.push(index.count(&ids, true)?.into());
+        index.next(rows, &mut followers)?;
+        all.extend(followers.ids().iter().chain(followers.counts()).map(|&v| u64::from(v)));
+        all.push(followers.document_ends().into());
+        if index.tier() != Tier::Tiny {
+            let mut places = Vec::new();
+            index.locate(rows, ids.len() as u32, 20, &mut places)?;
+            all.extend(
+                places.iter().flat_map(|&(document, offset)| [u64::from(document), u64::from(offset)]),
+            );
+        }
+    }
+    if index.tier() != Tier::Tiny {
+        let mut text = Vec::new();
+        index.extract(3, 2, 90, &mut text)?;
+        all.extend(text.iter().map(|&id| u64::from(id)));
+    }
+    Ok(all)
+}
+
+#[test]
+fn a_file_opens_as_it_was_built() {
+    let folder = Folder::new("open");
+    let path = folder.0.join("a.dwx");
+    for tier in TIERS {
+        let corpus = corpus(&some_documents());
+        let mut phases = Vec::new();
+        let built = Index::build(&corpus, tier, Some([9; 32]), &path, |phase| phases.push(phase)).unwrap();
+        assert_eq!((phases[0], *phases.last().unwrap()), (Phase::Sort, Phase::Lists));
+        let opened = Index::open(&path).unwrap();
+        opened.verify(|_| ()).unwrap();
+        assert_eq!((opened.tier(), opened.fingerprint()), (tier, Some([9; 32])));
+        let expected = answers(&Index::build_in_memory(&corpus, tier).unwrap()).unwrap();
+        assert_eq!(answers(&opened).unwrap(), expected);
+        assert_eq!(answers(&built).unwrap(), expected);
+        // Nothing is left beside the file.
+        assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1);
+    }
+    let (total, sections) = Index::open(&path).unwrap().sizes();
+    assert_eq!(total, std::fs::metadata(&path).unwrap().len());
+    assert!(sections.iter().any(|(name, size)| name == "Positions" && *size == 4 * (40 * 100 + 780 + 40)));
+}
+
+#[test]
+fn what_is_no_index_is_refused_by_name() {
+    let folder = Folder::new("refuse");
+    let path = folder.0.join("a.dwx");
+    let open = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Index::open(&path).err().unwrap();
+        assert!(matches!(error, Error::IndexFormat { .. } | Error::UnsupportedModel { .. }), "{error:?}");
+        error.to_string()
+    };
+    assert!(open(b"").contains("an index file must be at least 4096 bytes long, got 0"));
+    assert!(open(&[b'x'; 5000]).contains("at byte 0: the first 8 bytes must be DWXINDEX"));
+    let bytes = bytes_of(&some_documents(), Tier::Standard);
+    assert!(open(&bytes[..bytes.len() - 1]).contains("at byte 88: the length of the file must be"));
+    let mut newer = bytes.clone();
+    newer[8] = 2;
+    assert!(open(&newer).contains("index format version 2"));
+    let mut header = bytes;
+    header[17] ^= 1;
+    assert!(open(&header).contains("the checksum of the header"));
+    let missing = Index::open(&folder.0.join("none")).err().unwrap();
+    assert!(matches!(missing, Error::InvalidArgument(_)), "{missing}");
+    assert!(matches!(Index::open(&folder.0).err().unwrap(), Error::InvalidArgument(_)));
+    let nowhere = folder.0.join("no/such/folder/a.dwx");
+    let error = Index::build(&corpus(&some_documents()), Tier::Tiny, None, &nowhere, |_| ()).err().unwrap();
+    assert!(error.to_string().contains("the index path must be writable"), "{error}");
+}
+
+#[test]
+fn a_failed_build_leaves_the_old_file() {
+    let folder = Folder::new("old");
+    let path = folder.0.join("a.dwx");
+    Index::build(&corpus(&some_documents()), Tier::Tiny, None, &path, |_| ()).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    // What a killed build leaves is never opened, and the next build overwrites it.
+    std::fs::write(folder.0.join("a.dwx.partial"), &before[..9000]).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    Index::build(&corpus(&vec![vec![1]]), Tier::Tiny, None, &path, |_| ()).unwrap();
+    assert_eq!(Index::open(&path).unwrap().tokens(), 1);
+    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1);
+}
+
+/// Recomputes all checksums, as an attacker would.
+fn reseal(bytes: &mut [u8]) {
+    let end = u64::from_le_bytes(bytes[96..104].try_into().unwrap()) as usize;
+    if end < 4096 || end > bytes.len() {
+        return;
+    }
+    let sums: Vec<u8> =
+        bytes[4096..end].chunks(16 * 1024).flat_map(|block| crc32c::crc32c(block).to_le_bytes()).collect();
+    if end + sums.len() == bytes.len() {
+        bytes[end..].copy_from_slice(&sums);
+    }
+    let sum = crc32c::crc32c(&bytes[end..]).to_le_bytes();
+    bytes[104..108].copy_from_slice(&sum);
+    let sum = crc32c::crc32c(&bytes[..4092]).to_le_bytes();
+    bytes[4092..4096].copy_from_slice(&sum);
+}
+
+/// A file either is refused or gives answers inside the corpus that it claims to hold.
+fn reply_in_range(bytes: Vec<u8>) {
+    let Ok(index) = Index::from_bytes(bytes) else { return };
+    let _ = index.verify(|_| ());
+    let _ = answers(&index);
+    let mut followers = Followers::default();
+    for id in 0..80 {
+        let Ok(rows) = index.find(&[id, (id * id) % 70], false) else { continue };
+        assert!(rows.start <= rows.end && rows.end <= index.tokens() + index.documents());
+        let _ = index.next(rows, &mut followers);
+        let mut places = Vec::new();
+        if index.tier() != Tier::Tiny && index.locate(rows, 2, 20, &mut places).is_ok() {
+            for (document, offset) in places {
+                assert!(document < index.documents());
+                assert!(offset < index.document_length(document).unwrap());
+            }
+        }
+    }
+    let mut text = Vec::new();
+    for document in 0..index.documents().min(50) {
+        let _ = index.extract(document, 0, 200, &mut text);
+    }
+}
+
+#[test]
+fn whole_sections_of_nonsense_do_no_harm() {
+    let mut seed = 1u32;
+    for tier in TIERS {
+        let intact = bytes_of_once(tier);
+        let sections = u32::from_le_bytes(intact[108..112].try_into().unwrap()) as usize;
+        for (section, pattern) in
+            (0..sections).flat_map(|section| (0..12).map(move |pattern| (section, pattern)))
+        {
+            let entry = 128 + section * 24;
+            let number = |at: usize| u64::from_le_bytes(intact[at..at + 8].try_into().unwrap()) as usize;
+            let (offset, length) = (number(entry + 8), number(entry + 16));
+            let mut bytes = intact.to_vec();
+            for byte in &mut bytes[offset..offset + length] {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                match pattern {
+                    0 => *byte = 0xFF,
+                    1 => *byte = 0,
+                    2 => *byte = 0x80,
+                    3..6 => *byte = (seed >> 24) as u8,
+                    // Mostly intact, so that a query gets deep before it meets nonsense.
+                    6..9 if seed >> 24 < 3 => *byte ^= (seed >> 16) as u8,
+                    9..12 if seed >> 24 < 20 => *byte = byte.wrapping_add(1),
+                    _ => {}
+                }
+            }
+            reseal(&mut bytes);
+            reply_in_range(bytes);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2500))]
+
+    #[test]
+    fn damage_is_noticed_or_harmless(
+        tier in prop::sample::select(TIERS.to_vec()),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::weighted(0.1, any::<prop::sample::Index>()),
+    ) {
+        let intact = bytes_of_once(tier);
+        let mut bytes = intact.to_vec();
+        edits.iter().for_each(|(at, value)| bytes[at.index(intact.len())] = *value);
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(intact.len()));
+        }
+        if let Ok(got) = Index::from_bytes(bytes).and_then(|index| answers(&index)) {
+            prop_assert_eq!(got, answers(&Index::from_bytes(intact.to_vec()).unwrap()).unwrap());
+        }
+    }
+
+    #[test]
+    fn hostile_files_are_refused_or_answered_in_range(
+        tier in prop::sample::select(TIERS.to_vec()),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), 0u32..4), 1..6), header in any::<bool>(),
+    ) {
+        let mut bytes = bytes_of_once(tier).to_vec();
+        for (at, value, width) in &edits {
+            let at = if header { at.index(500) } else { at.index(bytes.len()) };
+            let width = (1usize << width).min(bytes.len() - at);
+            bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        }
+        reseal(&mut bytes);
+        reply_in_range(bytes);
+    }
+
+    #[test]
+    fn random_corpora_survive_the_disk_format(documents in documents()) {
+        for tier in TIERS {
+            let index = Index::build_in_memory(&corpus(&documents), tier).unwrap();
+            prop_assert_eq!(index.tokens() as usize, documents.concat().len());
+        }
+    }
+}
+
+fn bytes_of_once(tier: Tier) -> &'static [u8] {
+    static FILES: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
+    &FILES.get_or_init(|| TIERS.map(|tier| bytes_of(&some_documents(), tier)).to_vec())[tier as usize]
+}

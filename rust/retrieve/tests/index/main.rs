@@ -1,0 +1,41 @@
+//! The index against scans of the documents, and against damaged files.
+
+mod exact;
+mod files;
+mod group;
+
+use draftwood_base::Token;
+use draftwood_retrieve::index::{Corpus, Tier};
+use proptest::prelude::*;
+
+const TIERS: [Tier; 4] = [Tier::Tiny, Tier::Compact, Tier::Standard, Tier::Fast];
+
+type Documents = Vec<Vec<Token>>;
+
+fn corpus(documents: &Documents) -> Corpus {
+    let mut corpus = Corpus::default();
+    documents.iter().for_each(|document| corpus.push(document).unwrap());
+    corpus
+}
+
+/// Few or many documents, empty ones among them, over alphabets of one symbol to 2^20, with pieces that repeat.
+fn documents() -> impl Strategy<Value = Documents> {
+    let alphabet = prop::sample::select(vec![1u32, 2, 3, 10, 300, 50_000, 1 << 20]);
+    let piece = (any::<u32>(), any::<prop::sample::Index>(), 0usize..12);
+    let document = prop::collection::vec(piece, 0..12);
+    (alphabet, prop::collection::vec(document, 0..12)).prop_map(|(alphabet, shapes)| {
+        let mut said: Vec<Token> = Vec::new();
+        let mut documents = Vec::new();
+        for pieces in shapes {
+            let start = said.len();
+            for (seed, from, copied) in pieces {
+                // Few of a large alphabet's symbols, spread over all of it.
+                said.push((seed % 64).wrapping_mul(0x9E37_79B9) % alphabet);
+                let from = from.index(said.len());
+                (from..from + copied).for_each(|i| said.push(said[i]));
+            }
+            documents.push(said[start..].to_vec());
+        }
+        documents
+    })
+}

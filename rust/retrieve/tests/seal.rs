@@ -1,0 +1,261 @@
+//! SEAL's ranking against its formulas written out over all documents.
+
+use draftwood_base::Token;
+use draftwood_retrieve::index::{Corpus, Group, Index, Tier};
+use draftwood_retrieve::{Hit, Key, SealConfig, key_weights, rank};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+type Documents = Vec<Vec<Token>>;
+
+fn group(documents: &Documents, each: usize) -> Group {
+    let index = |part: &[Vec<Token>]| {
+        let mut corpus = Corpus::default();
+        part.iter().for_each(|document| corpus.push(document).unwrap());
+        Index::build_in_memory(&corpus, Tier::Standard).unwrap()
+    };
+    Group::new(documents.chunks(each).map(index).collect()).unwrap()
+}
+
+/// Offsets of a key in a document.
+fn offsets(document: &[Token], key: &Key) -> Vec<usize> {
+    let all = (0..(document.len() + 1).saturating_sub(key.ids.len()))
+        .filter(|&at| document[at..].starts_with(&key.ids));
+    all.filter(|&at| at == 0 || !key.anchored).collect()
+}
+
+fn odds(log_prob: f64, count: usize, tokens: usize, config: SealConfig) -> f64 {
+    let p = (log_prob - 1e-10).exp();
+    let prior = (count as f64 + config.smoothing) / (tokens as f64 + config.smoothing);
+    (p * (1.0 - prior) / (prior * (1.0 - p))).ln().max(0.0)
+}
+
+/// Weight of each key by the formulas of the paper.
+fn weights(documents: &Documents, keys: &[Key], config: SealConfig) -> Vec<f64> {
+    let tokens = documents.concat().len();
+    let count = |key: &Key| documents.iter().map(|document| offsets(document, key).len()).sum();
+    let least = keys.iter().map(|key| key.log_prob).fold(0.0, f64::min);
+    let weight = |key: &Key| {
+        let penalty = (1.0 - config.length_penalty).powi(key.ids.len() as i32 - 1);
+        if config.use_fm_index_frequency {
+            odds(key.log_prob * penalty, count(key), tokens, config)
+        } else {
+            (key.log_prob - least + 0.1).max(0.0) * penalty
+        }
+    };
+    keys.iter().map(|key| weight(key).powf(config.score_exponent)).collect()
+}
+
+struct Score {
+    sum: f64,
+    best: f64,
+    keys: Vec<u32>,
+}
+
+/// Keys from the heaviest on; `full` counts frequent keys, repeats that fill positions, and unigrams.
+fn score(
+    documents: &Documents,
+    document: &[Token],
+    keys: &[Key],
+    weights: &[f64],
+    unigrams: &BTreeMap<Token, f64>,
+    config: SealConfig,
+    full: bool,
+) -> Option<Score> {
+    let mut order: Vec<usize> = (0..keys.len()).filter(|&key| weights[key] > 0.0).collect();
+    order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
+    let mut covered = vec![false; document.len()];
+    let mut used: BTreeSet<Token> = BTreeSet::new();
+    let (mut score, mut matched) = (Score { sum: 0.0, best: 0.0, keys: Vec::new() }, false);
+    for key in order {
+        let ids = &keys[key].ids;
+        let count: usize = documents.iter().map(|document| offsets(document, &keys[key]).len()).sum();
+        if !full && count as u64 > config.max_hits {
+            continue;
+        }
+        let mut added = false;
+        for at in offsets(document, &keys[key]) {
+            matched = true;
+            score.best = score.best.max(weights[key]);
+            if covered[at..at + ids.len()].contains(&true) || (added && !full) {
+                continue;
+            }
+            covered[at..at + ids.len()].fill(true);
+            if !added {
+                let set: BTreeSet<Token> = ids.iter().copied().collect();
+                let new = set.difference(&used).count() as f64 / set.len() as f64;
+                score.sum += weights[key] * (1.0 - config.beta + config.beta * new);
+                used.extend(ids);
+                score.keys.push(key as u32);
+                added = true;
+            }
+        }
+    }
+    if full {
+        let left: BTreeSet<Token> = document
+            .iter()
+            .zip(&covered)
+            .filter(|(_, covered)| !**covered)
+            .map(|(&token, _)| token)
+            .collect();
+        for token in left {
+            let damp = if used.contains(&token) { 1.0 - config.beta } else { 1.0 };
+            score.sum += unigrams.get(&token).copied().unwrap_or(0.0) * damp;
+        }
+    }
+    matched.then_some(score)
+}
+
+fn by_formulas(documents: &Documents, keys: &[Key], log_probs: &[f32], config: SealConfig) -> Vec<Hit> {
+    let weights = weights(documents, keys, config);
+    let tokens = documents.concat().len();
+    let mut top: Vec<(f32, Token)> = log_probs.iter().copied().zip(0..).collect();
+    top.sort_by(|a, b| b.0.total_cmp(&a.0));
+    top.truncate(config.use_top_k_unigrams);
+    top.retain(|&(_, token)| !keys.iter().any(|key| key.ids == [token]));
+    let unigrams: BTreeMap<Token, f64> = top
+        .into_iter()
+        .map(|(log_prob, token)| {
+            let count = documents.concat().iter().filter(|&&id| id == token).count();
+            (token, odds(f64::from(log_prob), count, tokens, config))
+        })
+        .collect();
+    let total = |score: &Score| (1.0 - config.single_key) * score.sum + config.single_key * score.best;
+    let mut first: Vec<(f64, usize)> = Vec::new();
+    for (d, document) in documents.iter().enumerate() {
+        first.extend(
+            score(documents, document, keys, &weights, &unigrams, config, false).map(|s| (total(&s), d)),
+        );
+    }
+    first.sort_by(|a, b| b.0.total_cmp(&a.0));
+    first.truncate(config.fully_score);
+    let mut hits = Vec::new();
+    for (_, d) in first {
+        let score = score(documents, &documents[d], keys, &weights, &unigrams, config, true).unwrap();
+        let keys = score.keys.iter().map(|&key| (key, 0.0)).collect();
+        hits.push(Hit { document: d as u64, score: total(&score), keys });
+    }
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.document.cmp(&b.document)));
+    hits.truncate(config.hits);
+    hits
+}
+
+fn cases() -> impl Strategy<Value = (Documents, Vec<Key>, Vec<f32>)> {
+    let document = prop::collection::vec(0u32..9, 1..25);
+    let pick = (any::<usize>(), any::<usize>(), 1usize..5, any::<bool>(), -9.0f64..-0.001);
+    (
+        prop::collection::vec(document, 1..7),
+        prop::collection::vec(pick, 1..12),
+        prop_oneof![Just(Vec::new()), prop::collection::vec(-8.0f32..-0.01, 9)],
+    )
+        .prop_map(|(documents, picks, unigrams)| {
+            let mut keys: Vec<Key> = Vec::new();
+            for (d, at, length, anchored, log_prob) in picks {
+                let document = &documents[d % documents.len()];
+                let at = if anchored { 0 } else { at % document.len() };
+                let ids: Vec<Token> = document.iter().skip(at).take(length).copied().collect();
+                // One log-probability per n-gram, as a model has it.
+                if !keys.iter().any(|key| key.ids == ids) {
+                    keys.push(Key { ids, anchored, log_prob });
+                }
+            }
+            (documents, keys, unigrams)
+        })
+}
+
+fn configs() -> impl Strategy<Value = SealConfig> {
+    let part = || prop::sample::select(vec![0.0, 0.3, 0.8, 1.0]);
+    (any::<bool>(), part(), part(), prop::sample::select(vec![0.0, 0.2]), 1u64..20, 1usize..9, 0usize..12)
+        .prop_map(|(frequency, beta, single_key, length_penalty, max_hits, fully_score, unigrams)| {
+            SealConfig {
+                use_fm_index_frequency: frequency,
+                beta,
+                single_key,
+                length_penalty,
+                max_hits,
+                fully_score,
+                use_top_k_unigrams: unigrams,
+                smoothing: 0.5,
+                ..SealConfig::default()
+            }
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #[test]
+    fn equals_the_formulas(
+        (documents, keys, unigrams) in cases(), config in configs(), each in 1usize..7,
+    ) {
+        let index = group(&documents, each);
+        for (got, expected) in key_weights(&index, &keys, config).unwrap().iter().zip(weights(&documents, &keys, config)) {
+            prop_assert!((got - expected).abs() <= 1e-7 * (1.0 + expected), "{got} and {expected}");
+        }
+        let config = SealConfig { fully_score: 100, ..config };
+        let got = rank(&index, &keys, &unigrams, config).unwrap();
+        let expected = by_formulas(&documents, &keys, &unigrams, config);
+        prop_assert_eq!(got.len(), expected.len());
+        let scores: BTreeMap<u64, f64> = expected.iter().map(|hit| (hit.document, hit.score)).collect();
+        for hit in &got {
+            let expected = scores[&hit.document];
+            prop_assert!((hit.score - expected).abs() <= 1e-6 * (1.0 + expected), "{hit:?}: {expected}");
+        }
+        prop_assert!(got.windows(2).all(|pair| pair[0].score >= pair[1].score));
+        // Fewer fully scored documents are the best ones of the first stage.
+        let few = SealConfig { fully_score: 2, ..config };
+        let close = |a: &Hit, b: &Hit| (a.score - b.score).abs() <= 1e-6 * (1.0 + b.score);
+        let (got, expected) = (rank(&index, &keys, &unigrams, few).unwrap(), by_formulas(&documents, &keys, &unigrams, few));
+        prop_assert_eq!(got.len(), expected.len());
+        let same = got.iter().zip(&expected).all(|(a, b)| a.document == b.document && close(a, b));
+        prop_assert!(same || has_ties(&documents, &keys, few), "{got:?} and {expected:?}");
+    }
+}
+
+/// Whether rounding may decide which documents are scored in full.
+fn has_ties(documents: &Documents, keys: &[Key], config: SealConfig) -> bool {
+    let weights = weights(documents, keys, config);
+    let none = BTreeMap::new();
+    let mut totals: Vec<f64> = documents
+        .iter()
+        .filter_map(|document| score(documents, document, keys, &weights, &none, config, false))
+        .map(|score| (1.0 - config.single_key) * score.sum + config.single_key * score.best)
+        .collect();
+    totals.sort_by(f64::total_cmp);
+    totals.windows(2).any(|pair| (pair[0] - pair[1]).abs() <= 1e-6 * (1.0 + pair[1]))
+}
+
+fn key(ids: &[Token], log_prob: f64) -> Key {
+    Key { ids: ids.to_vec(), anchored: false, log_prob }
+}
+
+#[test]
+fn what_the_parameters_mean() {
+    //                        0 1 2 3  4 5
+    let documents = vec![vec![1, 2, 9, 1, 2, 3], vec![3, 3, 3], vec![7, 8]];
+    let index = group(&documents, 2);
+    let keys = [key(&[1, 2], -0.01), key(&[2, 3], -0.2), key(&[3], -0.3)];
+    let plain = SealConfig { beta: 0.0, smoothing: 0.1, ..SealConfig::default() };
+    let weights = key_weights(&index, &keys, plain).unwrap();
+    assert!(weights[0] > weights[1] && weights[1] > weights[2] && weights[2] > 0.0, "{weights:?}");
+    // "1 2" twice counts once; "2 3" overlaps its second occurrence, so "3" stands for itself.
+    let hits = rank(&index, &keys, &[], plain).unwrap();
+    assert_eq!(hits[0].keys, [(0, weights[0]), (2, weights[2])]);
+    assert_eq!((hits[0].score, hits[1].score), (weights[0] + weights[2], weights[2]));
+    assert_eq!(hits.iter().map(|hit| hit.document).collect::<Vec<_>>(), [0, 1]);
+    let single = rank(&index, &keys, &[], SealConfig { single_key: 1.0, ..plain }).unwrap();
+    assert_eq!((single[0].score, single[1].score), (weights[0], weights[2]));
+    // A title counts at the start only, the last document included.
+    let title = Key { anchored: true, ..key(&[3, 3], -0.1) };
+    let hits = rank(&index, &[title, Key { anchored: true, ..key(&[7], -0.5) }], &[], plain).unwrap();
+    assert_eq!(hits.iter().map(|hit| hit.document).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn keys_that_make_no_sense_are_named() {
+    let index = group(&vec![vec![1, 2]], 1);
+    let error = |key| rank(&index, &[key], &[], SealConfig::default()).unwrap_err().to_string();
+    assert!(error(key(&[1], 0.5)).starts_with("the log-probability of key 0 must be at most 0, got 0.5"));
+    assert!(error(key(&[1], f64::NAN)).contains("got NaN"));
+    assert!(error(key(&[], -1.0)).starts_with("the tokens of key 0 must be at least 1, got 0"));
+    assert_eq!(rank(&index, &[], &[], SealConfig::default()).unwrap(), []);
+}
