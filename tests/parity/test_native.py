@@ -108,7 +108,7 @@ def test_texts_with_drafts_equal_plain_texts_on_500_prompts(plain, prompts):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_are_the_committed_ones(dtype, prompts):
-    """Every instruction set must reproduce them; `PYTHONPATH=tests python tests/parity/test_native.py` makes the file."""
+    """On every instruction set; `PYTHONPATH=tests python tests/parity/test_native.py` makes the file."""
     with load(dtype) as engine:
         assert bits(engine, prompts) == json.loads((DATA / "native-bits.json").read_text())[dtype]
 

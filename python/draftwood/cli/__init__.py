@@ -1,4 +1,4 @@
-"""The command line: `draftwood generate | compare | bench | doctor | index`. Importing this imports neither typer nor rich."""
+"""The command line: `draftwood generate | compare | bench | doctor | index`. Importing it imports no typer, no rich."""
 
 from __future__ import annotations
 
