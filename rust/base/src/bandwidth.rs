@@ -24,7 +24,7 @@ pub fn read_bandwidth(buffer: &[f32], threads: usize) -> Result<f64> {
     let piece = lines.div_ceil(threads) * LINE;
     (0..PASSES)
         .map(|_| one_pass(buffer, piece))
-        .fold(Ok(0.0), |best: Result<f64>, seconds| Ok(best?.max(size_of_val(buffer) as f64 / seconds?)))
+        .try_fold(0.0, |best: f64, seconds| Ok(best.max(size_of_val(buffer) as f64 / seconds?)))
 }
 
 /// Seconds from the moment at which all threads are ready to the end of the last one.
