@@ -162,14 +162,18 @@ def test_an_error_of_the_executor_reaches_the_asynchronous_reader(model):
     class Broken(RuntimeError):
         pass
 
-    def broken(plan, hidden=()):
-        raise Broken
+    forward, calls = model.executor.forward, []
+
+    def breaking(plan, hidden=()):
+        calls.append(plan)
+        if len(calls) == 4:
+            raise Broken
+        return forward(plan, hidden)
 
     async def main():
-        # Longer than the 64 events after which an unread stream waits, so that it cannot end before the failure.
-        stream = model.astream([1, 2], dw.SamplingParams(max_new_tokens=2000))
+        model.executor.forward = breaking
+        stream = model.astream([1, 2], dw.SamplingParams(max_new_tokens=200))
         await stream.__anext__()
-        model.executor.forward = broken
         with pytest.raises(Broken):
             async for _ in stream:
                 pass
