@@ -37,6 +37,7 @@ class SearchCore:
         self._hold = hold
         self._running: list[SessionSearch] = []
         self._views: list[int] = []
+        self._new: list[tuple[SessionSearch, int]] = []
         self._paths: list[tuple[SessionSearch, list[tuple[int, int, float]]]] = []
         self._turn = 0
 
@@ -111,6 +112,8 @@ class SearchCore:
     def verify(self, logits: Any) -> None:
         """Moves every search on that was read. One that fails ends, the others go on."""
         row_of = {sequence: row for row, sequence in enumerate(self._views)}
+        for search, sequence in self._new:  # not before: a prompt whose forward fails is still unread
+            search.live = [sequence]
         for search in self._running:
             if search.live is None:
                 search.prefill_steps += 1
@@ -218,23 +221,21 @@ class SearchCore:
     def _take_back(self, sent: list[SessionSearch]) -> bool:
         """Takes back what the session could not admit: a waiting request could be admitted by anybody's step."""
         waiting = self.core.counts()["waiting"] if sent else 0
-        for search in sent[max(0, len(sent) - waiting) :] if waiting else []:
+        late = sent[max(0, len(sent) - waiting) :] if waiting else []
+        for search in late:
             if search.request is not None:
                 self.core.cancel(search.request)
                 search.request = None
-        return waiting > 0 and bool(sent)
+        return bool(late)
 
     def _recognise(self, ids: list[int]) -> bool:
-        """Gives each search that is read for the first time its sequence. The session lists texts in the order in which
-        it took them, and prompts that are read at once are read together."""
+        """Finds the sequence of each search that is read for the first time: the session lists texts in the order in
+        which it took them, and prompts that are read at once are read together."""
         known = {sequence for search in self.searches for sequence in search.live or ()}
         new = [sequence for sequence in ids if sequence not in known]
         unread = [search for search in self._running if search.live is None]
         unread.sort(key=lambda search: -1 if search.request is None else search.request)
-        if not new:
-            return True
-        if len(new) != len(unread):
+        if new and len(new) != len(unread):
             return False
-        for search, sequence in zip(unread, new, strict=True):
-            search.live = [sequence]
+        self._new = list(zip(unread, new, strict=False))
         return True

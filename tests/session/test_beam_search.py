@@ -276,6 +276,24 @@ def test_a_failed_forward_of_one_caller_does_not_hurt_the_search_of_another():
         assert idle(e)
 
 
+def test_prompts_whose_first_forward_failed_are_read_again():
+    """They need all their rows again, so that no fourth prompt may squeeze in."""
+    rng = np.random.default_rng(6)
+    some = [rng.integers(0, 48, n).tolist() for n in (200, 250, 200, 30)]
+    executor = Failing(raise_at=(1, 2), max_context=2048, **SIZES)
+    with engine(executor, drafter=None) as e:
+        searches = [e._beams.open(prompt, PARAMS) for prompt in some]
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="the device is gone"):
+                e._beams.lead(searches[0])
+        for prompt, search in zip(some, searches, strict=True):
+            e._beams.advance(search)
+            assert search.error is None
+            assert_close(shape(search.beams(None)), slow(prompt, PARAMS))
+            e._beams.core.release(search)
+        assert idle(e)
+
+
 class Interfering:
     """A core session, or an executor, that does something before one of its calls."""
 

@@ -64,8 +64,11 @@ impl BeamSearch {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a value out of range.
-    pub fn new(config: BeamConfig, prompt: &[Token], rules: Vec<AnyProcessor>) -> Result<Self> {
+    pub fn new(mut config: BeamConfig, prompt: &[Token], rules: Vec<AnyProcessor>) -> Result<Self> {
         config.validate()?;
+        // Each end is one candidate, however often it is named.
+        config.end_tokens.sort_unstable();
+        config.end_tokens.dedup();
         // A step adds at most B tokens that go on and B that end.
         let nodes = 2 * config.num_beams as usize * config.max_new_tokens as usize;
         let live = vec![Live { node: ROOT, sum: 0.0, key: 0, states: States::init(&rules, prompt) }];
