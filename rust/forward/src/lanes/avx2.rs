@@ -57,6 +57,10 @@ impl Lanes for Avx2 {
         // SAFETY: see above.
         unsafe {
             let upper = _mm256_set1_epi32(0xFFFF_0000_u32 as i32);
+            // Hides that this address was read for the even values: keeping those words for later costs two registers,
+            // and six rows of activations need all sixteen.
+            let mut from = from;
+            std::arch::asm!("/* {0} */", inout(reg) from, options(pure, nomem, nostack, preserves_flags));
             let (a, b) = (_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast()));
             Avx2(
                 _mm256_castsi256_ps(_mm256_and_si256(a, upper)),

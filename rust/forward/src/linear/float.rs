@@ -8,6 +8,8 @@ use crate::lanes::Lanes;
 pub(super) trait Values {
     /// Columns of a line.
     const COLUMNS: usize;
+    /// Most rows of activations with which the weights' own stream is hinted, see [`super::tiles`]; as measured.
+    const STREAM_ROWS: usize = 1;
     /// The sixteen values of column `column` of a line.
     ///
     /// # Safety

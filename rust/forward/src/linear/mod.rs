@@ -102,7 +102,7 @@ impl<F: float::Values> Kernel for Floats<F> {
         for tile in self.0.tiles(L::FLOAT_ROWS) {
             let (panel, y) = self.0.place(&tile);
             let from = x.start.wrapping_add(tile.first * x.stride);
-            let hint = tile.hint(panel, panel.wrapping_add(bytes), bytes);
+            let hint = tile.hint(panel, bytes, F::STREAM_ROWS);
             // SAFETY: the panel exists, and rows and outputs are as `multiply` demands.
             unsafe { float::tile::<L, F>(panel, columns, from, x.stride, tile.rows, y, hint) }
         }
@@ -118,7 +118,7 @@ impl<F: blocks::Format> BlockKernel for Blocks<F> {
         for tile in self.0.tiles(D::ROWS) {
             let (panel, y) = self.0.place(&tile);
             let from = x.blocks.wrapping_add(tile.first * x.block_stride);
-            let hint = tile.hint(panel, panel.wrapping_add(bytes), bytes);
+            let hint = tile.hint(panel, bytes, F::STREAM_ROWS);
             // SAFETY: as above.
             unsafe { blocks::tile::<D, F>(panel, columns, from, x.block_stride, tile.rows, y, hint) }
         }

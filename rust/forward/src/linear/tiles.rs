@@ -64,8 +64,8 @@ pub(super) const LINE: usize = 64;
 /// Distance of the non-temporal hint.
 const AHEAD: usize = 2048;
 
-/// What a tile asks for ahead of time. The processor hides about 100 ns times what its reorder window holds: with few
-/// rows that is enough to stream, with many it isn't, and memory time would add to arithmetic.
+/// What a tile asks for ahead of time. The processor hides about 100 ns times what its reorder window holds: with one
+/// row that is enough to stream, with many it isn't, and memory time would add to arithmetic.
 #[derive(Clone, Copy)]
 pub(super) struct Prefetch {
     address: *const u8,
@@ -76,13 +76,13 @@ pub(super) struct Prefetch {
 }
 
 impl Tile {
-    /// Few rows: 2 KiB ahead in the same stream. Many: the next panel, spread evenly over the tiles of this one.
+    /// Up to `stream` rows: 2 KiB ahead in the same stream. More: the next panel, spread evenly over the tiles of this one.
     #[inline(always)]
-    pub(super) fn hint(&self, panel: *const u8, next: *const u8, bytes: usize) -> Prefetch {
-        if self.tiles == 1 && self.rows <= 4 {
+    pub(super) fn hint(&self, panel: *const u8, bytes: usize, stream: usize) -> Prefetch {
+        if self.tiles == 1 && self.rows <= stream {
             return Prefetch { address: panel.wrapping_add(AHEAD), step: LINE, level2: false };
         }
-        let address = next.wrapping_add(bytes / self.tiles * self.index);
+        let address = panel.wrapping_add(bytes + bytes / self.tiles * self.index);
         Prefetch { address, step: LINE / self.tiles, level2: true }
     }
 }
