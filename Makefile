@@ -8,7 +8,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE NOTICE $(shell
 # Quiet threads: two cores are common, and torch takes all it sees.
 export CARGO_TERM_COLOR ?= auto
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long sanitize lint bench clean
+.PHONY: help setup run test test-long sanitize lint bench peers clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +52,10 @@ lint: .venv/.test ## Formatting, clippy, ruff, mypy, the stubs
 bench: .venv/.test ## Overhead of a step and plain decoding, beside the peers that are installed
 	$(BIN)/python -m pytest benches -q -s --benchmark-columns=median,iqr,rounds --benchmark-disable-gc
 
-clean: ## Remove what was built; keeps .venv
+peers: .venv/.test ## Environments and weights of the peers for `draftwood bench --peers` (builds llama.cpp: 15 minutes)
+	sh benches/baselines/setup.sh $(BIN)/python .peers
+
+clean: ## Remove what was built; keeps .venv and .peers
 	rm -rf dist target .pytest_cache .mypy_cache .ruff_cache .benchmarks
 
 .venv/bin/maturin: pyproject.toml

@@ -65,15 +65,15 @@ class Arm:
         answer: list[int] = []
         while len(answer) < work["tokens"]:
             self._llama.eval(feed)
-            rows.append(self._log_probabilities(len(feed)))
+            rows.append(self._log_probabilities())
             answer.append(int(np.argmax(rows[-1])))
             feed = [answer[-1]]
         best = np.argsort(rows[-1])[-2:][::-1]
         top = [[int(i), float(rows[-1][i])] for i in best]
         return {"tokens": answer, "chosen": [float(r[t]) for r, t in zip(rows, answer, strict=True)], "top": top}
 
-    def _log_probabilities(self, fed: int) -> Any:
-        """Of the last row that was fed; with lookup the context keeps the rows of the whole batch."""
+    def _log_probabilities(self) -> Any:
+        """Of the last row that was fed."""
         import llama_cpp
         import numpy as np
 

@@ -6,12 +6,11 @@ Its threads must be set: by default it loses half of its speed on two cores.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 Frame = dict[str, Any]
-
-_NO_TOKEN = 2**31 - 1
 
 
 class Arm:
@@ -21,10 +20,12 @@ class Arm:
         import onnxruntime_genai as og
 
         self._og = og
+        told = json.loads((Path(settings["folder"]) / "genai_config.json").read_text(encoding="utf-8"))
         config = og.Config(settings["folder"])
         session = {"session_options": {"intra_op_num_threads": settings["threads"]}}
-        # Past an end token it pads; an end that never comes keeps it generating, as every arm does.
-        config.overlay(json.dumps({"model": {"decoder": session, "eos_token_id": [_NO_TOKEN]}}))
+        # Past an end token it pads; an end that does not come, an unused id, keeps it generating as every arm does.
+        unused = told["model"]["vocab_size"] - 1
+        config.overlay(json.dumps({"model": {"decoder": session, "eos_token_id": [unused]}}))
         self._model = og.Model(config)
 
     def about(self) -> Frame:

@@ -15,6 +15,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
+from .check import FLOAT32_ROUNDING
 from .worker import command, read_frame, write_frame
 
 __all__ = ["Arm", "ArmFailed", "ArmSpec"]
@@ -43,6 +44,8 @@ class ArmSpec:
     ours: bool = True
     exact: bool = False
     """Whether its answers must equal the reference's without the excuse of a near-tie."""
+    rounding: float = FLOAT32_ROUNDING
+    """Largest difference of log-probabilities to the reference that is still rounding."""
     needs: tuple[Path, ...] = ()
     """Files that `install` makes."""
     install: str = "make peers"
@@ -99,7 +102,7 @@ class Arm:
         assert self._process is not None
         self._signal(signal.SIGCONT)
         reply = self._exchange(dict(frame))
-        self._signal(signal.SIGSTOP)
+        self._stop()
         if "missing" in reply:
             raise self._fail("missing", f"{reply['error']}; {self.spec.install}")
         if "error" in reply:
@@ -148,6 +151,16 @@ class Arm:
         self._messages.seek(0)
         lines = self._messages.read().decode(errors="replace").strip().splitlines()
         return " | ".join(line.strip() for line in lines[-_LAST_LINES:])
+
+    def _stop(self) -> None:
+        """Returns when all threads stand still: on a busy machine a signal takes its time to arrive."""
+        assert self._process is not None
+        self._signal(signal.SIGSTOP)
+        child = (os.P_PID, self._process.pid)
+        # Without WNOWAIT a process that has ended instead would be gone before `Popen` learns how.
+        state = os.waitid(*child, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if state is not None and state.si_code == os.CLD_STOPPED:
+            os.waitid(*child, os.WSTOPPED | os.WNOHANG)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None

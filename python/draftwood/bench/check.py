@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Difference", "compare", "first_difference"]
+__all__ = ["FLOAT32_ROUNDING", "Difference", "compare", "first_difference"]
+
+FLOAT32_ROUNDING = 0.05
+"""Log-probabilities of two float32 engines lie no further apart (llama.cpp's between one row and eight: 0.05)."""
 
 Judge = Callable[[int], Mapping[str, Any]]
 """From a number of tokens to a worker's `judge` reply for that many."""
@@ -47,12 +50,17 @@ def first_difference(left: Sequence[int], right: Sequence[int]) -> int | None:
 
 
 def compare(
-    work: str, reference: Sequence[int], other: Sequence[int], judges: tuple[Judge, Judge] | None
+    work: str,
+    reference: Sequence[int],
+    other: Sequence[int],
+    judges: tuple[Judge, Judge] | None,
+    most: float = FLOAT32_ROUNDING,
 ) -> Difference | None:
     """None for equal answers. `judges` are the reference's and the other's; None leaves no excuse.
 
     A near-tie: both tokens are the reference's best two, and these lie closer together than twice the largest
-    difference of log-probabilities that the two arms have on the tokens that they share.
+    difference of log-probabilities that the two arms have on the tokens that they share. That difference must itself be
+    at most `most`, or an arm that computes something else would excuse itself.
     """
     position = first_difference(reference, other)
     if position is None:
@@ -67,7 +75,7 @@ def compare(
     # Judges that leave the common text judge another one.
     follows = all(list(told["tokens"][:position]) == list(reference[:position]) for told in (ours, theirs))
     rounding = _rounding(ours, theirs, position)
-    near = follows and best == {left, right} and gap < 2.0 * rounding
+    near = follows and best == {left, right} and rounding <= most and gap < 2.0 * rounding
     return Difference(work, position, left, right, gap, rounding, near_tie=near)
 
 

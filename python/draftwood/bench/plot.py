@@ -58,7 +58,7 @@ def _ratios(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
         _label(axes, f"{ratio['median']:.2f}×", ratio["high"], place)
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [f"{row['case']}: {row['arm']}" for row in rows], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     axes.margins(x=0.12)
     axes.set_xlim(left=0.0)
     axes.set_xlabel("seconds over the reference's, 95 % interval; pale: no claim", fontsize=8)

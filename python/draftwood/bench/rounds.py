@@ -138,7 +138,9 @@ def _check(result: CaseResult) -> str | None:
 def _compare(reference: ArmResult, arm: ArmResult, work: Work) -> None:
     judges = None if arm.arm.spec.exact else (_judge(reference, work), _judge(arm, work))
     try:
-        difference = compare(work.name, reference.answers[work.name], arm.answers[work.name], judges)
+        difference = compare(
+            work.name, reference.answers[work.name], arm.answers[work.name], judges, arm.arm.spec.rounding
+        )
     except ArmFailed as failure:
         _note(arm if arm.arm.failed is failure else reference, failure)
         return
