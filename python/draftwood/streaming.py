@@ -86,8 +86,9 @@ class AsyncStream:
         try:
             self._engine._lead(self._ticket)
         except BaseException as failure:
-            self._engine._release([self._ticket])
+            # First the failure: a reader that sees the text end by its release must know why.
             self._failure = failure
+            self._engine._release([self._ticket])
             self._wake()
 
     def _wake(self) -> None:
