@@ -15,6 +15,17 @@ impl Avx2 {
     }
 }
 
+/// The same address, but the compiler cannot tell: what was read from it is read again instead of kept. Keeping a line of
+/// bf16 pairs for its odd values costs two registers, and six rows of activations need all sixteen.
+#[inline(always)]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read through it")]
+fn again(from: *const u32) -> *const u32 {
+    let mut same = from;
+    // SAFETY: no instruction at all.
+    unsafe { std::arch::asm!("/* {0} */", inout(reg) same, options(pure, nomem, nostack, preserves_flags)) };
+    same
+}
+
 // SAFETY of all intrinsics below: the caller of a `Lanes` function guarantees AVX2, FMA and F16C, and valid pointers.
 impl Lanes for Avx2 {
     const FLOAT_ROWS: usize = 6;
@@ -57,10 +68,7 @@ impl Lanes for Avx2 {
         // SAFETY: see above.
         unsafe {
             let upper = _mm256_set1_epi32(0xFFFF_0000_u32 as i32);
-            // Hides that this address was read for the even values: keeping those words for later costs two registers,
-            // and six rows of activations need all sixteen.
-            let mut from = from;
-            std::arch::asm!("/* {0} */", inout(reg) from, options(pure, nomem, nostack, preserves_flags));
+            let from = again(from);
             let (a, b) = (_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast()));
             Avx2(
                 _mm256_castsi256_ps(_mm256_and_si256(a, upper)),

@@ -159,10 +159,15 @@ fn scales_and_minima(packed: &[u8]) -> [[u8; 8]; 2] {
     [std::array::from_fn(|j| six(j)[0]), std::array::from_fn(|j| six(j)[1])]
 }
 
-/// Values of 32 columns in chunk `b` of a block whose nibbles are 128 bytes: two chunks share 32 bytes.
-fn k_nibbles(packed: &[u8], b: usize) -> [u8; 32] {
-    let shift = 4 * (b % 2);
-    std::array::from_fn(|j| packed[b / 2 * 32 + j] >> shift & 15)
+/// Chunk `b` of 32 columns, as a Q4_0 block stores them, of a K block's nibbles: two chunks share 32 bytes.
+fn k_nibbles(packed: &[u8], b: usize) -> [u8; 16] {
+    let both = packed[b / 2 * 32..].as_chunks::<16>().0;
+    let (first, second) = (both[0], both[1]);
+    if b.is_multiple_of(2) {
+        std::array::from_fn(|j| first[j] & 15 | second[j] << 4)
+    } else {
+        std::array::from_fn(|j| first[j] >> 4 | second[j] & 0xF0)
+    }
 }
 
 fn q4_k(blocks: &Blocks, to: &mut [u8]) -> Result<(), usize> {
@@ -171,7 +176,7 @@ fn q4_k(blocks: &Blocks, to: &mut [u8]) -> Result<(), usize> {
         let [scales, minima] = scales_and_minima(&block[4..16]);
         for (b, to) in to[2 * HALVES..].chunks_exact_mut(PART).enumerate() {
             (to[row], to[PANEL + row]) = (scales[b], minima[b]);
-            put_row(&nibbles(&k_nibbles(&block[16..], b)), row, &mut to[HALVES..]);
+            put_row(&k_nibbles(&block[16..], b), row, &mut to[HALVES..]);
         }
     }
     halves(blocks, 0, to)?;
@@ -185,7 +190,7 @@ fn q5_k(blocks: &Blocks, to: &mut [u8]) -> Result<(), usize> {
         let mut high = [0; PANEL];
         for (row, block) in blocks.iter().enumerate() {
             (to[row], to[PANEL + row]) = (all[row][0][b], all[row][1][b]);
-            put_row(&nibbles(&k_nibbles(&block[48..], b)), row, &mut to[HALVES + VECTOR..]);
+            put_row(&k_nibbles(&block[48..], b), row, &mut to[HALVES + VECTOR..]);
             let fifth: &[u8; 32] = block[16..].first_chunk().expect("a block of 176 bytes");
             high[row] = bits(fifth, b);
         }
