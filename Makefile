@@ -32,7 +32,8 @@ test-long: .venv/.test ## The sizes that the claims name (about an hour)
 SANITIZED := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/asan cargo
 ASAN := -Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer
 sanitize: .venv/.test ## All crates with unsafe code, and the extension under Python, with AddressSanitizer
-	RUSTFLAGS="$(ASAN)" $(SANITIZED) test -p draftwood-base -p draftwood-logits -p draftwood-weights -p draftwood-forward --tests \
+	RUSTFLAGS="$(ASAN)" $(SANITIZED) test -p draftwood-base -p draftwood-logits -p draftwood-weights -p draftwood-retrieve \
+		-p draftwood-forward --tests \
 		--target x86_64-unknown-linux-gnu --quiet
 	RUSTFLAGS="$(ASAN) -Zexternal-clangrt" $(SANITIZED) build -p draftwood-bindings \
 		--target x86_64-unknown-linux-gnu --quiet
