@@ -122,3 +122,42 @@ pub fn product(layout: Layout, row: &[u8], x: &Activations) -> f32 {
         }
     }
 }
+
+/// The reference reads blocks as ggml does: weighted sums of the values, and sums of their squares, that the Python
+/// package `gguf` 0.19.0 gives for the same bytes.
+#[test]
+fn blocks_are_read_as_ggml_reads_them() {
+    let expected = [
+        (Layout::Q8_0, -41.7189, 139.1442),
+        (Layout::Q4_0, -72.0854, 0.5732),
+        (Layout::Q4_1, 755.6114, 1.4090),
+        (Layout::Q5_0, 79.2169, 2.2534),
+        (Layout::Q5_1, 1784.7712, 7.3423),
+        (Layout::Q4K, 31240.9624, 2525.8060),
+        (Layout::Q5K, 61451.7347, 11309.7625),
+        (Layout::Q6K, -21399.7505, 46739.9455),
+    ];
+    for (layout, weighted, squares) in expected {
+        let mut row: Vec<u8> =
+            (0..layout.row_bytes(256)).map(|i| ((i * 167 + i * i * 29 + 13) % 256) as u8).collect();
+        for block in row.chunks_mut(layout.source().block_bytes()) {
+            for (&at, scale) in crate::source::scales(layout).iter().zip([0.01, -0.02]) {
+                block[at..at + 2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+            }
+        }
+        let blocks = row.chunks(layout.source().block_bytes());
+        let values: Vec<f64> = blocks
+            .flat_map(|block| parts(layout, block))
+            .flat_map(|part| {
+                part.q.map(|q| f64::from(part.d) * f64::from(q) + f64::from(part.m.unwrap_or(0.0)))
+            })
+            .collect();
+        let sum =
+            |f: &dyn Fn(usize, f64) -> f64| values.iter().enumerate().map(|(k, &v)| f(k, v)).sum::<f64>();
+        for (got, expected) in
+            [(sum(&|k, v| v * (k * 37 % 101) as f64), weighted), (sum(&|_, v| v * v), squares)]
+        {
+            assert!((got - expected).abs() <= 1e-4 + 1e-6 * expected.abs(), "{layout:?}: {got} {expected}");
+        }
+    }
+}

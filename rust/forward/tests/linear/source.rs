@@ -29,7 +29,7 @@ impl Numbers {
 }
 
 /// Where a block keeps its f16 scales.
-fn scales(layout: Layout) -> &'static [usize] {
+pub fn scales(layout: Layout) -> &'static [usize] {
     match layout {
         Layout::F32 | Layout::F16 | Layout::BF16 => &[],
         Layout::Q8_0 | Layout::Q4_0 | Layout::Q5_0 => &[0],

@@ -1,6 +1,6 @@
-//! Sixteen rows in one register, without VNNI: sums of pairs in 16 bits, as [`Avx2Dots`] counts them.
+//! Sixteen rows in one register, without VNNI: sums of pairs in 16 bits, as [`super::Avx2Dots`] counts them.
 
-use super::{Avx2Dots, Dots, VECTOR, four};
+use super::{Dots, VECTOR, four, narrow};
 use crate::lanes::Avx512;
 use crate::quantise::{BLOCK, Block};
 use std::arch::x86_64::*;
@@ -202,6 +202,6 @@ impl Dots for Avx512Dots {
     #[inline(always)]
     unsafe fn quantise(values: &[f32; BLOCK], to: &mut Block) -> bool {
         // SAFETY: AVX-512 includes AVX2.
-        unsafe { Avx2Dots::quantise(values, to) }
+        unsafe { narrow::quantise(values, to) }
     }
 }

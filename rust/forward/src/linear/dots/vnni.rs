@@ -1,6 +1,6 @@
 //! Sixteen rows in one register, four products per lane and instruction (AVX-512 VNNI), exact in 32 bits.
 
-use super::{Avx2Dots, Avx512Dots, Dots, VECTOR, four};
+use super::{Avx512Dots, Dots, VECTOR, four, narrow};
 use crate::lanes::Avx512;
 use crate::quantise::{BLOCK, Block};
 use std::arch::x86_64::*;
@@ -107,6 +107,6 @@ impl Dots for VnniDots {
     #[inline(always)]
     unsafe fn quantise(values: &[f32; BLOCK], to: &mut Block) -> bool {
         // SAFETY: AVX-512 includes AVX2.
-        unsafe { Avx2Dots::quantise(values, to) }
+        unsafe { narrow::quantise(values, to) }
     }
 }
