@@ -42,6 +42,7 @@ impl Kernel for Merge {
         let splits = splits(self.position);
         let padded = self.partials.padded_dim;
         let part = |split| self.partials.at(self.row, self.head, split);
+        // Addresses only: vector code in a closure would be compiled without the instruction set.
         // SAFETY: partial results hold `padded` + 16 values and are complete; `to` is ours, by the word of `new`.
         unsafe {
             let mut largest = *part(0).add(padded);
@@ -49,15 +50,17 @@ impl Kernel for Merge {
                 let m = *part(split).add(padded);
                 largest = if largest > m { largest } else { m };
             }
-            let weight = |split| exp(L::splat(*part(split).add(padded)).sub(L::splat(largest)));
+            let largest = L::splat(largest);
             let mut total = L::splat(0.0);
             for split in 0..splits {
-                total = weight(split).fma(L::splat(*part(split).add(padded + 1)), total);
+                let weight = exp(L::splat(*part(split).add(padded)).sub(largest));
+                total = weight.fma(L::splat(*part(split).add(padded + 1)), total);
             }
             for d in (0..self.head_dim).step_by(WIDTH) {
                 let mut sum = L::splat(0.0);
                 for split in 0..splits {
-                    sum = weight(split).fma(L::load(part(split).add(d)), sum);
+                    let weight = exp(L::splat(*part(split).add(padded)).sub(largest));
+                    sum = weight.fma(L::load(part(split).add(d)), sum);
                 }
                 let result = sum.div(total);
                 let width = WIDTH.min(self.head_dim - d);

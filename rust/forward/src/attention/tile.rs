@@ -158,16 +158,21 @@ impl<'a> Tile<'a> {
         stride: usize,
         prefetch: bool,
     ) -> usize {
-        let keys: [*const f32; P] = std::array::from_fn(|p| self.keys(first + p));
-        let values: [*const f32; P] = std::array::from_fn(|p| self.values(first + p));
+        let (mut pages, mut values) = ([std::ptr::null::<f32>(); P], [std::ptr::null::<f32>(); P]);
+        for p in 0..P {
+            (pages[p], values[p]) = (self.keys(first + p), self.values(first + p));
+        }
         // SAFETY: each page holds head_dim · 16 keys, each query head_dim values.
         unsafe {
             let mut sums = [[L::splat(0.0); P]; N];
             for d in 0..self.layer.cache.shape().head_dim {
-                let keys: [L; P] = std::array::from_fn(|p| L::load(keys[p].add(d * PAGE)));
-                if prefetch {
-                    // The page's values are as many lines as its keys, and are read next.
-                    values.iter().for_each(|v| prefetch_level2(v.wrapping_add(d * PAGE).cast()));
+                let mut keys = [L::splat(0.0); P];
+                for p in 0..P {
+                    keys[p] = L::load(pages[p].add(d * PAGE));
+                    if prefetch {
+                        // The page's values are as many lines as its keys, and are read next.
+                        prefetch_level2(values[p].wrapping_add(d * PAGE).cast());
+                    }
                 }
                 for n in 0..N {
                     let q = L::splat(*self.queries[n].vector.add(d));
@@ -252,8 +257,10 @@ impl<'a> Tile<'a> {
                     self.layer.cache.keys(page, self.layer.layer, next.0).cast_const()
                 });
                 for chunk in 0..chunks {
-                    let mut sums: [L; N] =
-                        std::array::from_fn(|n| L::load(self.queries[n].result.add(chunk * WIDTH)));
+                    let mut sums = [L::splat(0.0); N];
+                    for n in 0..N {
+                        sums[n] = L::load(self.queries[n].result.add(chunk * WIDTH));
+                    }
                     for token in 0..PAGE {
                         let at = (chunk * PAGE + token) * WIDTH;
                         if let Some(ahead) = ahead {
@@ -307,7 +314,10 @@ impl<'a> Tile<'a> {
         // SAFETY: as `weigh`.
         unsafe {
             let result = query.result.add(chunk * WIDTH);
-            let mut sums: [L; C] = std::array::from_fn(|c| L::load(result.add(c * WIDTH)));
+            let mut sums = [L::splat(0.0); C];
+            for c in 0..C {
+                sums[c] = L::load(result.add(c * WIDTH));
+            }
             for at in from..query.visible {
                 let logical = if at < query.in_place {
                     start + at
@@ -316,12 +326,12 @@ impl<'a> Tile<'a> {
                 };
                 let values = self.values(logical / PAGE).add(logical % PAGE * WIDTH);
                 let e = L::splat(self.scores[n * SPLIT + at]);
-                for (c, sum) in sums.iter_mut().enumerate() {
-                    *sum = L::load(values.add((chunk + c) * PAGE * WIDTH)).fma(e, *sum);
+                for c in 0..C {
+                    sums[c] = L::load(values.add((chunk + c) * PAGE * WIDTH)).fma(e, sums[c]);
                 }
             }
-            for (c, sum) in sums.into_iter().enumerate() {
-                sum.store(result.add(c * WIDTH));
+            for c in 0..C {
+                sums[c].store(result.add(c * WIDTH));
             }
         }
     }
