@@ -134,20 +134,21 @@ def _cells(row: dict[str, Any]) -> list[str]:
     cells = [
         row["arm"],
         _seconds(spread["median"]),
-        f"{_seconds(spread['p10'])} … {_seconds(spread['p90'])}",
+        _range(spread["p10"], spread["p90"]),
         f"{row['units_per_second']:.1f}",
         "" if floor is None else f"{floor['share']:.0%}",
     ]
     if ratio is None:
         return [*cells, "reference" if row["reference"] else "", "", ""]
-    claim = {"faster": "we are faster", "slower": "we are slower", None: "no claim"}[ratio["claim"]]
+    claim = {"faster": "ours faster", "slower": "ours slower", None: "no claim"}[ratio["claim"]]
     return [*cells, f"{ratio['median']:.2f}×", f"{ratio['low']:.2f} … {ratio['high']:.2f}", claim]
 
 
 def _circumstances(row: dict[str, Any]) -> str:
     bandwidth = row["bandwidth"]
-    threads = f"{row['threads']} thread" + ("s" if row["threads"] > 1 else "")
-    rounds = f"{row['rounds']} rounds" + (f", {len(row['discarded'])} discarded" if row["discarded"] else "")
+    threads, rounds = _count(row["threads"], "thread"), _count(row["rounds"], "round")
+    if row["discarded"]:
+        rounds += f", {len(row['discarded'])} discarded"
     memory = "" if bandwidth is None else f", memory {bandwidth['bytes_per_second'] / 1e9:.1f} GB/s"
     if bandwidth is not None and row["threads"] > 1:
         memory += f" ({bandwidth['per_thread'] / 1e9:.1f} per thread)"
@@ -157,6 +158,21 @@ def _circumstances(row: dict[str, Any]) -> str:
 
 
 def _seconds(value: float) -> str:
+    factor, unit, digits = _unit(value)
+    return f"{value * factor:.{digits}f} {unit}"
+
+
+def _range(low: float, high: float) -> str:
+    factor, unit, digits = _unit(high)
+    return f"{low * factor:.{digits}f} … {high * factor:.{digits}f} {unit}"
+
+
+def _unit(value: float) -> tuple[float, str, int]:
+    """The factor, the name and the digits to show."""
     if value >= 1.0:
-        return f"{value:.2f} s"
-    return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.0f} µs"
+        return 1.0, "s", 2
+    return (1e3, "ms", 1) if value >= 1e-3 else (1e6, "µs", 0)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
