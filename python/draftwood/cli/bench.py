@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument
-from .terminal import Terminal
+from .terminal import Terminal, printable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ..bench.rounds import CaseResult
 
 __all__ = ["Options", "run_bench"]
@@ -67,6 +69,9 @@ def _bench(options: Options, terminal: Terminal) -> int:
             raise InvalidArgument.of(name, f"{least} or more", value)
     if options.timeout <= 0:
         raise InvalidArgument.of("--timeout", "more than 0 seconds", options.timeout)
+    for name, path in (("--json", options.json), ("--plot", options.plot)):
+        if path not in (None, "-") and not Path(str(path)).parent.is_dir():
+            raise InvalidArgument.of(name, "a file in a folder that is there", str(path))
     if options.plot is not None:
         plot.check_path(options.plot)
     setting = cases.Setting(threads, options.executor, Peers.find() if options.peers else None)
@@ -74,22 +79,32 @@ def _bench(options: Options, terminal: Terminal) -> int:
     chosen = [cases.build(name, setting) for name in cases.choose(options.cases)]
     folder = _folder(options, rows.folder_name(machine))
     results, found = [], []
-    with Probe(threads) as probe:
-        for case in chosen:
-            result = rounds.run_case(case, plan, probe, terminal.note)
-            fresh = rows.rows_of(result, machine)
-            _show(terminal, result, fresh)
-            results.append(result)
-            found.extend(fresh)
-            if folder is not None:
-                terminal.note(f"rows added to {rows.append_rows(folder, fresh)}")
-    document = {"schema": rows.SCHEMA, "machine": machine, "rows": found}
+    try:
+        with Probe(threads) as probe:
+            for case in chosen:
+                result = rounds.run_case(case, plan, probe, terminal.note)
+                fresh = rows.rows_of(result, machine)
+                _show(terminal, result, fresh)
+                results.append(result)
+                found.extend(fresh)
+                if folder is not None:
+                    terminal.note(f"rows added to {rows.append_rows(folder, fresh)}")
+    finally:
+        # After ctrl-C, the cases that were finished.
+        if found:
+            _write(options, terminal, {"schema": rows.SCHEMA, "machine": machine, "rows": found})
+    return 0 if all(result.sound for result in results) else _UNSOUND
+
+
+def _write(options: Options, terminal: Terminal, document: dict[str, Any]) -> None:
+    from ..bench import plot
+
     terminal.document(document)
     if options.json not in (None, "-"):
-        Path(str(options.json)).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(document, indent=2, ensure_ascii=False)
+        Path(str(options.json)).write_text(text + "\n", encoding="utf-8")
     if options.plot is not None:
-        plot.plot(found, options.plot)
-    return 0 if all(result.sound for result in results) else _UNSOUND
+        plot.plot(document["rows"], options.plot)
 
 
 def _folder(options: Options, name: str) -> Path | None:
@@ -115,9 +130,12 @@ def _show(terminal: Terminal, result: CaseResult, rows: Sequence[dict[str, Any]]
     for row in rows:
         table.add_row(*_cells(row))
     terminal.out.print(table)
+    if len(result.case.works) > 1:
+        terminal.out.print(_works(rows))
     for row in rows:
         if row["reason"]:
-            terminal.out.print(f"  {row['arm']} {row['status']}: {row['reason']}", markup=False, soft_wrap=True)
+            told = printable(f"  {row['arm']} {row['status']}: {row['reason']}")
+            terminal.out.print(told, markup=False, soft_wrap=True)
         for one in row["differences"]:
             told = f"near-tie at token {one['position']} of {one['work']}"
             terminal.out.print(f"  {row['arm']}: {told} (gap {one['gap']:.1e})", markup=False)
@@ -142,6 +160,25 @@ def _cells(row: dict[str, Any]) -> list[str]:
         return [*cells, "reference" if row["reference"] else "", "", ""]
     claim = {"faster": "ours faster", "slower": "ours slower", None: "no claim"}[ratio["claim"]]
     return [*cells, f"{ratio['median']:.2f}×", f"{ratio['low']:.2f} … {ratio['high']:.2f}", claim]
+
+
+def _works(rows: Sequence[dict[str, Any]]) -> Table:
+    """Ratios work by work, and the tokens that each step of the reference brought."""
+    from rich.table import Table
+
+    timed = [row for row in rows if row["by_work"]]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("  ratio on", no_wrap=True)
+    for row in timed:
+        table.add_column("tokens/step" if row["reference"] else row["arm"], justify="right")
+    for name in timed[0]["by_work"] if timed else ():
+        cells = []
+        for row in timed:
+            one = row["by_work"].get(name, {})
+            value = one.get("tokens_per_step" if row["reference"] else "ratio")
+            cells.append("" if value is None else f"{value:.2f}" + ("" if row["reference"] else "×"))
+        table.add_row(f"  {name}", *cells)
+    return table
 
 
 def _circumstances(row: dict[str, Any]) -> str:
