@@ -35,14 +35,13 @@ class Peers:
         return cls(checkout / "benches/baselines", Path(os.environ.get("DRAFTWOOD_PEERS") or checkout / ".peers"))
 
     def arms(self, *, drafts: bool) -> list[ArmSpec]:
-        """All peers, as they decode plainly; or those that have drafts of their own, with them."""
+        """All peers as they decode plainly; with `drafts`, those that have drafts of their own with these as well."""
         listed = json.loads((self.baselines / "peers.json").read_text(encoding="utf-8"))
         arms = []
         for name, peer in listed.items():
-            if not drafts:
-                arms.append(self._arm(name, peer, {}))
-            elif peer["drafts"] is not None:
+            if drafts and peer["drafts"] is not None:
                 arms.append(self._arm(f"{name} drafts", peer, peer["drafts"]))
+            arms.append(self._arm(name, peer, {}))
         return arms
 
     def _arm(self, name: str, peer: dict[str, Any], more: dict[str, Any]) -> ArmSpec:

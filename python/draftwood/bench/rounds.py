@@ -50,6 +50,8 @@ class ArmResult:
     seconds: list[float] = field(default_factory=list)
     """Per quiet round, all works together."""
     by_work: dict[str, list[float]] = field(default_factory=dict)
+    tokens_per_step: dict[str, float] = field(default_factory=dict)
+    """Of works whose arm tells its steps."""
 
     @property
     def alive(self) -> bool:
@@ -118,6 +120,8 @@ def _check(result: CaseResult) -> str | None:
         for arm in result.arms:
             if arm.alive and (reply := _run(arm, work)) is not None:
                 arm.answers[work.name] = reply["tokens"]
+                if reply.get("steps"):
+                    arm.tokens_per_step[work.name] = reply["counted"] / reply["steps"]
     reference, *others = result.arms
     if not reference.alive:
         return f"the reference, {reference.arm.spec.name}, did not run"
@@ -169,6 +173,8 @@ def _rounds(result: CaseResult, probe: MachineProbe, tell: Callable[[str], None]
         watch = Watch(process for process in ours if process is not None)
         times = _one_round(result)
         after = probe.bandwidth()
+        # A peak is the best that was seen.
+        result.multiply_adds_per_second = max(result.multiply_adds_per_second, probe.arithmetic())
         reading = Reading(before, after, watch.others())
         before = after
         if not result.arms[0].alive:

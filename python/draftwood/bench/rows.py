@@ -82,7 +82,7 @@ def _arm_row(result: CaseResult, arm: ArmResult) -> dict[str, Any]:
         "units_per_second": None,
         "ratio": None,
         "floor": None,
-        "by_work": {name: spread_of(seconds).median for name, seconds in arm.by_work.items()},
+        "by_work": {name: _work_row(result, arm, name) for name in arm.by_work},
     }
     if arm.status != "timed":
         return row
@@ -96,6 +96,17 @@ def _arm_row(result: CaseResult, arm: ArmResult) -> dict[str, Any]:
         claim = ratio.claim if result.plan.gate is not None and result.refused is None else None
         row["ratio"] = {**asdict(ratio), "claim": claim}
     return row
+
+
+def _work_row(result: CaseResult, arm: ArmResult, name: str) -> dict[str, Any]:
+    """One text of several: which of them gain is as telling as their sum."""
+    seconds, reference = arm.by_work[name], result.arms[0].by_work.get(name, [])
+    same = len(seconds) == len(reference)
+    return {
+        "median": spread_of(seconds).median,
+        "ratio": ratio_of(seconds, reference).median if same else None,
+        "tokens_per_step": arm.tokens_per_step.get(name),
+    }
 
 
 def _floor(result: CaseResult, seconds: float) -> dict[str, Any] | None:

@@ -7,7 +7,8 @@ An adapter is a file with a class `Arm`:
 
     Arm(settings)              reads the weights; `settings` is a dict with at least "threads"
     about() -> dict            "versions", "dtype", and what else a row of results should say
-    run(work) -> dict          "tokens": the answer; "seconds": what the case counts
+    run(work) -> dict          "tokens": the answer; "seconds": what the case counts; "counted": how many tokens came in
+                               them (1 if it is absent); "steps", if it knows: forwards of the model in them
     judge(work) -> dict        as `run`, untimed, with log-probabilities: "chosen" of every token, and "top", the best
                                two [id, log-probability] at the last one
 
@@ -80,7 +81,7 @@ def main(adapter: str) -> None:
             if frame["do"] == "open":
                 settings = frame["settings"]
                 arm = _load(adapter)(settings)
-                reply = {"about": arm.about()}
+                reply = {"about": arm.about() if frame.get("about", True) else {}}
             elif frame["do"] == "run" and frame["work"]["kind"] == "start":
                 reply = _start_again(adapter, settings, frame["work"])
             else:
@@ -110,7 +111,7 @@ def _start_again(adapter: str, settings: Frame, work: Frame) -> Frame:
     assert child.stdin is not None and child.stdout is not None
     with child:
         try:
-            for frame in ({"do": "open", "settings": settings}, {"do": "run", "work": first}):
+            for frame in ({"do": "open", "settings": settings, "about": False}, {"do": "run", "work": first}):
                 write_frame(child.stdin, frame)
                 reply = read_frame(child.stdout)
                 if reply is None:

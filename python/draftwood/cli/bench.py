@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument
-from .terminal import Terminal
+from .terminal import Terminal, printable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ..bench.rounds import CaseResult
 
 __all__ = ["Options", "run_bench"]
@@ -67,6 +69,9 @@ def _bench(options: Options, terminal: Terminal) -> int:
             raise InvalidArgument.of(name, f"{least} or more", value)
     if options.timeout <= 0:
         raise InvalidArgument.of("--timeout", "more than 0 seconds", options.timeout)
+    for name, path in (("--json", options.json), ("--plot", options.plot)):
+        if path not in (None, "-") and not Path(str(path)).parent.is_dir():
+            raise InvalidArgument.of(name, "a file in a folder that is there", str(path))
     if options.plot is not None:
         plot.check_path(options.plot)
     setting = cases.Setting(threads, options.executor, Peers.find() if options.peers else None)
@@ -74,22 +79,32 @@ def _bench(options: Options, terminal: Terminal) -> int:
     chosen = [cases.build(name, setting) for name in cases.choose(options.cases)]
     folder = _folder(options, rows.folder_name(machine))
     results, found = [], []
-    with Probe(threads) as probe:
-        for case in chosen:
-            result = rounds.run_case(case, plan, probe, terminal.note)
-            fresh = rows.rows_of(result, machine)
-            _show(terminal, result, fresh)
-            results.append(result)
-            found.extend(fresh)
-            if folder is not None:
-                terminal.note(f"rows added to {rows.append_rows(folder, fresh)}")
-    document = {"schema": rows.SCHEMA, "machine": machine, "rows": found}
+    try:
+        with Probe(threads) as probe:
+            for case in chosen:
+                result = rounds.run_case(case, plan, probe, terminal.note)
+                fresh = rows.rows_of(result, machine)
+                _show(terminal, result, fresh)
+                results.append(result)
+                found.extend(fresh)
+                if folder is not None:
+                    terminal.note(f"rows added to {rows.append_rows(folder, fresh)}")
+    finally:
+        # After ctrl-C, the cases that were finished.
+        if found:
+            _write(options, terminal, {"schema": rows.SCHEMA, "machine": machine, "rows": found})
+    return 0 if all(result.sound for result in results) else _UNSOUND
+
+
+def _write(options: Options, terminal: Terminal, document: dict[str, Any]) -> None:
+    from ..bench import plot
+
     terminal.document(document)
     if options.json not in (None, "-"):
-        Path(str(options.json)).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(document, indent=2, ensure_ascii=False)
+        Path(str(options.json)).write_text(text + "\n", encoding="utf-8")
     if options.plot is not None:
-        plot.plot(found, options.plot)
-    return 0 if all(result.sound for result in results) else _UNSOUND
+        plot.plot(document["rows"], options.plot)
 
 
 def _folder(options: Options, name: str) -> Path | None:
@@ -115,9 +130,12 @@ def _show(terminal: Terminal, result: CaseResult, rows: Sequence[dict[str, Any]]
     for row in rows:
         table.add_row(*_cells(row))
     terminal.out.print(table)
+    if len(result.case.works) > 1:
+        terminal.out.print(_works(rows))
     for row in rows:
         if row["reason"]:
-            terminal.out.print(f"  {row['arm']} {row['status']}: {row['reason']}", markup=False, soft_wrap=True)
+            told = printable(f"  {row['arm']} {row['status']}: {row['reason']}")
+            terminal.out.print(told, markup=False, soft_wrap=True)
         for one in row["differences"]:
             told = f"near-tie at token {one['position']} of {one['work']}"
             terminal.out.print(f"  {row['arm']}: {told} (gap {one['gap']:.1e})", markup=False)
@@ -134,20 +152,40 @@ def _cells(row: dict[str, Any]) -> list[str]:
     cells = [
         row["arm"],
         _seconds(spread["median"]),
-        f"{_seconds(spread['p10'])} … {_seconds(spread['p90'])}",
+        _range(spread["p10"], spread["p90"]),
         f"{row['units_per_second']:.1f}",
         "" if floor is None else f"{floor['share']:.0%}",
     ]
     if ratio is None:
         return [*cells, "reference" if row["reference"] else "", "", ""]
-    claim = {"faster": "we are faster", "slower": "we are slower", None: "no claim"}[ratio["claim"]]
+    claim = {"faster": "ours faster", "slower": "ours slower", None: "no claim"}[ratio["claim"]]
     return [*cells, f"{ratio['median']:.2f}×", f"{ratio['low']:.2f} … {ratio['high']:.2f}", claim]
+
+
+def _works(rows: Sequence[dict[str, Any]]) -> Table:
+    """Ratios work by work, and the tokens that each step of the reference brought."""
+    from rich.table import Table
+
+    timed = [row for row in rows if row["by_work"]]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("  ratio on", no_wrap=True)
+    for row in timed:
+        table.add_column("tokens/step" if row["reference"] else row["arm"], justify="right")
+    for name in timed[0]["by_work"] if timed else ():
+        cells = []
+        for row in timed:
+            one = row["by_work"].get(name, {})
+            value = one.get("tokens_per_step" if row["reference"] else "ratio")
+            cells.append("" if value is None else f"{value:.2f}" + ("" if row["reference"] else "×"))
+        table.add_row(f"  {name}", *cells)
+    return table
 
 
 def _circumstances(row: dict[str, Any]) -> str:
     bandwidth = row["bandwidth"]
-    threads = f"{row['threads']} thread" + ("s" if row["threads"] > 1 else "")
-    rounds = f"{row['rounds']} rounds" + (f", {len(row['discarded'])} discarded" if row["discarded"] else "")
+    threads, rounds = _count(row["threads"], "thread"), _count(row["rounds"], "round")
+    if row["discarded"]:
+        rounds += f", {len(row['discarded'])} discarded"
     memory = "" if bandwidth is None else f", memory {bandwidth['bytes_per_second'] / 1e9:.1f} GB/s"
     if bandwidth is not None and row["threads"] > 1:
         memory += f" ({bandwidth['per_thread'] / 1e9:.1f} per thread)"
@@ -157,6 +195,21 @@ def _circumstances(row: dict[str, Any]) -> str:
 
 
 def _seconds(value: float) -> str:
+    factor, unit, digits = _unit(value)
+    return f"{value * factor:.{digits}f} {unit}"
+
+
+def _range(low: float, high: float) -> str:
+    factor, unit, digits = _unit(high)
+    return f"{low * factor:.{digits}f} … {high * factor:.{digits}f} {unit}"
+
+
+def _unit(value: float) -> tuple[float, str, int]:
+    """The factor, the name and the digits to show."""
     if value >= 1.0:
-        return f"{value:.2f} s"
-    return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.0f} µs"
+        return 1.0, "s", 2
+    return (1e3, "ms", 1) if value >= 1e-3 else (1e6, "µs", 0)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

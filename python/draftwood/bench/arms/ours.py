@@ -33,6 +33,7 @@ class Arm:
         """Streams, since the first event divides reading the prompt from decoding."""
         tokens = 1 if work["kind"] == "prefill" else work["tokens"]
         stream = self._engine.stream(work["prompt"], _params(tokens))
+        steps = self._engine.stats().steps
         begin = perf_counter()
         got = list(next(stream).token_ids)
         first, beside = perf_counter(), len(got)
@@ -42,7 +43,8 @@ class Arm:
         answer = [int(token) for token in got]
         if work["kind"] == "prefill":
             return {"tokens": answer, "seconds": first - begin, "counted": 1}
-        return {"tokens": answer, "seconds": end - first, "counted": len(answer) - beside}
+        steps = self._engine.stats().steps - steps - 1
+        return {"tokens": answer, "seconds": end - first, "counted": len(answer) - beside, "steps": steps}
 
     def judge(self, work: Frame) -> Frame:
         """The same text with log-probabilities."""

@@ -1,0 +1,1 @@
+"""Adapters of our own arms; workers load them as files, by path."""
