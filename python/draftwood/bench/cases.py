@@ -64,7 +64,7 @@ class Setting:
     """What the command line chose for all cases."""
 
     threads: int
-    executor: str = "transformers"
+    executor: str = "native"
     peers: Peers | None = None
 
 

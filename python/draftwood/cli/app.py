@@ -229,7 +229,7 @@ def bench(
     ] = None,
     executor: Annotated[
         str, typer.Option(help="The executor of our arms, as Engine.load names it.", rich_help_panel=_MEASURING)
-    ] = "transformers",
+    ] = "native",
     threads: Annotated[
         int | None,
         typer.Option(help="Threads of every arm; all cores if absent.", show_default=False, rich_help_panel=_MEASURING),

@@ -16,6 +16,10 @@ class Arm:
             import torch
 
             torch.set_num_threads(settings["threads"])
+        else:
+            from draftwood import runtime
+
+            runtime.set_num_threads(settings["threads"])
         self._engine = _engine(settings)
         self._executor = settings["executor"]
 
@@ -60,9 +64,7 @@ def _engine(settings: Frame) -> Any:
     drafter = settings["drafter"]
     if settings["model"] == "toy":
         return dw.testing.toy_engine(drafter=drafter, context_weight=settings.get("context_weight", 0.0))
-    # transformers is what `load` runs without being asked; others are named.
-    named = {} if settings["executor"] == "transformers" else {"executor": settings["executor"]}
-    return dw.Engine.load(settings["model"], drafter=drafter, **named)
+    return dw.Engine.load(settings["model"], executor=settings["executor"], dtype="float32", drafter=drafter)
 
 
 def _params(tokens: int, logprobs: int | None = None) -> Any:
