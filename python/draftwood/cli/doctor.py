@@ -99,7 +99,7 @@ def _show(
     if expected is not None and weights.bytes_per_token is not None:
         grid.add_row(
             "plain decoding",
-            f"at most {expected:.0f} tokens/s: each token reads {weights.bytes_per_token / 1e6:.0f} MB of float32 "
+            f"at most {expected:.0f} tokens/s: each token reads {weights.bytes_per_token / 1e6:.0f} MB of "
             f"weights, and memory gives {bandwidth / 1e9:.1f} GB/s",
         )
         grid.add_row("with drafts", "one reading of the weights gives several tokens: `draftwood compare` measures it")

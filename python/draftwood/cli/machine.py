@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 __all__ = ["describe", "read_bandwidth"]
 
 _CACHE_MULTIPLE = 8
 _LEAST_BYTES = 256 << 20
-_REPEATS = 5
 
 
 def describe() -> dict[str, Any]:
@@ -54,22 +52,15 @@ def last_level_cache() -> int | None:
 
 
 def read_bandwidth() -> float:
-    """Bytes per second of reading memory with all threads: the best of a few matrix-vector products.
+    """Bytes per second of reading memory with the native executor's threads, the best of three passes.
 
-    The matrix is 8 last-level caches or more, so that each product comes from memory, as the weights do in decoding.
+    8 last-level caches or more, so that each pass comes from memory, as the weights do in decoding.
     """
-    import numpy as np
+    from .._core import num_threads
+    from .._core import read_bandwidth as read
 
     wanted = max(_LEAST_BYTES, _CACHE_MULTIPLE * (last_level_cache() or 0))
-    columns = 4096
-    rows = min(wanted, total_memory() // 8) // (4 * columns)
-    matrix, vector = np.ones((rows, columns), np.float32), np.ones(columns, np.float32)
-    best = float("inf")
-    for _ in range(_REPEATS):
-        start = perf_counter()
-        matrix @ vector
-        best = min(best, perf_counter() - start)
-    return matrix.nbytes / best
+    return read(num_threads(), min(wanted, total_memory() // 8))
 
 
 def _processor() -> str:

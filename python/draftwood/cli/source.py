@@ -64,5 +64,5 @@ def chat_messages(prompt: str, system: str | None = None) -> list[dict[str, str]
 def _read(source: str, terminal: Terminal) -> Parts:
     from ..loading import load_parts
 
-    with terminal.wait(f"reading {source}: all weights become float32"):
+    with terminal.wait(f"reading {source}"):
         return load_parts(source, None, max_context=None)

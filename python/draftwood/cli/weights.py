@@ -27,7 +27,7 @@ class Weights:
     path: str | None
     file_bytes: int | None
     bytes_per_token: int | None
-    """Bytes of float32 weights that decoding one token reads; None when the file does not tell."""
+    """Bytes of weights that decoding one token reads, as the engine keeps them; None when the file does not tell."""
     problem: str | None
     hint: str | None
 
@@ -43,7 +43,7 @@ def find_weights(source: str) -> Weights:
     try:
         if not files:
             raise InvalidArgument.of("--model", "a folder with .safetensors files", f"{path} (none there)")
-        return Weights(source, str(path), size, _FLOAT32 * _numbers_read(files), None, None)
+        return Weights(source, str(path), size, _bytes_read(files), None, None)
     except DraftwoodError as error:
         return Weights(source, str(path), size, None, str(error), error.hint)
 
@@ -59,13 +59,23 @@ def _locate(source: str) -> Path:
     return path
 
 
-def _numbers_read(files: list[Path]) -> int:
-    """Weights that one token reads: all of them, but one row of an embedding that is not the head as well."""
+def _bytes_read(files: list[Path]) -> int:
+    """Weights that one token reads: all of them, but one row of an embedding that is not the head as well.
+
+    The native executor keeps what a GGUF file stores, to within its metadata; transformers computes in float32.
+    """
     sizes = {name: math.prod(shape) for file in files for name, shape in _tensors(file)}
+    total = sum(sizes.values())
     if any(name in sizes for name in _HEADS):
         for name in _EMBEDDINGS:
             sizes.pop(name, None)
-    return sum(sizes.values())
+    read = sum(sizes.values())
+    if files[0].suffix == ".safetensors":
+        return _FLOAT32 * read
+    from .._core import GgufFile
+
+    stored = sum(Path(file).stat().st_size for file in GgufFile.open(files[0]).files())
+    return stored * read // max(total, 1)
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
