@@ -301,11 +301,15 @@ def test_missing_peers_are_told_and_no_failure(toys: Toys) -> None:
     gone = toys.folder / "nowhere"
     absent = toys.arm("b", python=str(gone), ours=False)
     unbuilt = toys.arm("c", needs=(gone,), ours=False)
+    broken = toys.folder / "python"
+    broken.write_text("no program")
     result = toys.run(toys.arm("a"), absent, unbuilt, toys.arm("d", "not installed", ours=False))
     assert [arm.status for arm in result.arms] == ["timed", "missing", "missing", "missing"]
     assert all("make peers" in str(arm.reason) for arm in result.arms[1:])
     assert "no_such_peer" in str(result.arms[3].reason)
     assert result.sound
+    result = toys.run(toys.arm("a"), toys.arm("b", python=str(broken), ours=False))
+    assert result.arms[1].status == "failed" and "could not be started" in str(result.arms[1].reason)
 
 
 def test_an_arm_that_failed_stays_failed(toys: Toys) -> None:
