@@ -88,6 +88,8 @@ class Arm:
     def judge(self, work):
         output = self.engine.generate(work["prompt"], dw.SamplingParams(max_new_tokens=work["tokens"], logprobs=2))
         top = [[int(i), float(p)] for i, p in zip(output.logprobs.top_ids[-1], output.logprobs.top[-1])]
+        if self.mood == "wrong" and self.when == 0:
+            return {"tokens": output.token_ids.tolist()}
         return {"tokens": output.token_ids.tolist(), "chosen": output.logprobs.chosen.tolist(), "top": top}
 """
 
@@ -216,6 +218,12 @@ def test_a_peer_that_answers_wrongly_is_a_failed_arm_and_the_others_are_timed(to
     assert [arm.status for arm in result.arms] == ["timed", "failed", "timed"]
     assert [name for name, _ in toys.log()] == ["a", "b", "c", "a", "c", "a", "c"]
     assert not result.sound
+
+
+def test_an_arm_that_cannot_judge_is_a_failed_arm(toys: Toys) -> None:
+    result = toys.run(toys.arm("a"), toys.arm("b", "wrong", when=0, ours=False), toys.arm("c", ours=False))
+    assert [arm.status for arm in result.arms] == ["timed", "failed", "timed"]
+    assert "judged numbers without" in str(result.arms[1].reason)
 
 
 def test_our_own_wrong_answer_refuses_even_if_a_peer_agrees(toys: Toys) -> None:
