@@ -23,9 +23,10 @@ class Arm:
         told = json.loads((Path(settings["folder"]) / "genai_config.json").read_text(encoding="utf-8"))
         config = og.Config(settings["folder"])
         session = {"session_options": {"intra_op_num_threads": settings["threads"]}}
-        # Past an end token it pads; an end that does not come, an unused id, keeps it generating as every arm does.
+        # Past an end token it pads; an end that does not come, an unused id, keeps it generating as every arm does. A
+        # list would be added to the folder's own ends; a number replaces them.
         unused = told["model"]["vocab_size"] - 1
-        config.overlay(json.dumps({"model": {"decoder": session, "eos_token_id": [unused]}}))
+        config.overlay(json.dumps({"model": {"decoder": session, "eos_token_id": unused}}))
         self._model = og.Model(config)
 
     def about(self) -> Frame:

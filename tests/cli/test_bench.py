@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import json
-import os
 import signal
 import struct
 import subprocess
@@ -89,6 +88,8 @@ class Arm:
     def judge(self, work):
         output = self.engine.generate(work["prompt"], dw.SamplingParams(max_new_tokens=work["tokens"], logprobs=2))
         top = [[int(i), float(p)] for i, p in zip(output.logprobs.top_ids[-1], output.logprobs.top[-1])]
+        if self.mood == "wrong" and self.when == 0:
+            return {"tokens": output.token_ids.tolist()}
         return {"tokens": output.token_ids.tolist(), "chosen": output.logprobs.chosen.tolist(), "top": top}
 """
 
@@ -131,14 +132,20 @@ class Toys:
         return [(name, dict(state.split("=") for state in states.split(","))) for name, states in pairs]
 
 
+def gone(process: int) -> bool:
+    """Ended; an orphan that nobody collects stays in the table as a zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 @pytest.fixture
 def toys(tmp_path: Path) -> Iterator[Toys]:
     made = Toys(tmp_path)
     yield made
     # Whatever happened to an arm, its process is gone.
-    for path in tmp_path.glob("*.pid"):
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(path.read_text()), 0)
+    assert all(gone(int(path.read_text())) for path in tmp_path.glob("*.pid"))
 
 
 # ── order and idle arms ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -176,7 +183,7 @@ def test_workers_end_with_a_parent_that_was_killed(toys: Toys) -> None:
     assert done.returncode == -signal.SIGKILL
     process = int((toys.folder / "a.pid").read_text())
     deadline = time.monotonic() + 10
-    while Path(f"/proc/{process}").exists() and time.monotonic() < deadline:
+    while not gone(process) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
@@ -211,6 +218,12 @@ def test_a_peer_that_answers_wrongly_is_a_failed_arm_and_the_others_are_timed(to
     assert [arm.status for arm in result.arms] == ["timed", "failed", "timed"]
     assert [name for name, _ in toys.log()] == ["a", "b", "c", "a", "c", "a", "c"]
     assert not result.sound
+
+
+def test_an_arm_that_cannot_judge_is_a_failed_arm(toys: Toys) -> None:
+    result = toys.run(toys.arm("a"), toys.arm("b", "wrong", when=0, ours=False), toys.arm("c", ours=False))
+    assert [arm.status for arm in result.arms] == ["timed", "failed", "timed"]
+    assert "judged numbers without" in str(result.arms[1].reason)
 
 
 def test_our_own_wrong_answer_refuses_even_if_a_peer_agrees(toys: Toys) -> None:
@@ -301,11 +314,15 @@ def test_missing_peers_are_told_and_no_failure(toys: Toys) -> None:
     gone = toys.folder / "nowhere"
     absent = toys.arm("b", python=str(gone), ours=False)
     unbuilt = toys.arm("c", needs=(gone,), ours=False)
+    broken = toys.folder / "python"
+    broken.write_text("no program")
     result = toys.run(toys.arm("a"), absent, unbuilt, toys.arm("d", "not installed", ours=False))
     assert [arm.status for arm in result.arms] == ["timed", "missing", "missing", "missing"]
     assert all("make peers" in str(arm.reason) for arm in result.arms[1:])
     assert "no_such_peer" in str(result.arms[3].reason)
     assert result.sound
+    result = toys.run(toys.arm("a"), toys.arm("b", python=str(broken), ours=False))
+    assert result.arms[1].status == "failed" and "could not be started" in str(result.arms[1].reason)
 
 
 def test_an_arm_that_failed_stays_failed(toys: Toys) -> None:
@@ -506,7 +523,7 @@ def test_ctrl_c_ends_every_worker(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130 and "stopped" in told and "Traceback" not in told
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert all(gone(int(worker)) for worker in workers)
 
 
 def test_json_on_stdout_is_one_document(command: Command) -> None:

@@ -22,6 +22,7 @@ __all__ = ["Arm", "ArmFailed", "ArmSpec"]
 
 _TOOLS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON", "DRAFTWOOD")
 _LAST_LINES = 3
+_PATIENCE = 5.0
 
 
 class ArmFailed(Exception):
@@ -84,15 +85,18 @@ class Arm:
             if not path.exists():
                 raise self._fail("missing", f"nothing at {path}; {self.spec.install}")
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the arm
-        self._process = subprocess.Popen(
-            command(self.spec.python or sys.executable, str(self.spec.adapter)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._messages,
-            env=_environment(self._settings["threads"], foreign=self.spec.python is not None),
-            bufsize=0,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                command(self.spec.python or sys.executable, str(self.spec.adapter)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._messages,
+                env=_environment(self._settings["threads"], foreign=self.spec.python is not None),
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise self._fail("failed", f"could not be started: {error}")
         self.about = self.ask({"do": "open", "settings": self._settings})["about"]
 
     def ask(self, frame: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +141,7 @@ class Arm:
         except ValueError as error:
             raise self._fail("failed", f"answered with bytes that are no message: {error}")
         if reply is None:
-            raise self._fail("failed", f"died during {frame['do']}: {_ending(self._process.wait())}")
+            raise self._fail("failed", f"died during {frame['do']}: {self._ending()}")
         return reply
 
     def _fail(self, status: str, reason: str) -> ArmFailed:
@@ -146,6 +150,17 @@ class Arm:
         self.failed = ArmFailed(status, reason)
         self.close()
         return self.failed
+
+    def _ending(self) -> str:
+        assert self._process is not None
+        try:
+            status = self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            return "it closed its pipe and went on"
+        if status >= 0:
+            return f"exit status {status}"
+        known = {number.value: number.name for number in signal.Signals}
+        return f"signal {known.get(-status, -status)}"
 
     def _last_lines(self) -> str:
         self._messages.seek(0)
@@ -193,12 +208,3 @@ def _environment(threads: int, *, foreign: bool) -> dict[str, str]:
     """The same number of threads for everybody's libraries; a peer's environment sees none of our packages."""
     kept = {name: value for name, value in os.environ.items() if not (foreign and name.startswith("PYTHON"))}
     return {**kept, **{f"{tool}_NUM_THREADS": str(threads) for tool in _TOOLS}, "TOKENIZERS_PARALLELISM": "false"}
-
-
-def _ending(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return f"signal {signal.Signals(-status).name}"
-    except ValueError:
-        return f"signal {-status}"

@@ -14,6 +14,7 @@ from .gate import Gate, Reading, Watch
 
 __all__ = ["ArmResult", "CaseResult", "MachineProbe", "Plan", "run_case"]
 
+_JUDGED = ("tokens", "chosen", "top")
 _MOST_ATTEMPTS = 3
 """Times the wanted rounds; on a machine that is not quiet by then, there is nothing to wait for."""
 
@@ -157,7 +158,11 @@ def _compare(reference: ArmResult, arm: ArmResult, work: Work) -> None:
 
 def _judge(arm: ArmResult, work: Work) -> Judge:
     def judge(tokens: int) -> Mapping[str, Any]:
-        return arm.arm.ask({"do": "judge", "work": {**work.frame(), "kind": "decode", "tokens": tokens}})
+        told = arm.arm.ask({"do": "judge", "work": {**work.frame(), "kind": "decode", "tokens": tokens}})
+        lengths = [len(value) if isinstance(value := told.get(key), list) else 0 for key in _JUDGED]
+        if lengths != [tokens, tokens, 2]:
+            raise arm.arm.fail(f"judged {work.name} without {', '.join(_JUDGED)} of {tokens} tokens")
+        return told
 
     return judge
 
@@ -213,7 +218,7 @@ def _one_round(result: CaseResult) -> list[dict[str, float]]:
                 _note(arm, arm.arm.fail(f"answered {work.name} in another way than before"))
                 continue
             # A first event with several tokens leaves fewer to be counted; all are brought to the same number.
-            its[work.name] = reply["seconds"] * work.units / max(reply["counted"], 1)
+            its[work.name] = reply["seconds"] * work.units / reply["counted"]
     return times
 
 
@@ -224,7 +229,8 @@ def _run(arm: ArmResult, work: Work) -> dict[str, Any] | None:
         return None
     counted = reply.setdefault("counted", 1)
     tokens, seconds = reply.get("tokens"), reply.get("seconds")
-    if isinstance(tokens, list) and isinstance(seconds, float) and seconds > 0.0 and isinstance(counted, int):
+    timed = isinstance(seconds, float) and seconds > 0.0 and isinstance(counted, int) and counted > 0
+    if isinstance(tokens, list) and timed:
         return reply
-    _note(arm, arm.arm.fail(f"answered {work.name} without tokens or seconds"))
+    _note(arm, arm.arm.fail(f"answered {work.name} without tokens, or without the seconds of any"))
     return None

@@ -55,6 +55,7 @@ Start here
   draftwood doctor                           what this machine has and lacks
   draftwood generate "Why is the sky blue?"  a text, streamed
   draftwood compare                          plain decoding beside drafts
+  draftwood bench toy                        how ours and peers are measured
 """
 
 app = typer.Typer(

@@ -21,7 +21,7 @@ class Arm:
 
             runtime.set_num_threads(settings["threads"])
         self._engine = _engine(settings)
-        self._executor = settings["executor"]
+        self._executor = "toy" if settings["model"] == "toy" else settings["executor"]
 
     def about(self) -> Frame:
         """Versions of everything that computes, and the instruction set."""
