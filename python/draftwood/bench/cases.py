@@ -143,7 +143,7 @@ class _Model:
 
     def __init__(self) -> None:
         from .._core import GgufFile
-        from ..cli.weights import find_weights
+        from ..cli.weights import numbers_read
         from ..models.gguf import find
         from ..models.tokenizer import Tokenizer
 
@@ -156,7 +156,7 @@ class _Model:
                 "block_count", "attention.head_count", "attention.head_count_kv", "embedding_length", "vocab_size",
             )
         )  # fmt: skip
-        self.numbers = (find_weights(_PACKAGE).bytes_per_token or 0) / _FLOAT32
+        self.numbers = numbers_read([find(_PACKAGE)])[0]
         self.head = vocab * hidden
         self._slot_bytes = 2 * layers * kv_heads * (hidden // heads) * _FLOAT32
 

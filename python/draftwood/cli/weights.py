@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import DraftwoodError, InvalidArgument, ModelFormatError
 from .source import DEFAULT_MODEL
 
-__all__ = ["Weights", "find_weights"]
+__all__ = ["Weights", "find_weights", "numbers_read"]
 
 _FLOAT32 = 4
 _MOST_TABLE = 100 << 20
@@ -59,17 +59,19 @@ def _locate(source: str) -> Path:
     return path
 
 
-def _bytes_read(files: list[Path]) -> int:
-    """Weights that one token reads: all of them, but one row of an embedding that is not the head as well.
-
-    The native executor keeps what a GGUF file stores, to within its metadata; transformers computes in float32.
-    """
+def numbers_read(files: list[Path]) -> tuple[int, int]:
+    """Weights that one token reads, and all of them: one row of an embedding that is not the head is next to nothing."""
     sizes = {name: math.prod(shape) for file in files for name, shape in _tensors(file)}
     total = sum(sizes.values())
     if any(name in sizes for name in _HEADS):
         for name in _EMBEDDINGS:
             sizes.pop(name, None)
-    read = sum(sizes.values())
+    return sum(sizes.values()), total
+
+
+def _bytes_read(files: list[Path]) -> int:
+    """The native executor keeps what a GGUF file stores, to within its metadata; transformers computes in float32."""
+    read, total = numbers_read(files)
     if files[0].suffix == ".safetensors":
         return _FLOAT32 * read
     from .._core import GgufFile
