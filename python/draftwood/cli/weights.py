@@ -60,7 +60,7 @@ def _locate(source: str) -> Path:
 
 
 def numbers_read(files: list[Path]) -> tuple[int, int]:
-    """Weights that one token reads, and all of them: one row of an embedding that is not the head is next to nothing."""
+    """Weights that one token reads, and all of them; an embedding that is not the head is read by the row."""
     sizes = {name: math.prod(shape) for file in files for name, shape in _tensors(file)}
     total = sum(sizes.values())
     if any(name in sizes for name in _HEADS):
