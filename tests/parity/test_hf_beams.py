@@ -9,45 +9,17 @@ import pytest
 
 import draftwood as dw
 from support.beams import SlowBeams, assert_close, log_softmax, shape, transformers_beams
+from support.hf_tiny import tiny_model
 from support.toy import prompts
 
 torch = pytest.importorskip("torch")
 VOCAB = 256
 
 
-def tiny(family):
-    """A random model with 2 layers whose rows are not flat."""
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(1)
-    if family == "llama":
-        config = LlamaConfig(
-            vocab_size=VOCAB,
-            hidden_size=64,
-            intermediate_size=96,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=512,
-            eos_token_id=None,
-            bos_token_id=None,
-        )
-        model = LlamaForCausalLM(config)
-    else:
-        config = GPT2Config(
-            vocab_size=VOCAB, n_embd=64, n_layer=2, n_head=4, n_positions=512, eos_token_id=None, bos_token_id=None
-        )
-        model = GPT2LMHeadModel(config)
-    for parameter in model.parameters():
-        if parameter.ndim == 2:
-            parameter.data.mul_(5.0)
-    return model.eval()
-
-
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
 def model(request):
     torch.set_num_threads(1)
-    module = tiny(request.param)
+    module = tiny_model(request.param, VOCAB, seed=1, hidden=64, feed_forward=96, heads=4, kv_heads=2)
     with dw.Engine(module, drafter=None) as engine:
         yield module, engine
 

@@ -8,46 +8,17 @@ import pytest
 import draftwood as dw
 from support.drafters import all_drafters
 from support.hf_greedy import Tally, reference
+from support.hf_tiny import tiny_model
 from support.toy import prompts
 
 torch = pytest.importorskip("torch")
 VOCAB, TOKENS = 256, 24
 
 
-def tiny(family):
-    """A random model with 2 layers whose rows are not flat."""
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    if family == "llama":
-        config = LlamaConfig(
-            vocab_size=VOCAB,
-            hidden_size=96,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=6,
-            num_key_value_heads=3,
-            head_dim=16,
-            max_position_embeddings=512,
-            eos_token_id=None,
-            bos_token_id=None,
-        )
-        model = LlamaForCausalLM(config)
-    else:
-        config = GPT2Config(
-            vocab_size=VOCAB, n_embd=64, n_layer=2, n_head=4, n_positions=512, eos_token_id=None, bos_token_id=None
-        )
-        model = GPT2LMHeadModel(config)
-    for parameter in model.parameters():
-        if parameter.ndim == 2:
-            parameter.data.mul_(5.0)
-    return model.eval()
-
-
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
 def run(request):
     """A model, 16 ragged prompts, their references, and the limit of a near-tie."""
-    module = tiny(request.param)
+    module = tiny_model(request.param, VOCAB, seed=0, hidden=96, feed_forward=128, heads=6, kv_heads=3)
     some = prompts(16, VOCAB, seed=1)
     references = [reference(module, prompt, TOKENS) for prompt in some]
     difference = 0.0

@@ -1,12 +1,11 @@
 //! GGUF files for Python: metadata as Python objects, tensors dequantised into the caller's memory.
 
-use crate::buffer::F32Out;
 use crate::enter::enter;
-use crate::errors;
+use crate::{errors, tensors};
 use draftwood_base::Error;
 use draftwood_weights::{self as weights, Value};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::PyList;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -39,12 +38,8 @@ impl GgufFile {
     }
 
     /// (name, shape in NumPy's order, stored type) of each tensor.
-    fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Bound<'py, PyTuple>, &'static str)>> {
-        let row = |t: weights::Tensor<'_>| {
-            let shape = PyTuple::new(py, t.dims.iter().rev())?;
-            Ok((t.name.clone(), shape, t.kind.name()))
-        };
-        self.0.tensors().map(row).collect()
+    fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Vec<tensors::Row<'py>>> {
+        tensors::describe(py, self.0.weights())
     }
 
     /// Writes the f32 values of a tensor into `out`, a writable contiguous float32 buffer of its size.
@@ -57,9 +52,7 @@ impl GgufFile {
                 Error::invalid("name", expected, format!("\"{name}\""), "see tensors()"),
             ));
         };
-        let mut out = F32Out::borrow(out, "out", tensor.values as usize)?;
-        let out = out.as_mut_slice();
-        enter(py, || tensor.dequantize(out))
+        tensors::dequantize(py, tensor, out)
     }
 
     fn __repr__(&self) -> String {

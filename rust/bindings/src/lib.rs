@@ -16,6 +16,7 @@ mod native;
 mod safetensors;
 mod search;
 mod session;
+mod tensors;
 mod text;
 
 #[pymodule]

@@ -1,11 +1,9 @@
 //! safetensors for Python: tensors dequantised into the caller's memory.
 
-use crate::buffer::F32Out;
 use crate::enter::enter;
-use crate::errors;
+use crate::{errors, tensors};
 use draftwood_weights as weights;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 use std::path::PathBuf;
 
 /// An opened safetensors file, or all shards of a folder.
@@ -26,20 +24,14 @@ impl SafeTensors {
     }
 
     /// (name, shape in NumPy's order, stored type) of each tensor that can be read.
-    fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Bound<'py, PyTuple>, &'static str)>> {
-        let row = |t: weights::Tensor<'_>| {
-            let shape = PyTuple::new(py, t.dims.iter().rev())?;
-            Ok((t.name.clone(), shape, t.kind.name()))
-        };
-        self.0.tensors().map(row).collect()
+    fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Vec<tensors::Row<'py>>> {
+        tensors::describe(py, self.0.weights())
     }
 
     /// Writes the f32 values of a tensor into `out`, a writable contiguous float32 buffer of its size.
     fn dequantize(&self, py: Python<'_>, name: &str, out: &Bound<'_, PyAny>) -> PyResult<()> {
         let tensor = self.0.weights().require(name).map_err(|error| errors::raise(py, error))?;
-        let mut out = F32Out::borrow(out, "out", tensor.values as usize)?;
-        let out = out.as_mut_slice();
-        enter(py, || tensor.dequantize(out))
+        tensors::dequantize(py, tensor, out)
     }
 
     fn __repr__(&self) -> String {

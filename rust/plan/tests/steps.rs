@@ -1,35 +1,15 @@
 //! A session driven from Rust: steps do not allocate once warm, and calls out of order are refused.
 
+#[path = "../../store/tests/counting/mod.rs"]
+mod counting;
+
+use counting::allocations;
 use draftwood_base::{Error, Token};
 use draftwood_logits::RowResult;
 use draftwood_plan::{FinishReason, Request, Session, SessionConfig};
 use draftwood_sample::Params;
 use draftwood_text::StopStrings;
 use draftwood_tree::Forest;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: passes every call on to the system allocator unchanged; the counter is a thread-local without a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const VOCAB: usize = 32;
 
@@ -102,11 +82,11 @@ fn warm_steps_do_not_allocate() {
     for _ in 0..40 {
         step(&mut session, &mut forest, &mut rows);
     }
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = allocations();
     for _ in 0..60 {
         step(&mut session, &mut forest, &mut rows);
     }
-    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+    assert_eq!(allocations() - before, 0);
     assert_eq!(session.counts().running, 8, "the texts must still be running for the count to mean anything");
     assert!(session.counts().store.free < session.counts().store.total);
 }

@@ -1,34 +1,11 @@
 //! A step allocates nothing once the buffers have grown.
 
+#[path = "../../store/tests/counting/mod.rs"]
+mod counting;
+
+use counting::allocations;
 use draftwood_logits::RowResult;
 use draftwood_search::{BeamConfig, BeamSearch, Rows};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn warm_steps_allocate_nothing() {
@@ -56,11 +33,11 @@ fn warm_steps_allocate_nothing() {
             (row[3], row[9]) = (-5.0, -6.0);
         }
         if step == 20 {
-            before = ALLOCATIONS.load(Ordering::Relaxed);
+            before = allocations();
         }
         let rows = Rows::logits(RowResult::full(&values[..live * vocab], live, vocab).unwrap());
         let survivors = search.step(&rows).unwrap().len();
         assert_eq!(survivors, beams);
     }
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+    assert_eq!(allocations() - before, 0);
 }

@@ -1,34 +1,10 @@
 //! A step allocates nothing once the buffers have grown.
 
+mod counting;
+
+use counting::allocations;
 use draftwood_base::SequenceId;
 use draftwood_store::{GroupKind, Paths, Store, StoreConfig, Want};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const WIDTH: usize = 4;
 
@@ -88,10 +64,10 @@ impl Beams {
 fn steps_allocate_nothing_after_warm_up() {
     let mut beams = Beams::open();
     (0..24).for_each(|number| beams.step(number));
-    let (before, warm) = (ALLOCATIONS.load(Ordering::Relaxed), beams.store.stats());
+    let (before, warm) = (allocations(), beams.store.stats());
     assert!(before > 0, "the counter counts");
     (24..72).for_each(|number| beams.step(number));
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+    assert_eq!(allocations() - before, 0);
     let stats = beams.store.stats();
     assert!(stats.rows_forked > warm.rows_forked && stats.rows_compacted > warm.rows_compacted);
     assert!(stats.rows_copied_on_write > warm.rows_copied_on_write);

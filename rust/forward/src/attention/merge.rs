@@ -55,11 +55,13 @@ impl Kernel for Merge {
             for split in 0..splits {
                 let weight = exp(L::splat(*part(split).add(padded)).sub(largest));
                 total = weight.fma(L::splat(*part(split).add(padded + 1)), total);
+                // Kept behind m and l, so that it is computed once and not for each vector of dimensions.
+                part(split).add(padded + 2).write(weight.largest());
             }
             for d in (0..self.head_dim).step_by(WIDTH) {
                 let mut sum = L::splat(0.0);
                 for split in 0..splits {
-                    let weight = exp(L::splat(*part(split).add(padded)).sub(largest));
+                    let weight = L::splat(*part(split).add(padded + 2));
                     sum = weight.fma(L::load(part(split).add(d)), sum);
                 }
                 let result = sum.div(total);

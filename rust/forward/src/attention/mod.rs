@@ -33,7 +33,8 @@ pub fn splits(position: usize) -> usize {
     position / SPLIT + 1
 }
 
-/// Where partial results lie: per row of the block, head and split the values m, l and o, padded to whole vectors.
+/// Where partial results lie: per row of the block, head and split the values o, m, l and its weight, padded to whole
+/// vectors.
 #[derive(Debug, Clone, Copy)]
 pub struct Partials {
     /// The buffer.
@@ -49,7 +50,7 @@ pub struct Partials {
 }
 
 impl Partials {
-    /// Values of one partial result: o, then m and l.
+    /// Values of one partial result: o, then m, l and the weight that merging gives it.
     pub fn stride(padded_dim: usize) -> usize {
         padded_dim + WIDTH
     }
