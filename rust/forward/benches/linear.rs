@@ -4,7 +4,7 @@
 
 use draftwood_base::pool::Pool;
 use draftwood_forward::Machine;
-use draftwood_forward::linear::{Outputs, Rows, multiply};
+use draftwood_forward::linear::{Form, Outputs, Rows, multiply};
 use draftwood_forward::panels::{Layout, PANEL, Panels};
 use draftwood_forward::quantise::{BLOCK, Block, quantise};
 use std::hint::black_box;
@@ -22,7 +22,11 @@ fn main() {
         let rows = 20_000_000 / layout.row_bytes(1536);
         let time = (0..5).map(|_| repacked(layout, rows, 1536).1).fold(f64::INFINITY, f64::min);
         println!("{layout:?}: repacked at {:.2} s per 100 MB", time / 0.2e9);
-        for machine in Machine::all().into_iter().skip(1) {
+        let mut machines: Vec<_> = Machine::all().into_iter().skip(1).collect();
+        if layout.is_quantised() {
+            machines.extend(machines.clone().into_iter().map(Machine::with_float_activations));
+        }
+        for machine in machines {
             let small = matrix(layout, PANEL, 512);
             let rates = ROWS.map(|n| in_cache(machine, &small, n) / ghz);
             print!("{:5} {:16} MAC/cycle", format!("{layout:?}"), machine.name());
@@ -112,10 +116,9 @@ impl Activations {
 
     fn multiply(&mut self, machine: Machine, weights: &Panels, panels: Range<usize>, n: usize) {
         let columns = weights.columns;
-        let rows = if weights.layout.is_quantised() {
-            Rows::blocks(self.blocks.as_ptr(), columns / BLOCK, n)
-        } else {
-            Rows::floats(self.floats.as_ptr(), columns, n)
+        let rows = match machine.form(weights.layout) {
+            Form::Blocks => Rows::blocks(self.blocks.as_ptr(), columns / BLOCK, n),
+            Form::Floats => Rows::floats(self.floats.as_ptr(), columns, n),
         };
         let y = Outputs { start: self.y.as_mut_ptr(), stride: weights.rows.next_multiple_of(PANEL) };
         // SAFETY: rows and outputs are as long as they say.

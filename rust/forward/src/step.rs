@@ -5,7 +5,7 @@ use crate::cache::Cache;
 use crate::environment;
 use crate::executor::{HEAD_TILE, PerThread, ROWS_AT_ONCE, Slices};
 use crate::lanes::WIDTH;
-use crate::linear::{self, Outputs, Rows};
+use crate::linear::{self, Form, Outputs, Rows};
 use crate::machine::Machine;
 use crate::memory::Shared;
 use crate::model::{GATED, Layer, Model};
@@ -16,6 +16,7 @@ use crate::rope;
 use crate::sight::Sight;
 use draftwood_base::pool::{Pool, Team};
 use draftwood_tree::StepRows;
+use std::slice::from_ref;
 
 /// Up to so many rows, each thread norms all of them for itself: less work than a barrier.
 pub(crate) const FEW: usize = 3;
@@ -37,7 +38,7 @@ pub(crate) struct Step<'a> {
     gated: usize,
 }
 
-/// The inputs of a matrix, [rows][stride]: floats, and the same quantised where the matrix is.
+/// The inputs of a matrix, [rows][stride]: floats, and the same quantised where a matrix takes that.
 #[derive(Clone, Copy)]
 struct Activations {
     floats: Shared<f32>,
@@ -60,17 +61,33 @@ impl Activations {
         }
     }
 
-    /// Quantises `len` values of a row from `at` on, whole blocks both.
+    /// Makes the other forms of `len` values of a row from `at` on, whole blocks both.
     ///
     /// # Safety
     /// The values are complete, and nobody else touches their blocks.
-    unsafe fn quantise(self, machine: Machine, row: usize, stride: usize, at: usize, len: usize) {
+    unsafe fn convert(self, forms: Forms, row: usize, stride: usize, at: usize, len: usize) {
+        if !forms.blocks {
+            return;
+        }
         let blocks = row * stride.div_ceil(BLOCK) + at / BLOCK;
         // SAFETY: passed on to the caller.
         let (values, blocks) =
             unsafe { (self.floats.read(row * stride + at, len), self.blocks.write(blocks, len / BLOCK)) };
         // A value that is not finite makes its block, and so the row's logits, NaN; `verify` reports those.
-        quantise(machine, values, blocks);
+        quantise(forms.machine, values, blocks);
+    }
+}
+
+/// What the next matrices take activations as, beside floats.
+#[derive(Clone, Copy)]
+struct Forms {
+    machine: Machine,
+    blocks: bool,
+}
+
+impl Forms {
+    fn of(machine: Machine, matrices: &[Panels]) -> Self {
+        Self { machine, blocks: matrices.iter().any(|m| machine.form(m.layout) == Form::Blocks) }
     }
 }
 
@@ -141,6 +158,10 @@ impl<'a> Step<'a> {
         }
     }
 
+    fn forms(self, matrices: &[Panels]) -> Forms {
+        Forms::of(self.machine, matrices)
+    }
+
     /// # Safety
     /// The buffers are sized for the plan, which `sight` has checked, and nobody else uses them.
     pub unsafe fn run(self, pool: &Pool, buffers: &Buffers) {
@@ -162,17 +183,16 @@ impl Worker<'_, '_, '_> {
         self.team.meet();
         let step = self.step;
         for (number, layer) in step.model.layers.iter().enumerate() {
-            let quantised = layer.qkv.iter().any(|matrix| matrix.layout.is_quantised());
-            let normed = self.norm(step.rows, |row| row, &layer.attention_norm, quantised);
+            let normed = self.norm(step.rows, |row| row, &layer.attention_norm, step.forms(&layer.qkv));
             self.project(number, layer, normed);
             self.team.meet();
-            self.attend(number, layer.output.layout.is_quantised());
+            self.attend(number, step.forms(from_ref(&layer.output)));
             let attended = self.buffers.attended.rows(step.attended, step.rows);
             self.add_to_residual(&layer.output, attended);
             self.team.meet();
-            let quantised = layer.gate_up.layout.is_quantised();
-            let normed = self.norm(step.rows, |row| row, &layer.feed_forward_norm, quantised);
-            self.gate(&layer.gate_up, normed, layer.down.layout.is_quantised());
+            let forms = step.forms(from_ref(&layer.gate_up));
+            let normed = self.norm(step.rows, |row| row, &layer.feed_forward_norm, forms);
+            self.gate(&layer.gate_up, normed, step.forms(from_ref(&layer.down)));
             self.team.meet();
             let gated = self.buffers.gated.rows(step.gated, step.rows);
             self.add_to_residual(&layer.down, gated);
@@ -198,15 +218,9 @@ impl Worker<'_, '_, '_> {
         });
     }
 
-    /// Norms the residual rows `row_of(0..count)`, and quantises them if a matrix wants that. Few rows: each thread all of
+    /// Norms the residual rows `row_of(0..count)`, in the forms that matrices want. Few rows: each thread all of
     /// them, into memory of its own, without a barrier; many: each thread a part.
-    fn norm(
-        &mut self,
-        count: usize,
-        row_of: impl Fn(usize) -> usize,
-        weight: &[f32],
-        quantised: bool,
-    ) -> Rows {
+    fn norm(&mut self, count: usize, row_of: impl Fn(usize) -> usize, weight: &[f32], forms: Forms) -> Rows {
         let Step { machine, hidden, model, .. } = self.step;
         let residual = self.buffers.residual;
         let own = (&mut self.own.normed[..], &mut self.own.blocks[..]);
@@ -219,9 +233,7 @@ impl Worker<'_, '_, '_> {
                 let row = to.floats.write(index * hidden, hidden);
                 let epsilon = model.spec.norm_epsilon as f32;
                 machine.run(RmsNorm { x, weight, to: row, count: model.spec.hidden, epsilon });
-                if quantised {
-                    to.quantise(machine, index, hidden, 0, model.spec.hidden);
-                }
+                to.convert(forms, index, hidden, 0, model.spec.hidden);
             }
         };
         if few {
@@ -274,7 +286,7 @@ impl Worker<'_, '_, '_> {
     }
 
     /// Attention, in blocks of rows.
-    fn attend(&mut self, number: usize, quantised: bool) {
+    fn attend(&mut self, number: usize, forms: Forms) {
         let Step { model, plan, sight, cache, head, rows, splits, machine, .. } = self.step;
         let heads = model.spec.heads;
         let Buffers { attended, partials, queries, .. } = *self.buffers;
@@ -324,9 +336,7 @@ impl Worker<'_, '_, '_> {
                             let to = attended.floats;
                             machine.run(Merge::new(partials, (row, head), position, head_dim, to, at));
                         }
-                        if quantised {
-                            attended.quantise(machine, row, stride, first * head_dim, together * head_dim);
-                        }
+                        attended.convert(forms, row, stride, first * head_dim, together * head_dim);
                     }
                 }
             });
@@ -359,7 +369,7 @@ impl Worker<'_, '_, '_> {
     }
 
     /// silu(gate) · up.
-    fn gate(&mut self, weights: &Panels, x: Rows, quantised: bool) {
+    fn gate(&mut self, weights: &Panels, x: Rows, forms: Forms) {
         let Step { machine, gated: stride, .. } = self.step;
         let gated = self.buffers.gated;
         let own = &mut self.own.outputs;
@@ -376,9 +386,7 @@ impl Worker<'_, '_, '_> {
                     unsafe {
                         let to = gated.floats.write(row * stride + unit * GATED, GATED);
                         machine.run(SwiGlu { gate, up, to });
-                        if quantised {
-                            gated.quantise(machine, row, stride, unit * GATED, GATED);
-                        }
+                        gated.convert(forms, row, stride, unit * GATED, GATED);
                     }
                 }
             }
@@ -391,8 +399,8 @@ impl Worker<'_, '_, '_> {
         let (vocab, hidden) = (model.spec.vocab, model.spec.hidden);
         let read = plan.head_rows;
         let weights = &model.head;
-        let quantised = weights.layout.is_quantised();
-        let x = self.norm(read.len(), |index| read[index] as usize, &model.final_norm, quantised);
+        let forms = self.step.forms(from_ref(weights));
+        let x = self.norm(read.len(), |index| read[index] as usize, &model.final_norm, forms);
         if let Some(to) = self.buffers.last_hidden
             && self.team.index() == 0
         {

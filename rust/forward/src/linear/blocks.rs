@@ -23,9 +23,9 @@ pub(super) trait Format {
 }
 
 /// Bytes of sixteen f16.
-const HALVES: usize = 2 * PANEL;
+pub(super) const HALVES: usize = 2 * PANEL;
 /// Bytes of four vectors of nibbles.
-const NIBBLES: usize = 4 * VECTOR;
+pub(super) const NIBBLES: usize = 4 * VECTOR;
 
 /// sum + dot·(scale of x)·d, where d is a scale of the weights.
 #[inline(always)]

@@ -51,11 +51,12 @@ impl Values for BF16 {
     }
 }
 
-/// One panel times `rows` ≤ `L::FLOAT_ROWS` rows of x.
+/// One panel times `rows` ≤ `L::FLOAT_ROWS` rows of x; with `carry` the outputs go on from what they are.
 ///
 /// # Safety
 /// `panel` holds 16 rows of `columns` values, in whole lines; x and y are valid for `rows` rows; the machine has `L`.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the arguments of a matrix product")]
 pub(super) unsafe fn tile<L: Lanes, F: Values>(
     panel: *const u8,
     columns: usize,
@@ -64,12 +65,13 @@ pub(super) unsafe fn tile<L: Lanes, F: Values>(
     rows: usize,
     y: Outputs,
     hint: Prefetch,
+    carry: bool,
 ) {
     macro_rules! tiles {
         ($($n:literal)*) => {
             match rows {
                 // SAFETY: as this function's.
-                $($n if $n <= L::FLOAT_ROWS => unsafe { rows_of::<L, F, $n>(panel, columns, x, stride, y, hint) },)*
+                $($n if $n <= L::FLOAT_ROWS => unsafe { rows_of::<L, F, $n>(panel, columns, x, stride, y, hint, carry) },)*
                 _ => unreachable!("{rows} rows in a tile of at most {}", L::FLOAT_ROWS),
             }
         };
@@ -85,10 +87,16 @@ unsafe fn rows_of<L: Lanes, F: Values, const N: usize>(
     stride: usize,
     y: Outputs,
     mut hint: Prefetch,
+    carry: bool,
 ) {
     // SAFETY: N rows of `columns` activations, as many columns of weights, N rows of 16 outputs, as the caller promises.
     unsafe {
         let mut sums = [L::splat(0.0); N];
+        if carry {
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum = L::load(y.start.add(n * y.stride));
+            }
+        }
         let mut line = panel;
         let (mut lines, mut x) = (columns / F::COLUMNS, x);
         while lines > 0 {

@@ -1,6 +1,6 @@
 //! No kernel touches a byte outside its buffers: each ends, or begins, at a page that nobody may touch.
 
-use super::{Outputs, PANEL, Rows, Work};
+use super::{Form, Outputs, PANEL, Rows, Work};
 use crate::machine::Machine;
 use crate::panels::{Layout, Panels};
 use crate::quantise::{BLOCK, Block, quantise};
@@ -63,29 +63,24 @@ fn nothing_is_touched_outside() {
             for n in (1..=17).chain([40]) {
                 let floats: Vec<f32> = (0..n * columns).map(|i| (i % 91) as f32 - 45.0).collect();
                 let mut blocks = vec![Block::default(); floats.len() / BLOCK];
-                let stride = if layout.is_quantised() {
+                if layout.is_quantised() {
                     assert!(quantise(Machine::get(), &floats, &mut blocks));
-                    columns / BLOCK
-                } else {
-                    columns
-                };
+                }
                 let width = weights.count() * PANEL;
-                for machine in Machine::all() {
+                for machine in Machine::all().into_iter().flat_map(|m| [m, m.with_float_activations()]) {
+                    let form = machine.form(layout);
                     let results = [true, false].map(|end| {
                         let floats = Guarded::new(&floats, end);
                         let blocks = Guarded::new(&blocks, end);
                         let y = Guarded::new(&vec![f32::NAN; n * width], end);
-                        let x = Rows {
-                            start: floats.start.cast(),
-                            stride,
-                            count: n,
-                            blocks: blocks.start.cast(),
-                            block_stride: stride,
+                        let x = match form {
+                            Form::Floats => Rows::floats(floats.start.cast(), columns, n),
+                            Form::Blocks => Rows::blocks(blocks.start.cast(), columns / BLOCK, n),
                         };
                         let outputs = Outputs { start: y.start.cast(), stride: width };
                         let bytes = layout.panel_bytes(columns);
                         let first = weights_at[usize::from(!end)].start;
-                        let work = Work { columns, first, bytes, count: weights.count(), x, y: outputs };
+                        let work = Work::new(columns, (first, bytes, weights.count()), x, outputs);
                         // SAFETY: everything is as long as it says.
                         unsafe {
                             work.run(machine, layout);

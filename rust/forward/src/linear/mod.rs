@@ -7,6 +7,7 @@
 
 mod blocks;
 pub(crate) mod dots;
+mod expand;
 mod float;
 mod tiles;
 
@@ -15,31 +16,41 @@ use crate::machine::{Kernel, Machine};
 use crate::panels::{Layout, PANEL, Panels};
 use crate::quantise::Block;
 use dots::{BlockKernel, Dots};
+use expand::Stretch;
 use std::ops::Range;
 use tiles::{Tile, Tiles};
+
+/// What kernels take activations as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// f32.
+    Floats,
+    /// [`Block`]s of 8-bit integers.
+    Blocks,
+}
 
 /// Rows of activations: n rows of `columns` values.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows {
-    /// First value of the first row; null for quantised weights that need no floats.
+    /// First value of the first row; null where only blocks are wanted.
     pub start: *const f32,
     /// Values from one row to the next.
     pub stride: usize,
     /// Number of rows.
     pub count: usize,
-    /// First block of the first row, for quantised weights; null for others.
+    /// First block of the first row; null where only floats are wanted.
     pub blocks: *const Block,
     /// Blocks from one row to the next.
     pub block_stride: usize,
 }
 
 impl Rows {
-    /// Rows for weights that are floats.
+    /// Rows of [`Form::Floats`].
     pub fn floats(start: *const f32, stride: usize, count: usize) -> Self {
         Self { start, stride, count, blocks: std::ptr::null(), block_stride: 0 }
     }
 
-    /// Rows for weights that are quantised ([`Layout::is_quantised`]).
+    /// Rows of [`Form::Blocks`].
     pub fn blocks(blocks: *const Block, block_stride: usize, count: usize) -> Self {
         Self { start: std::ptr::null(), stride: 0, count, blocks, block_stride }
     }
@@ -57,8 +68,7 @@ pub struct Outputs {
 /// Multiplies the panels `panels` of `weights` with all rows of `x`.
 ///
 /// # Safety
-/// `x` is valid for its rows of `weights.columns` values (`blocks` instead of floats if the layout is quantised), `y` for
-/// as many rows of 16 · panels values that nobody else reads or writes meanwhile.
+/// `x` is valid for its rows of `weights.columns` values, in the form that [`Machine::form`] names, `y` for as many rows of 16 · panels values that nobody else reads or writes meanwhile.
 ///
 /// # Panics
 /// If there are no such panels, or no activations of the kind that the layout takes.
@@ -68,10 +78,13 @@ pub unsafe fn multiply(machine: Machine, weights: &Panels, panels: Range<usize>,
     }
     let first = weights.panel(panels.start);
     assert!(panels.end <= weights.count(), "panels {panels:?} of {}", weights.count());
-    let quantised = weights.layout.is_quantised();
-    assert!(if quantised { !x.blocks.is_null() } else { !x.start.is_null() }, "{:?}", weights.layout);
+    let there = match machine.form(weights.layout) {
+        Form::Floats => !x.start.is_null(),
+        Form::Blocks => !x.blocks.is_null(),
+    };
+    assert!(there, "{:?}", weights.layout);
     let bytes = weights.layout.panel_bytes(weights.columns);
-    let work = Work { columns: weights.columns, first, bytes, count: panels.len(), x, y };
+    let work = Work::new(weights.columns, (first, bytes, panels.len()), x, y);
     // SAFETY: the panels are there; rows and outputs are the caller's word.
     unsafe { work.run(machine, weights.layout) };
 }
@@ -86,6 +99,10 @@ struct Work {
     count: usize,
     x: Rows,
     y: Outputs,
+    /// Outputs go on from what they are; for floats only.
+    carry: bool,
+    /// What is asked for meanwhile, instead of the weights themselves: an address and a number of bytes.
+    ahead: Option<(*const u8, usize)>,
 }
 
 struct Floats<F>(Work, F);
@@ -102,9 +119,12 @@ impl<F: float::Values> Kernel for Floats<F> {
         for tile in self.0.tiles(L::FLOAT_ROWS) {
             let (panel, y) = self.0.place(&tile);
             let from = x.start.wrapping_add(tile.first * x.stride);
-            let hint = tile.hint(panel, bytes, F::STREAM_ROWS);
+            let hint = match self.0.ahead {
+                Some((address, bytes)) => tile.spread(address, bytes, columns.div_ceil(F::COLUMNS)),
+                None => tile.hint(panel, bytes, F::STREAM_ROWS),
+            };
             // SAFETY: the panel exists, and rows and outputs are as `multiply` demands.
-            unsafe { float::tile::<L, F>(panel, columns, from, x.stride, tile.rows, y, hint) }
+            unsafe { float::tile::<L, F>(panel, columns, from, x.stride, tile.rows, y, hint, self.0.carry) }
         }
     }
 }
@@ -126,13 +146,58 @@ impl<F: blocks::Format> BlockKernel for Blocks<F> {
 }
 
 impl Work {
+    /// `panels`: address of the first, bytes of each, number.
+    fn new(columns: usize, (first, bytes, count): (*const u8, usize, usize), x: Rows, y: Outputs) -> Self {
+        Self { columns, first, bytes, count, x, y, carry: false, ahead: None }
+    }
+
     /// # Safety
     /// As [`multiply`]; the panels are laid out as `layout`.
     unsafe fn run(self, machine: Machine, layout: Layout) {
+        if machine.form(layout) == Form::Blocks {
+            return self.run_blocks(machine, layout);
+        }
         match layout {
             Layout::F32 => machine.run(Floats(self, float::F32)),
             Layout::F16 => machine.run(Floats(self, float::F16)),
             Layout::BF16 => machine.run(Floats(self, float::BF16)),
+            Layout::Q8_0 => self.run_expanded::<blocks::Q8_0>(machine),
+            Layout::Q4_0 => self.run_expanded::<blocks::Q4_0>(machine),
+            Layout::Q4_1 => self.run_expanded::<blocks::Q4_1>(machine),
+            Layout::Q5_0 => self.run_expanded::<blocks::Q5_0>(machine),
+            Layout::Q5_1 => self.run_expanded::<blocks::Q5_1>(machine),
+            Layout::Q4K => self.run_expanded::<blocks::Q4K>(machine),
+            Layout::Q5K => self.run_expanded::<blocks::Q5K>(machine),
+            Layout::Q6K => self.run_expanded::<blocks::Q6K>(machine),
+        }
+    }
+
+    /// Quantised weights with f32 activations, stretch by stretch of each panel.
+    fn run_expanded<F: expand::Expand>(self, machine: Machine) {
+        let mut buffer = expand::Buffer::new();
+        for panel in 0..self.count {
+            let mut from = self.first.wrapping_add(panel * self.bytes);
+            let y = Outputs { start: self.y.start.wrapping_add(panel * PANEL), stride: self.y.stride };
+            let mut done = 0;
+            while done < self.columns {
+                let (columns, bytes) = Stretch::<F>::size(self.columns - done);
+                // SAFETY: the stretch lies inside the panel, and fits the buffer.
+                machine.run_blocks(unsafe {
+                    Stretch::<F>::new(from, columns, buffer.start(), self.x.count == 1)
+                });
+                from = from.wrapping_add(bytes);
+                let x = Rows { start: self.x.start.wrapping_add(done), ..self.x };
+                let work = Work::new(columns, (buffer.start().cast(), 0, 1), x, y);
+                machine.run(Floats(Work { carry: done > 0, ahead: Some((from, bytes)), ..work }, float::F32));
+                done += columns;
+            }
+        }
+    }
+
+    /// The products of integers.
+    fn run_blocks(self, machine: Machine, layout: Layout) {
+        match layout {
+            Layout::F32 | Layout::F16 | Layout::BF16 => unreachable!("{layout:?} takes floats"),
             Layout::Q8_0 => machine.run_blocks(Blocks(self, blocks::Q8_0)),
             Layout::Q4_0 => machine.run_blocks(Blocks(self, blocks::Q4_0)),
             Layout::Q4_1 => machine.run_blocks(Blocks(self, blocks::Q4_1)),

@@ -87,7 +87,22 @@ impl Tile {
     }
 }
 
+impl Tile {
+    /// `bytes` from `address` on, spread evenly over the tiles and the `lines` of each.
+    #[inline(always)]
+    pub(super) fn spread(&self, address: *const u8, bytes: usize, lines: usize) -> Prefetch {
+        let share = bytes / self.tiles;
+        Prefetch { address: address.wrapping_add(share * self.index), step: share / lines, level2: true }
+    }
+}
+
 impl Prefetch {
+    /// Line by line from `address` on.
+    #[inline(always)]
+    pub(super) fn stream(address: *const u8) -> Self {
+        Self { address, step: LINE, level2: false }
+    }
+
     /// To be called for each line of weights that is used.
     #[inline(always)]
     pub(super) fn line(&mut self) {

@@ -73,7 +73,7 @@ impl Layout {
         }
     }
 
-    /// Whether the kernels take [`crate::quantise::Block`]s of activations instead of floats.
+    /// Whether weights are integers with scales, which the kernels can multiply with [`crate::quantise::Block`]s.
     pub fn is_quantised(self) -> bool {
         !matches!(self, Layout::F32 | Layout::F16 | Layout::BF16)
     }

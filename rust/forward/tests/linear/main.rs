@@ -5,11 +5,11 @@ mod source;
 
 use draftwood_base::pool::Pool;
 use draftwood_forward::Machine;
-use draftwood_forward::linear::{Outputs, Rows, multiply};
+use draftwood_forward::linear::{Form, Outputs, Rows, multiply};
 use draftwood_forward::panels::{Layout, PANEL, Panels};
 use draftwood_forward::quantise::{BLOCK, Block, quantise};
 use draftwood_logits::Isa;
-use reference::{Activations, product};
+use reference::{Activations, product, product_of_floats};
 use source::{Numbers, stored_row};
 use std::ops::Range;
 
@@ -36,8 +36,9 @@ impl Weights {
     }
 
     /// Outputs [row of x][row of weights], without padding.
-    fn expected(&self, x: &[Activations]) -> Vec<Vec<u32>> {
+    fn expected(&self, form: Form, x: &[Activations]) -> Vec<Vec<u32>> {
         let layout = self.panels.layout;
+        let product = if form == Form::Blocks { product } else { product_of_floats };
         let of = |x| self.rows.iter().map(move |row| product(layout, row, x).to_bits()).collect();
         x.iter().map(of).collect()
     }
@@ -55,10 +56,9 @@ impl Weights {
         let width = PANEL * panels.len();
         let stride = width + 5;
         let mut y = vec![f32::MAX; 3 + stride * x.len()];
-        let rows = if self.panels.layout.is_quantised() {
-            Rows::blocks(blocks[1..].as_ptr(), columns / BLOCK + 1, x.len())
-        } else {
-            Rows::floats(floats[1..].as_ptr(), columns + 3, x.len())
+        let rows = match machine.form(self.panels.layout) {
+            Form::Blocks => Rows::blocks(blocks[1..].as_ptr(), columns / BLOCK + 1, x.len()),
+            Form::Floats => Rows::floats(floats[1..].as_ptr(), columns + 3, x.len()),
         };
         let outputs = Outputs { start: y[3..].as_mut_ptr(), stride };
         // SAFETY: rows and outputs are as long as they say.
@@ -75,6 +75,23 @@ impl Weights {
     }
 }
 
+/// Every instruction set, and for quantised weights both kinds of activations; each beside what it must give.
+fn machines(weights: &Weights, x: &[Activations]) -> Vec<(Machine, Vec<Vec<u32>>)> {
+    let floats = |machine: Machine| machine.with_float_activations();
+    let mut all = Machine::all();
+    if weights.panels.layout.is_quantised() {
+        all.extend(Machine::all().into_iter().map(floats));
+    }
+    let [blocks, floats] = [Form::Blocks, Form::Floats].map(|form| {
+        all.iter().any(|m| m.form(weights.panels.layout) == form).then(|| weights.expected(form, x))
+    });
+    let of = |machine: Machine| match machine.form(weights.panels.layout) {
+        Form::Blocks => blocks.clone().unwrap(),
+        Form::Floats => floats.clone().unwrap(),
+    };
+    all.into_iter().map(|machine| (machine, of(machine))).collect()
+}
+
 fn activations(count: usize, columns: usize, numbers: &mut Numbers) -> Vec<Activations> {
     (0..count).map(|_| Activations::new(numbers.floats(columns))).collect()
 }
@@ -86,8 +103,7 @@ fn check_sizes(layout: Layout, columns: &[usize]) {
         for rows in [1, 7, 8, 15, 16, 17, 48] {
             let weights = Weights::new(layout, rows, columns, &mut numbers);
             let x = activations(33, columns, &mut numbers);
-            let expected = weights.expected(&x);
-            for machine in Machine::all() {
+            for (machine, expected) in machines(&weights, &x) {
                 // The reference in vector form is slow: with many columns, all its tiles and some sums of them.
                 let brief = machine.isa() == Isa::Scalar && columns > 600;
                 for n in (1..=33).filter(|n| !brief || [1, 2, 3, 4, 5, 9, 33].contains(n)) {
@@ -108,8 +124,7 @@ fn check_many(layout: Layout, columns: usize) {
     let mut numbers = Numbers::new(77 + layout as u64);
     let weights = Weights::new(layout, 11 * PANEL - 3, columns, &mut numbers);
     let x = activations(512, columns, &mut numbers);
-    let expected = weights.expected(&x);
-    for machine in Machine::all() {
+    for (machine, expected) in machines(&weights, &x) {
         for n in [64, 65, 100, 257, 512] {
             assert!(weights.multiply(machine, 0..11, &x[..n]) == expected[..n], "{layout:?}, {n} rows");
         }
@@ -195,10 +210,13 @@ fn activations_that_are_not_finite() {
                 assert!(
                     blocks.iter().enumerate().all(|(b, block)| block.scale.is_nan() == (b == at / BLOCK))
                 );
-                for layout in Layout::ALL {
+                for (layout, machine) in Layout::ALL
+                    .into_iter()
+                    .flat_map(|l| [(l, machine), (l, machine.with_float_activations())])
+                {
                     let weights = Weights::new(layout, 20, 256, &mut numbers);
                     let mut x = activations(5, 256, &mut numbers);
-                    let expected = weights.expected(&x);
+                    let expected = weights.expected(machine.form(layout), &x);
                     x[2] = Activations { floats: values.clone(), blocks: blocks.clone() };
                     let got = weights.multiply(machine, 0..2, &x);
                     for (n, (got, expected)) in got.into_iter().zip(expected).enumerate() {
@@ -224,8 +242,7 @@ fn extremes() {
         let weights = Weights::of(layout, columns, rows);
         let x: Vec<_> =
             (0..24).map(|case| Activations::new(source::extreme_activations(columns, case))).collect();
-        let expected = weights.expected(&x);
-        for machine in Machine::all() {
+        for (machine, expected) in machines(&weights, &x) {
             assert!(weights.multiply(machine, 0..3, &x) == expected, "{layout:?} on {}", machine.name());
         }
     }

@@ -2,6 +2,7 @@
 
 use draftwood_forward::panels::Layout;
 use draftwood_forward::quantise::{BLOCK, Block};
+use draftwood_weights::dequantize_blocks;
 use half::{bf16, f16};
 
 /// One row of x, both ways.
@@ -121,6 +122,13 @@ pub fn product(layout: Layout, row: &[u8], x: &Activations) -> f32 {
             })
         }
     }
+}
+
+/// The same with f32 activations: the chain over the weights as `draftwood_weights` dequantises them.
+pub fn product_of_floats(layout: Layout, row: &[u8], x: &Activations) -> f32 {
+    let mut weights = vec![0.0; x.floats.len()];
+    dequantize_blocks(layout.source(), row, &mut weights, 1).unwrap();
+    weights.iter().zip(&x.floats).fold(0f32, |sum, (w, &x)| w.mul_add(x, sum))
 }
 
 /// The reference reads blocks as ggml does: weighted sums of the values, and sums of their squares, that the Python

@@ -231,6 +231,46 @@ impl Dots for Avx2Dots {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Avx2 {
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()));
+            let high = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.add(8).cast()));
+            Self::floats((low, high))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn words(from: *const u8) -> Sums {
+        // SAFETY: see above.
+        unsafe { (_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(VECTOR / 2).cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn field(words: Sums, shift: usize, mask: i32) -> Sums {
+        // SAFETY: see above. Where the shift is known when compiling, it becomes part of the instruction.
+        unsafe {
+            let (shift, mask) = (_mm_cvtsi32_si128(shift as i32), _mm256_set1_epi32(mask));
+            (
+                _mm256_and_si256(_mm256_srl_epi32(words.0, shift), mask),
+                _mm256_and_si256(_mm256_srl_epi32(words.1, shift), mask),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn join(low: Sums, high: Sums, shift: usize) -> Sums {
+        // SAFETY: see above.
+        unsafe {
+            let shift = _mm_cvtsi32_si128(shift as i32);
+            (
+                _mm256_or_si256(low.0, _mm256_sll_epi32(high.0, shift)),
+                _mm256_or_si256(low.1, _mm256_sll_epi32(high.1, shift)),
+            )
+        }
+    }
+
+    #[inline(always)]
     unsafe fn quantise(values: &[f32; BLOCK], to: &mut Block) -> bool {
         // SAFETY: see above.
         unsafe { narrow::quantise(values, to) }

@@ -200,6 +200,29 @@ impl Dots for Avx512Dots {
         unsafe { Self::floats(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) }
     }
     #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Avx512 {
+        // SAFETY: see above.
+        unsafe { Self::floats(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn words(from: *const u8) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn field(words: __m512i, shift: usize, mask: i32) -> __m512i {
+        // SAFETY: see above. Where the shift is known when compiling, it becomes part of the instruction.
+        unsafe {
+            let moved = _mm512_srl_epi32(words, _mm_cvtsi32_si128(shift as i32));
+            _mm512_and_si512(moved, _mm512_set1_epi32(mask))
+        }
+    }
+    #[inline(always)]
+    unsafe fn join(low: __m512i, high: __m512i, shift: usize) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_or_si512(low, _mm512_sll_epi32(high, _mm_cvtsi32_si128(shift as i32))) }
+    }
+    #[inline(always)]
     unsafe fn quantise(values: &[f32; BLOCK], to: &mut Block) -> bool {
         // SAFETY: AVX-512 includes AVX2.
         unsafe { narrow::quantise(values, to) }

@@ -64,6 +64,14 @@ pub(crate) trait Dots {
     unsafe fn floats(sums: Self::Sums) -> Self::Lanes;
     /// Sixteen unsigned bytes as floats.
     unsafe fn load_u8(from: *const u8) -> Self::Lanes;
+    /// Sixteen signed bytes as floats.
+    unsafe fn load_i8(from: *const i8) -> Self::Lanes;
+    /// A vector: sixteen words.
+    unsafe fn words(from: *const u8) -> Self::Sums;
+    /// `words >> shift & mask`, without sign.
+    unsafe fn field(words: Self::Sums, shift: usize, mask: i32) -> Self::Sums;
+    /// `low | high << shift`.
+    unsafe fn join(low: Self::Sums, high: Self::Sums, shift: usize) -> Self::Sums;
     /// One block of activations; see [`crate::quantise`]. False if a value is not finite.
     unsafe fn quantise(values: &[f32; BLOCK], to: &mut Block) -> bool;
 }

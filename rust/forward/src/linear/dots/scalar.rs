@@ -104,6 +104,24 @@ impl Dots for ScalarDots {
         unsafe { Scalar::load(from.cast::<[u8; 16]>().read_unaligned().map(f32::from).as_ptr()) }
     }
     #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Scalar {
+        // SAFETY: as `load_u8`.
+        unsafe { Scalar::load(from.cast::<[i8; 16]>().read_unaligned().map(f32::from).as_ptr()) }
+    }
+    #[inline(always)]
+    unsafe fn words(from: *const u8) -> Sums {
+        // SAFETY: a vector by contract.
+        unsafe { from.cast::<Sums>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn field(words: Sums, shift: usize, mask: i32) -> Sums {
+        words.map(|word| (word as u32 >> shift) as i32 & mask)
+    }
+    #[inline(always)]
+    unsafe fn join(low: Sums, high: Sums, shift: usize) -> Sums {
+        std::array::from_fn(|row| low[row] | high[row] << shift)
+    }
+    #[inline(always)]
     unsafe fn quantise(values: &[f32; BLOCK], to: &mut Block) -> bool {
         let largest = values.iter().fold(0, |most, v| v.abs().to_bits().max(most));
         if largest >= f32::INFINITY.to_bits() {

@@ -105,6 +105,26 @@ impl Dots for VnniDots {
         unsafe { Avx512Dots::load_u8(from) }
     }
     #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Avx512 {
+        // SAFETY: see above.
+        unsafe { Avx512Dots::load_i8(from) }
+    }
+    #[inline(always)]
+    unsafe fn words(from: *const u8) -> __m512i {
+        // SAFETY: see above.
+        unsafe { Avx512Dots::words(from) }
+    }
+    #[inline(always)]
+    unsafe fn field(words: __m512i, shift: usize, mask: i32) -> __m512i {
+        // SAFETY: see above.
+        unsafe { Avx512Dots::field(words, shift, mask) }
+    }
+    #[inline(always)]
+    unsafe fn join(low: __m512i, high: __m512i, shift: usize) -> __m512i {
+        // SAFETY: see above.
+        unsafe { Avx512Dots::join(low, high, shift) }
+    }
+    #[inline(always)]
     unsafe fn quantise(values: &[f32; BLOCK], to: &mut Block) -> bool {
         // SAFETY: AVX-512 includes AVX2.
         unsafe { narrow::quantise(values, to) }
