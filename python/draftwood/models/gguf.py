@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .._core import GgufFile, NativeModel
 from ..errors import InternalError, InvalidArgument, UnsupportedModel
 from . import LoadedModel, format_error, import_transformers
-from .spec import Spec
+from .spec import LayerSpec, Spec
 
 if TYPE_CHECKING:
     import torch
@@ -129,7 +129,7 @@ class GgufModel:
             vocab=shape.vocab,
             hidden=shape.hidden,
             feed_forward=shape.feed_forward,
-            layers=shape.layers,
+            layers=(LayerSpec(window=None),) * shape.layers,
             heads=shape.heads,
             kv_heads=shape.kv_heads,
             head_dim=shape.head_dim,

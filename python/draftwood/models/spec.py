@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-__all__ = ["Spec"]
+__all__ = ["LayerSpec", "Spec"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSpec:
+    """What sets a decoder layer apart from the others."""
+
+    window: int | None
+    """Positions that a row sees, its own included; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +23,7 @@ class Spec:
     vocab: int
     hidden: int
     feed_forward: int
-    layers: int
+    layers: tuple[LayerSpec, ...]
     heads: int
     kv_heads: int
     head_dim: int

@@ -90,7 +90,7 @@ impl Executor {
     /// Sizes of its cache.
     pub fn cache_shape(&self) -> CacheShape {
         let spec = &self.model.spec;
-        CacheShape { layers: spec.layers, kv_heads: spec.kv_heads, head_dim: spec.head_dim }
+        CacheShape { layers: spec.layers.len(), kv_heads: spec.kv_heads, head_dim: spec.head_dim }
     }
 
     /// Makes the cache anew: `pages` pages of 16 tokens. Rows cached before are forgotten.

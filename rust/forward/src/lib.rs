@@ -28,4 +28,4 @@ mod step;
 pub use executor::Executor;
 pub use machine::Machine;
 pub use model::{Dtype, Model, Weights};
-pub use spec::Spec;
+pub use spec::{LayerSpec, Spec};

@@ -86,7 +86,7 @@ impl Model {
         let packer = Packer { spec: &spec, weights: &*source, dtype, pool };
         let (vocab, hidden) = (spec.vocab, spec.hidden);
         packer.expect(EMBEDDING, &[vocab, hidden])?;
-        let layers = (0..spec.layers).map(|layer| packer.layer(layer)).collect::<Result<_>>()?;
+        let layers = (0..spec.layers.len()).map(|layer| packer.layer(layer)).collect::<Result<_>>()?;
         let final_norm = packer.vector("output_norm.weight", hidden)?;
         let head = if spec.tied { EMBEDDING } else { "output.weight" };
         let head = packer.matrix(&[(head.to_owned(), vocab)], hidden, vocab, &Some)?;

@@ -14,8 +14,8 @@ pub struct Spec {
     pub hidden: usize,
     /// Width of the gated layer.
     pub feed_forward: usize,
-    /// Decoder layers.
-    pub layers: usize,
+    /// What sets the decoder layers apart, first to last.
+    pub layers: Vec<LayerSpec>,
     /// Query heads.
     pub heads: usize,
     /// Key-value heads, a divisor of `heads`.
@@ -33,6 +33,14 @@ pub struct Spec {
     pub rope_neighbours: bool,
     /// The head is the embedding.
     pub tied: bool,
+}
+
+/// One decoder layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerSpec {
+    /// Positions that a row sees, its own included: position j from i if i − j < window. None: all.
+    pub window: Option<usize>,
 }
 
 impl Spec {
@@ -55,7 +63,7 @@ impl Spec {
             ("vocab", self.vocab),
             ("hidden", self.hidden),
             ("feed_forward", self.feed_forward),
-            ("layers", self.layers),
+            ("layers", self.layers.len()),
             ("heads", self.heads),
             ("kv_heads", self.kv_heads),
             ("head_dim", self.head_dim),
@@ -70,6 +78,9 @@ impl Spec {
             let got =
                 format!("{} heads, {} kv heads, {} dimensions", self.heads, self.kv_heads, self.head_dim);
             return Err(Error::invalid("the heads", "groups of kv heads with even dimensions", got, ""));
+        }
+        if let Some(layer) = self.layers.iter().find(|layer| layer.window == Some(0)) {
+            return Err(Error::invalid("a layer's window", "1 or more", format!("{layer:?}"), ""));
         }
         for (what, value) in [("norm_epsilon", self.norm_epsilon), ("rope_base", self.rope_base)] {
             if !(value.is_finite() && value > 0.0) {

@@ -289,15 +289,18 @@ impl Worker<'_, '_, '_> {
     fn attend(&mut self, number: usize, forms: Forms) {
         let Step { model, plan, sight, cache, head, rows, splits, machine, .. } = self.step;
         let heads = model.spec.heads;
+        let window = model.spec.layers[number].window;
+        let same = number > 0 && model.spec.layers[number - 1].window == window;
         let Buffers { attended, partials, queries, .. } = *self.buffers;
         for first_row in (0..rows).step_by(ROWS_AT_ONCE) {
             let block = first_row..(first_row + ROWS_AT_ONCE).min(rows);
-            if self.team.index() == 0 && (number == 0 || rows > ROWS_AT_ONCE) {
-                // SAFETY: one thread writes the list, before the barrier.
-                let units = unsafe { &mut self.buffers.units.write(0, 1)[0] };
-                attention::units(sight, block.clone(), model.spec.kv_heads, units);
-            }
-            if number == 0 || rows > ROWS_AT_ONCE {
+            // One block of rows has the list of the layer before, unless the window changes.
+            if !same || rows > ROWS_AT_ONCE {
+                if self.team.index() == 0 {
+                    // SAFETY: one thread writes the list, after the last reader's barrier and before the next.
+                    let units = unsafe { &mut self.buffers.units.write(0, 1)[0] };
+                    attention::units(sight, block.clone(), model.spec.kv_heads, window, units);
+                }
                 self.team.meet();
             }
             // SAFETY: the list is complete and not written before the next barrier.
@@ -312,6 +315,7 @@ impl Worker<'_, '_, '_> {
                 queries,
                 heads,
                 scale,
+                window,
                 partials,
             };
             let scratch = &mut self.own.attention;
@@ -328,13 +332,13 @@ impl Worker<'_, '_, '_> {
             self.team.share(block.len() * groups, |items| {
                 for item in items {
                     let (row, first) = (first_row + item / groups, item % groups * together);
-                    let position = sight.rows[row].position;
+                    let splits = attention::splits(sight.rows[row].position, window);
                     // SAFETY: partial results are complete, and these heads of this row are ours.
                     unsafe {
                         for head in first..first + together {
                             let at = row * stride + head * head_dim;
                             let to = attended.floats;
-                            machine.run(Merge::new(partials, (row, head), position, head_dim, to, at));
+                            machine.run(Merge::new(partials, (row, head), splits.clone(), head_dim, to, at));
                         }
                         attended.convert(forms, row, stride, first * head_dim, together * head_dim);
                     }

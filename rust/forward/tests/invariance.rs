@@ -6,7 +6,7 @@ mod common;
 use common::plans::{Part, Text, forward, text, tree};
 use common::{Random, RandomWeights, even_spec, odd_spec, oracle};
 use draftwood_base::pool::Pool;
-use draftwood_forward::{Dtype, Executor, Machine, Model, Spec};
+use draftwood_forward::{Dtype, Executor, LayerSpec, Machine, Model, Spec};
 use draftwood_weights::GgmlType;
 use std::sync::Arc;
 
@@ -140,20 +140,36 @@ fn texts_of_a_batch_do_not_see_each_other() {
 #[test]
 fn splits_and_their_borders() {
     // One layer, so that the oracle stays quick at 540 tokens; trees across the borders at 256 and 512.
-    let spec = Spec { layers: 1, vocab: 40, ..odd_spec() };
+    let spec = Spec { layers: vec![LayerSpec { window: None }], vocab: 40, ..odd_spec() };
     let mut random = Random(4);
+    check_borders(&spec, &mut random, &[250, 256, 500, 511, 512, 540]);
+}
+
+#[test]
+fn a_window_ends_what_a_row_sees() {
+    // One layer each, so that what lies behind the window is not seen through a layer below; and windows that change.
+    for window in [1, 16, 33, 256, 300] {
+        let spec = Spec { layers: vec![LayerSpec { window: Some(window) }], vocab: 40, ..odd_spec() };
+        check_borders(&spec, &mut Random(window as u64), &[255, 270, 530]);
+    }
+    let layers = [Some(20), Some(20), None, Some(3)].map(|window| LayerSpec { window }).to_vec();
+    check_borders(&Spec { layers, ..odd_spec() }, &mut Random(6), &[19, 90]);
+}
+
+/// A prompt in chunks up to each border, and a tree there, against the oracle.
+fn check_borders(spec: &Spec, random: &mut Random, borders: &[usize]) {
     let weights = RandomWeights(spec.clone(), GgmlType::F32);
-    let prompt = tokens(&mut random, 540, spec.vocab);
+    let prompt = tokens(random, borders[borders.len() - 1], spec.vocab);
     let expected = oracle::logits(&weights, &prompt);
-    for (name, mut executor) in executors(&spec, GgmlType::F32, &[1, 2, 7]) {
+    for (name, mut executor) in executors(spec, GgmlType::F32, &[1, 2, 7]) {
         let mut free: Vec<i32> = (0..120).collect();
-        let mut at = text(&mut random, &mut free, prompt.len() + 40);
+        let mut at = text(random, &mut free, prompt.len() + 40);
         let mut rows = Vec::new();
-        for border in [250, 256, 500, 511, 512, 540] {
-            rows.extend(feed(&mut executor, &mut at, &prompt[rows.len()..border], &mut random, 150));
+        for &border in borders {
+            rows.extend(feed(&mut executor, &mut at, &prompt[rows.len()..border], random, 150));
             let chain = vec![prompt[border - 1]];
             let back = Text { context: border - 1, ..at.clone() };
-            let nodes = tree(&mut random, 30, spec.vocab);
+            let nodes = tree(random, 30, spec.vocab);
             let got = forward(&mut executor, &[Part { text: &back, chain, nodes: nodes.clone() }]).remove(0);
             assert_bits(&got[..1], &expected[border - 1..border], &name);
             let mut path = vec![nodes.len()];

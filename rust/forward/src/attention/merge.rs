@@ -1,36 +1,37 @@
 //! The splits of a row become one result.
 
-use super::{Partials, splits};
+use super::Partials;
 use crate::lanes::{Lanes, WIDTH};
 use crate::machine::Kernel;
 use crate::math::exp;
 use crate::memory::Shared;
+use std::ops::Range;
 
 /// M = max m; w = exp(m − M); L = Σ w·l, o = Σ w·o as chains of fused multiply-adds over the splits in order; o / L.
 pub struct Merge {
     partials: Partials,
     row: usize,
     head: usize,
-    position: usize,
+    splits: Range<usize>,
     head_dim: usize,
     to: Shared<f32>,
     at: usize,
 }
 
 impl Merge {
-    /// One row and head; `head_dim` values go to `to[at..]`.
+    /// One row and head, and the splits of which it sees something ([`super::splits`]); `head_dim` values go to `to[at..]`.
     ///
     /// # Safety
     /// The partial results of the row are complete, and no other thread touches that part of `to`.
     pub unsafe fn new(
         partials: Partials,
         (row, head): (usize, usize),
-        position: usize,
+        splits: Range<usize>,
         head_dim: usize,
         to: Shared<f32>,
         at: usize,
     ) -> Self {
-        Self { partials, row, head, position, head_dim, to, at }
+        Self { partials, row, head, splits, head_dim, to, at }
     }
 }
 
@@ -39,20 +40,20 @@ impl Kernel for Merge {
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let splits = splits(self.position);
+        let Range { start, end } = self.splits;
         let padded = self.partials.padded_dim;
         let part = |split| self.partials.at(self.row, self.head, split);
         // Addresses only: vector code in a closure would be compiled without the instruction set.
         // SAFETY: partial results hold `padded` + 16 values and are complete; `to` is ours, by the word of `new`.
         unsafe {
-            let mut largest = *part(0).add(padded);
-            for split in 1..splits {
+            let mut largest = *part(start).add(padded);
+            for split in start + 1..end {
                 let m = *part(split).add(padded);
                 largest = if largest > m { largest } else { m };
             }
             let largest = L::splat(largest);
             let mut total = L::splat(0.0);
-            for split in 0..splits {
+            for split in start..end {
                 let weight = exp(L::splat(*part(split).add(padded)).sub(largest));
                 total = weight.fma(L::splat(*part(split).add(padded + 1)), total);
                 // Kept behind m and l, so that it is computed once and not for each vector of dimensions.
@@ -60,7 +61,7 @@ impl Kernel for Merge {
             }
             for d in (0..self.head_dim).step_by(WIDTH) {
                 let mut sum = L::splat(0.0);
-                for split in 0..splits {
+                for split in start..end {
                     let weight = L::splat(*part(split).add(padded + 2));
                     sum = weight.fma(L::load(part(split).add(d)), sum);
                 }

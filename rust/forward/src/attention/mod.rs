@@ -8,7 +8,8 @@
 //! 3. o = Σ e·v, one accumulator per dimension, positions ascending.
 //!
 //! [`merge`](merge::Merge) then folds the splits in order (Milakov and Gimelshein 2018, the online softmax, with fixed
-//! splits). A key that a row does not see enters neither 2 nor 3. So no result depends on where keys lie, what other
+//! splits). A key that a row does not see enters neither 2 nor 3; a split of which a row sees nothing, because its window
+//! begins later, is no part of its result. So no result depends on where keys lie, what other
 //! rows there are, or which thread did what.
 
 pub mod merge;
@@ -28,9 +29,16 @@ pub const SPLIT: usize = 256;
 /// Most queries whose scores are computed together.
 pub(crate) const QUERIES: usize = 6;
 
-/// Splits that a row at `position` reaches.
-pub fn splits(position: usize) -> usize {
-    position / SPLIT + 1
+/// First position that a row at `position` sees: all from 0, or the last `window`, its own included.
+#[inline(always)]
+pub fn first_visible(position: usize, window: Option<usize>) -> usize {
+    window.map_or(0, |window| (position + 1).saturating_sub(window))
+}
+
+/// Splits that hold a position that a row at `position` sees.
+#[inline(always)]
+pub fn splits(position: usize, window: Option<usize>) -> Range<usize> {
+    first_visible(position, window) / SPLIT..position / SPLIT + 1
 }
 
 /// Where partial results lie: per row of the block, head and split the values o, m, l and its weight, padded to whole
@@ -80,6 +88,8 @@ pub struct Layer<'a> {
     pub heads: usize,
     /// Factor of the scores.
     pub scale: f32,
+    /// Positions that a row sees, its own included; None: all.
+    pub window: Option<usize>,
     /// Results.
     pub partials: Partials,
 }
@@ -93,21 +103,20 @@ pub struct Unit {
     pub kv_head: usize,
     /// Split.
     pub split: usize,
-    /// Rows; those that end before the split are passed over.
+    /// Rows; those that see nothing of the split are passed over.
     pub rows: Range<usize>,
 }
 
-/// All units of the rows `block`, kv head by kv head.
-pub fn units(sight: &Sight, block: Range<usize>, kv_heads: usize, to: &mut Vec<Unit>) {
+/// All units of the rows `block`, kv head by kv head, in a layer with that window.
+pub fn units(sight: &Sight, block: Range<usize>, kv_heads: usize, window: Option<usize>, to: &mut Vec<Unit>) {
     to.clear();
     for (text, sight_of) in sight.texts.iter().enumerate() {
         let rows = sight_of.rows.start.max(block.start)..sight_of.rows.end.min(block.end);
-        let Some(longest) = sight.rows[rows.start.min(rows.end)..rows.end].iter().map(|r| r.position).max()
-        else {
-            continue;
-        };
+        let positions = || sight.rows[rows.start.min(rows.end)..rows.end].iter().map(|row| row.position);
+        let (Some(shortest), Some(longest)) = (positions().min(), positions().max()) else { continue };
+        let reached = splits(shortest, window).start..splits(longest, window).end;
         for kv_head in 0..kv_heads {
-            to.extend((0..splits(longest)).map(|split| Unit { text, kv_head, split, rows: rows.clone() }));
+            to.extend(reached.clone().map(|split| Unit { text, kv_head, split, rows: rows.clone() }));
         }
     }
 }
@@ -147,9 +156,11 @@ impl Kernel for Attend<'_> {
         let group = layer.heads / shape.kv_heads;
         scratch.scores.resize(QUERIES * SPLIT, 0.0);
         scratch.drafted.resize(QUERIES * drafted_slots(text).len(), 0.0);
-        let start = unit.split * SPLIT;
         let mut tile = Tile::new(layer, text, unit, scratch);
-        let reaching = unit.rows.clone().filter(|&row| layer.sight.rows[row].position >= start);
+        let reaching = unit
+            .rows
+            .clone()
+            .filter(|&row| splits(layer.sight.rows[row].position, layer.window).contains(&unit.split));
         for (row, head) in reaching.flat_map(|row| (0..group).map(move |g| (row, unit.kv_head * group + g))) {
             tile.push(row, head);
             if tile.len() == QUERIES {

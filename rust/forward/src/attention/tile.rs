@@ -2,7 +2,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "queries index several arrays")]
 
-use super::{Layer, QUERIES, SPLIT, Scratch, Unit, drafted_slots};
+use super::{Layer, QUERIES, SPLIT, Scratch, Unit, drafted_slots, first_visible};
 use crate::cache::PAGE;
 use crate::lanes::{Lanes, WIDTH, prefetch_level2};
 use crate::math::exp;
@@ -14,7 +14,8 @@ use std::ops::Range;
 struct Query {
     vector: *const f32,
     result: *mut f32,
-    /// Positions of the split that it sees; the first `in_place` of them lie in place.
+    /// It sees the positions `from..visible` of the split; those below `in_place` lie in place.
+    from: usize,
     visible: usize,
     in_place: usize,
     /// Where its path begins in `Sight::path`, and which position that is.
@@ -40,6 +41,7 @@ impl<'a> Tile<'a> {
         let none = Query {
             vector: std::ptr::null(),
             result: std::ptr::null_mut(),
+            from: 0,
             visible: 0,
             in_place: 0,
             path: 0,
@@ -63,6 +65,7 @@ impl<'a> Tile<'a> {
         self.queries[self.len] = Query {
             vector: self.layer.queries.at((row * self.layer.heads + head) * padded, padded),
             result: self.layer.partials.at(row, head, self.unit.split),
+            from: first_visible(sight.position, self.layer.window).saturating_sub(start),
             visible,
             in_place: sight.limit.saturating_sub(start).min(visible),
             path: sight.path,
@@ -93,11 +96,13 @@ impl<'a> Tile<'a> {
     #[inline(always)]
     unsafe fn run_n<L: Lanes, const N: usize>(&mut self) {
         let in_place = self.queries[..N].iter().map(|q| q.in_place).max().unwrap_or(0);
+        let first = self.queries[..N].iter().map(|q| q.from).min().unwrap_or(0) / PAGE;
         let first_page = self.unit.split * (SPLIT / PAGE);
         // SAFETY: passed on to the caller; the buffers hold what `Attend::run` made them hold.
         unsafe {
-            let scores = self.scores.as_mut_ptr();
-            self.scores::<L, N>(first_page..first_page + in_place.div_ceil(PAGE), scores, SPLIT, self.first);
+            let scores = self.scores.as_mut_ptr().add(first * PAGE);
+            let pages = first_page + first..first_page + in_place.div_ceil(PAGE);
+            self.scores::<L, N>(pages, scores, SPLIT, self.first);
             if self.queries[..N].iter().any(|q| q.in_place < q.visible) {
                 self.scores_of_drafted::<L, N>();
             }
@@ -200,7 +205,7 @@ impl<'a> Tile<'a> {
         unsafe { self.scores::<L, N>(slots.start / PAGE..slots.end / PAGE, drafted, slots.len(), false) };
         let start = self.unit.split * SPLIT;
         for (n, query) in self.queries[..N].iter().enumerate() {
-            for at in query.in_place..query.visible {
+            for at in query.in_place.max(query.from)..query.visible {
                 let slot = self.layer.sight.path[query.path + start + at - query.limit];
                 self.scores[n * SPLIT + at] = self.drafted[n * slots.len() + slot - slots.start];
             }
@@ -210,24 +215,26 @@ impl<'a> Tile<'a> {
     /// e = exp(s − m) in place, m and l to the result.
     #[inline(always)]
     unsafe fn softmax<L: Lanes>(&mut self, n: usize) {
-        let Query { visible, result, .. } = self.queries[n];
+        let Query { from, visible, result, .. } = self.queries[n];
         let scores = &mut self.scores[n * SPLIT..(n + 1) * SPLIT];
-        let padded = visible.next_multiple_of(WIDTH);
+        let (start, padded) = (from / WIDTH * WIDTH, visible.next_multiple_of(WIDTH));
+        scores[start..from].fill(f32::NEG_INFINITY);
         scores[visible..padded].fill(f32::NEG_INFINITY);
         // SAFETY: `padded` ≤ 256 values; the result has room for m and l behind o.
         unsafe {
             let mut largest = L::splat(f32::NEG_INFINITY);
-            for at in (0..padded).step_by(WIDTH) {
+            for at in (start..padded).step_by(WIDTH) {
                 largest = largest.max(L::load(scores.as_ptr().add(at)));
             }
             let largest = largest.largest();
-            for at in (0..padded).step_by(WIDTH) {
+            for at in (start..padded).step_by(WIDTH) {
                 let score = scores.as_mut_ptr().add(at);
                 exp(L::load(score).sub(L::splat(largest))).store(score);
             }
+            scores[start..from].fill(0.0);
             scores[visible..padded].fill(0.0);
             let mut sum = L::splat(0.0);
-            for at in (0..padded).step_by(WIDTH) {
+            for at in (start..padded).step_by(WIDTH) {
                 sum = sum.add(L::load(scores.as_ptr().add(at)));
             }
             let to = result.add(self.layer.partials.padded_dim);
@@ -236,10 +243,11 @@ impl<'a> Tile<'a> {
         }
     }
 
-    /// o = Σ e·v: the pages that all queries see whole together, then each query its rest.
+    /// o = Σ e·v: each query what it sees before them, the pages that all queries see whole together, then each its rest.
     #[inline(always)]
     unsafe fn weigh<L: Lanes, const N: usize>(&mut self) {
-        let whole = self.queries[..N].iter().map(|q| q.in_place).min().unwrap_or(0) / PAGE;
+        let begin = self.queries[..N].iter().map(|q| q.from).max().unwrap_or(0).div_ceil(PAGE);
+        let end = (self.queries[..N].iter().map(|q| q.in_place).min().unwrap_or(0) / PAGE).max(begin);
         let chunks = self.layer.partials.padded_dim / WIDTH;
         let first_page = self.unit.split * (SPLIT / PAGE);
         let next = self.next_pages();
@@ -250,7 +258,11 @@ impl<'a> Tile<'a> {
                     L::splat(0.0).store(query.result.add(chunk * WIDTH));
                 }
             }
-            for page in 0..whole {
+            for n in 0..N {
+                let Query { from, visible, .. } = self.queries[n];
+                self.weigh_single::<L>(n, from..visible.min(begin * PAGE));
+            }
+            for page in begin..end {
                 let values = self.values(first_page + page);
                 let ahead = next.filter(|next| first_page + page + next.1 < next.2).map(|next| {
                     let page = self.page(first_page + page + next.1);
@@ -278,7 +290,7 @@ impl<'a> Tile<'a> {
                 }
             }
             for n in 0..N {
-                self.weigh_rest::<L>(n, whole * PAGE);
+                self.weigh_single::<L>(n, end * PAGE..self.queries[n].visible);
             }
         }
     }
@@ -289,26 +301,31 @@ impl<'a> Tile<'a> {
         self.first.then_some((self.unit.kv_head, SPLIT / PAGE, self.text.pages.len()))
     }
 
-    /// Positions `from..visible` of one query, four vectors of dimensions at a time.
+    /// Some positions for one query alone, four vectors of dimensions at a time.
     #[inline(always)]
-    unsafe fn weigh_rest<L: Lanes>(&self, n: usize, from: usize) {
+    unsafe fn weigh_single<L: Lanes>(&self, n: usize, positions: Range<usize>) {
         let chunks = self.layer.partials.padded_dim / WIDTH;
         let mut chunk = 0;
         // SAFETY: passed on to the caller; chunks + width ≤ all chunks.
         unsafe {
             while chunk + 4 <= chunks {
-                self.weigh_rest_of::<L, 4>(n, from, chunk);
+                self.weigh_single_of::<L, 4>(n, positions.clone(), chunk);
                 chunk += 4;
             }
             while chunk < chunks {
-                self.weigh_rest_of::<L, 1>(n, from, chunk);
+                self.weigh_single_of::<L, 1>(n, positions.clone(), chunk);
                 chunk += 1;
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn weigh_rest_of<L: Lanes, const C: usize>(&self, n: usize, from: usize, chunk: usize) {
+    unsafe fn weigh_single_of<L: Lanes, const C: usize>(
+        &self,
+        n: usize,
+        positions: Range<usize>,
+        chunk: usize,
+    ) {
         let query = &self.queries[n];
         let start = self.unit.split * SPLIT;
         // SAFETY: as `weigh`.
@@ -318,7 +335,7 @@ impl<'a> Tile<'a> {
             for c in 0..C {
                 sums[c] = L::load(result.add(c * WIDTH));
             }
-            for at in from..query.visible {
+            for at in positions {
                 let logical = if at < query.in_place {
                     start + at
                 } else {

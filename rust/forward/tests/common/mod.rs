@@ -5,7 +5,7 @@ pub mod oracle;
 pub mod plans;
 
 use draftwood_base::Result;
-use draftwood_forward::{Spec, Weights};
+use draftwood_forward::{LayerSpec, Spec, Weights};
 use draftwood_weights::{GgmlType, dequantize_blocks};
 
 /// A small generator (splitmix64), so that tests need no crate for it.
@@ -128,7 +128,7 @@ pub fn odd_spec() -> Spec {
         vocab: 83,
         hidden: 44,
         feed_forward: 70,
-        layers: 2,
+        layers: vec![LayerSpec { window: None }; 2],
         heads: 6,
         kv_heads: 2,
         head_dim: 20,
@@ -146,7 +146,7 @@ pub fn even_spec() -> Spec {
         vocab: 1600,
         hidden: 128,
         feed_forward: 160,
-        layers: 2,
+        layers: vec![LayerSpec { window: None }; 2],
         heads: 4,
         kv_heads: 4,
         head_dim: 64,

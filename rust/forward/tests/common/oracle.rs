@@ -41,19 +41,22 @@ fn norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
     x.iter().zip(weight).map(|(x, w)| x * inverse * w).collect()
 }
 
-/// Softmax-weighted values in splits of 256, merged in order.
-fn attend(q: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>]) -> Vec<f32> {
+/// Softmax-weighted values of the last `window` positions, in splits of 256 that begin at multiples of 256, merged in order.
+fn attend(q: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], window: Option<usize>) -> Vec<f32> {
     let scale = 1.0 / (q.len() as f32).sqrt();
-    let splits: Vec<(f32, f32, Vec<f32>)> = keys
-        .chunks(256)
-        .zip(values.chunks(256))
-        .map(|(keys, values)| {
-            let scores: Vec<f32> = keys.iter().map(|k| dot(k, q) * scale).collect();
+    let seen: Vec<usize> =
+        (0..keys.len()).filter(|j| window.is_none_or(|w| keys.len() - 1 - j < w)).collect();
+    let splits: Vec<(f32, f32, Vec<f32>)> = seen
+        .chunk_by(|a, b| a / 256 == b / 256)
+        .map(|seen| {
+            let scores: Vec<f32> = seen.iter().map(|&j| dot(&keys[j], q) * scale).collect();
             let m = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let e: Vec<f32> = scores.iter().map(|s| exp(s - m)).collect();
-            let l = lanes_sum(e.iter().copied(), |e, sum| sum + e);
+            let mut by_position = [0.0; 256];
+            seen.iter().zip(&e).for_each(|(j, e)| by_position[j % 256] = *e);
+            let l = lanes_sum(by_position.into_iter(), |e, sum| sum + e);
             let o = (0..q.len())
-                .map(|d| e.iter().zip(values).fold(0.0, |o, (e, v)| v[d].mul_add(*e, o)))
+                .map(|d| e.iter().zip(seen).fold(0.0, |o, (e, &j)| values[j][d].mul_add(*e, o)))
                 .collect();
             (m, l, o)
         })
@@ -66,11 +69,11 @@ fn attend(q: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>]) -> Vec<f32> {
 
 /// Logits after each of `tokens`.
 pub fn logits(weights: &RandomWeights, tokens: &[i32]) -> Vec<Vec<f32>> {
-    let Spec { heads, kv_heads, head_dim, feed_forward, layers, tied, .. } = weights.0;
+    let Spec { heads, kv_heads, head_dim, feed_forward, tied, .. } = weights.0;
     let epsilon = weights.0.norm_epsilon as f32;
     let embedding = weights.matrix("token_embd.weight");
     let mut residual: Vec<Vec<f32>> = tokens.iter().map(|&t| embedding[t as usize].clone()).collect();
-    for layer in 0..layers {
+    for (layer, spec) in weights.0.layers.iter().enumerate() {
         let get = |part: &str| weights.matrix(&format!("blk.{layer}.{part}.weight"));
         let product = |w: &[Vec<f32>], x: &[f32]| -> Vec<f32> { w.iter().map(|w| dot(w, x)).collect() };
         let (wq, wk, wv) = (get("attn_q"), get("attn_k"), get("attn_v"));
@@ -93,7 +96,8 @@ pub fn logits(weights: &RandomWeights, tokens: &[i32]) -> Vec<Vec<f32>> {
             let attended: Vec<f32> = (0..heads)
                 .flat_map(|head| {
                     let kv = head / (heads / kv_heads);
-                    attend(&part(&q, i + 1, head)[i], &part(&k, i + 1, kv), &part(&v, i + 1, kv))
+                    let (keys, values) = (part(&k, i + 1, kv), part(&v, i + 1, kv));
+                    attend(&part(&q, i + 1, head)[i], &keys, &values, spec.window)
                 })
                 .collect();
             product(&wo, &attended).iter().zip(x.iter_mut()).for_each(|(y, x)| *x += y);
