@@ -4,7 +4,7 @@
 
 use draftwood_base::pool::Pool;
 use draftwood_forward::Machine;
-use draftwood_forward::linear::{Form, Outputs, Rows, multiply};
+use draftwood_forward::linear::{Form, Outputs, Rows, multiply, round};
 use draftwood_forward::panels::{Layout, PANEL, Panels};
 use draftwood_forward::quantise::{BLOCK, Block, quantise};
 use std::hint::black_box;
@@ -25,6 +25,9 @@ fn main() {
         let mut machines: Vec<_> = Machine::all().into_iter().skip(1).collect();
         if layout.is_quantised() {
             machines.extend(machines.clone().into_iter().map(Machine::with_float_activations));
+        }
+        if matches!(layout, Layout::F16 | Layout::BF16) && Machine::get().with_pairs().pairs() {
+            machines.push(Machine::get().with_pairs());
         }
         for machine in machines {
             let small = matrix(layout, PANEL, 512);
@@ -103,6 +106,7 @@ fn repacked(layout: Layout, rows: usize, columns: usize) -> (Panels, f64) {
 struct Activations {
     floats: Vec<f32>,
     blocks: Vec<Block>,
+    halves: Vec<u16>,
     y: Vec<f32>,
 }
 
@@ -111,7 +115,12 @@ impl Activations {
         let floats: Vec<f32> = (0..n * columns).map(|i| (i % 97) as f32 - 48.0).collect();
         let mut blocks = vec![Block::default(); floats.len() / BLOCK];
         assert!(quantise(Machine::get(), &floats, &mut blocks));
-        Self { floats, blocks, y: vec![0.0; n * rows.next_multiple_of(PANEL)] }
+        let mut halves = vec![0; floats.len()];
+        let pairs = Machine::get().with_pairs();
+        if pairs.pairs() {
+            round(pairs, &floats, &mut halves);
+        }
+        Self { floats, blocks, halves, y: vec![0.0; n * rows.next_multiple_of(PANEL)] }
     }
 
     fn multiply(&mut self, machine: Machine, weights: &Panels, panels: Range<usize>, n: usize) {
@@ -119,6 +128,7 @@ impl Activations {
         let rows = match machine.form(weights.layout) {
             Form::Blocks => Rows::blocks(self.blocks.as_ptr(), columns / BLOCK, n),
             Form::Floats => Rows::floats(self.floats.as_ptr(), columns, n),
+            Form::Halves => Rows::halves(self.halves.as_ptr(), columns, n),
         };
         let y = Outputs { start: self.y.as_mut_ptr(), stride: weights.rows.next_multiple_of(PANEL) };
         // SAFETY: rows and outputs are as long as they say.

@@ -43,12 +43,19 @@ struct Memory {
     threads: Vec<PerThread>,
 }
 
-/// Inputs of a matrix: floats, and the same quantised.
-type Inputs = (Vec<f32>, Vec<Block>);
+/// Inputs of a matrix: floats, the same quantised, and as bf16 where that is wanted at all.
+type Inputs = (Vec<f32>, Vec<Block>, Vec<u16>);
 
-fn resize((floats, blocks): &mut Inputs, rows: usize, stride: usize) {
+fn resize((floats, blocks, halves): &mut Inputs, machine: Machine, rows: usize, stride: usize) {
     floats.resize(rows * stride, 0.0);
     blocks.resize(rows * stride.div_ceil(BLOCK), Block::default());
+    if machine.pairs() {
+        halves.resize(rows * stride, 0);
+    }
+}
+
+fn slices((floats, blocks, halves): &mut Inputs) -> (&mut [f32], &mut [Block], &mut [u16]) {
+    (floats, blocks, halves)
 }
 
 /// What each thread has for itself.
@@ -60,6 +67,8 @@ pub(crate) struct PerThread {
     pub normed: Vec<f32>,
     /// The same, quantised.
     pub blocks: Vec<Block>,
+    /// The same as bf16.
+    pub halves: Vec<u16>,
     pub attention: Scratch,
 }
 
@@ -160,7 +169,7 @@ impl Executor {
         }
         let longest = self.sight.rows.iter().map(|row| row.position).max().unwrap_or(0);
         let splits = longest / SPLIT + 1;
-        self.memory.reserve(&self.model, plan.tokens.len(), splits, self.pool.threads());
+        self.memory.reserve(&self.model, self.machine, plan.tokens.len(), splits, self.pool.threads());
         let memory = &mut self.memory;
         let step = Step::new(&self.model, self.machine, plan, &self.sight, cache, splits);
         let buffers = Buffers::new(memory.slices(), logits, hidden);
@@ -177,10 +186,10 @@ fn no_cache() -> Error {
 /// Mutable parts of the working memory.
 pub(crate) struct Slices<'a> {
     pub residual: &'a mut [f32],
-    pub normed: (&'a mut [f32], &'a mut [Block]),
+    pub normed: (&'a mut [f32], &'a mut [Block], &'a mut [u16]),
     pub queries: &'a mut [f32],
-    pub attended: (&'a mut [f32], &'a mut [Block]),
-    pub gated: (&'a mut [f32], &'a mut [Block]),
+    pub attended: (&'a mut [f32], &'a mut [Block], &'a mut [u16]),
+    pub gated: (&'a mut [f32], &'a mut [Block], &'a mut [u16]),
     pub turns: &'a mut [f32],
     pub partials: &'a mut [f32],
     pub units: &'a mut Vec<Unit>,
@@ -188,7 +197,7 @@ pub(crate) struct Slices<'a> {
 }
 
 impl Memory {
-    fn reserve(&mut self, model: &Model, rows: usize, splits: usize, threads: usize) {
+    fn reserve(&mut self, model: &Model, machine: Machine, rows: usize, splits: usize, threads: usize) {
         let spec = &model.spec;
         let padded = |n: usize| n.next_multiple_of(WIDTH);
         let head = padded(spec.head_dim);
@@ -202,16 +211,19 @@ impl Memory {
         let rows = rows.max(self.rows);
         self.rows = rows;
         self.residual.resize(rows * padded(spec.hidden), 0.0);
-        resize(&mut self.normed, rows, padded(spec.hidden));
+        resize(&mut self.normed, machine, rows, padded(spec.hidden));
         self.queries.resize(rows * spec.heads * head, 0.0);
-        resize(&mut self.attended, rows, padded(spec.heads * spec.head_dim));
-        resize(&mut self.gated, rows, spec.feed_forward.next_multiple_of(GATED));
+        resize(&mut self.attended, machine, rows, padded(spec.heads * spec.head_dim));
+        resize(&mut self.gated, machine, rows, spec.feed_forward.next_multiple_of(GATED));
         self.turns.resize(rows * spec.head_dim, 0.0);
         self.threads.resize_with(threads.max(self.threads.len()), PerThread::default);
         let widest = (rows * head.max(2 * GATED)).max(rows.min(16) * HEAD_TILE);
         for thread in &mut self.threads {
             thread.outputs.resize(widest, 0.0);
             thread.normed.resize(FEW * padded(spec.hidden), 0.0);
+            if machine.pairs() {
+                thread.halves.resize(FEW * padded(spec.hidden), 0);
+            }
             thread.blocks.resize(FEW * padded(spec.hidden).div_ceil(BLOCK), Block::default());
         }
     }
@@ -219,10 +231,10 @@ impl Memory {
     fn slices(&mut self) -> Slices<'_> {
         Slices {
             residual: &mut self.residual,
-            normed: (&mut self.normed.0, &mut self.normed.1),
+            normed: slices(&mut self.normed),
             queries: &mut self.queries,
-            attended: (&mut self.attended.0, &mut self.attended.1),
-            gated: (&mut self.gated.0, &mut self.gated.1),
+            attended: slices(&mut self.attended),
+            gated: slices(&mut self.gated),
             turns: &mut self.turns,
             partials: &mut self.partials,
             units: &mut self.units,

@@ -12,6 +12,7 @@ pub struct Machine {
     isa: Isa,
     vnni: bool,
     float_activations: bool,
+    pairs: bool,
 }
 
 impl Machine {
@@ -25,7 +26,7 @@ impl Machine {
     pub fn at_most(wish: Isa) -> Self {
         let best = if !halves() { Isa::Scalar } else { Isa::detected() };
         let isa = wish.min(best);
-        Self { isa, vnni: isa == Isa::Avx512 && vnni(), float_activations: false }
+        Self { isa, vnni: isa == Isa::Avx512 && vnni(), float_activations: false, pairs: false }
     }
 
     /// The same without 8-bit dot products.
@@ -40,9 +41,29 @@ impl Machine {
         Self { float_activations: true, ..self }
     }
 
+    /// The same with activations rounded to bf16 for 16-bit weights, where the processor multiplies pairs of bf16
+    /// (AVX-512 BF16); elsewhere unchanged, as [`Machine::pairs`] then says. Not exact: see [`crate::linear`].
+    pub fn with_pairs(self) -> Self {
+        Self { pairs: self.isa == Isa::Avx512 && pairs(), ..self }
+    }
+
+    /// Whether 16-bit weights are multiplied in pairs with activations in bf16.
+    pub fn pairs(self) -> bool {
+        self.pairs
+    }
+
+    /// Whether quantised weights are multiplied with f32 activations.
+    pub fn float_activations(self) -> bool {
+        self.float_activations
+    }
+
     /// What matrices of a layout take activations as.
     pub fn form(self, layout: Layout) -> Form {
-        if layout.is_quantised() && !self.float_activations { Form::Blocks } else { Form::Floats }
+        match layout {
+            Layout::F16 | Layout::BF16 if self.pairs => Form::Halves,
+            _ if layout.is_quantised() && !self.float_activations => Form::Blocks,
+            _ => Form::Floats,
+        }
     }
 
     /// Every instruction set of this machine, once, with and without 8-bit dot products.
@@ -89,6 +110,18 @@ impl Machine {
         }
     }
 
+    /// Runs a kernel of bf16 products.
+    ///
+    /// # Panics
+    /// Without [`Machine::pairs`].
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn run_pairs<K: PairKernel>(self, kernel: K) {
+        assert!(self.pairs, "no products of bf16 on {}", self.name());
+        // SAFETY: as in `run`, and BF16 was reported too.
+        unsafe { on_pairs(kernel) }
+    }
+
     /// Runs a kernel of integer products, compiled for this machine.
     #[inline]
     pub(crate) fn run_blocks<K: BlockKernel>(self, kernel: K) -> K::Output {
@@ -120,6 +153,21 @@ pub(crate) trait Kernel {
     /// # Safety
     /// The machine has the instruction set of `L`; what the kernel points to is valid as its constructor demands.
     unsafe fn run<L: Lanes>(self) -> Self::Output;
+}
+
+/// Arithmetic on AVX-512 BF16; `run` must be `#[inline(always)]`.
+#[cfg(target_arch = "x86_64")]
+pub(crate) trait PairKernel {
+    /// # Safety
+    /// The machine has AVX-512 F, BW, DQ, VL and BF16; what the kernel points to is valid as its constructor demands.
+    unsafe fn run(self);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn on_pairs<K: PairKernel>(kernel: K) {
+    // SAFETY: passed on to the caller.
+    unsafe { kernel.run() }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -165,6 +213,16 @@ fn halves() -> bool {
 #[cfg(target_arch = "x86_64")]
 fn vnni() -> bool {
     is_x86_feature_detected!("avx512vnni")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn pairs() -> bool {
+    is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn pairs() -> bool {
+    false
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -5,7 +5,7 @@ use crate::cache::Cache;
 use crate::environment;
 use crate::executor::{HEAD_TILE, PerThread, ROWS_AT_ONCE, Slices};
 use crate::lanes::WIDTH;
-use crate::linear::{self, Form, Outputs, Rows};
+use crate::linear::{self, Form, Outputs, Rows, round};
 use crate::machine::Machine;
 use crate::memory::Shared;
 use crate::model::{GATED, Layer, Model};
@@ -43,11 +43,12 @@ pub(crate) struct Step<'a> {
 struct Activations {
     floats: Shared<f32>,
     blocks: Shared<Block>,
+    halves: Shared<u16>,
 }
 
 impl Activations {
-    fn new((floats, blocks): (&mut [f32], &mut [Block])) -> Self {
-        Self { floats: Shared::new(floats), blocks: Shared::new(blocks) }
+    fn new((floats, blocks, halves): (&mut [f32], &mut [Block], &mut [u16])) -> Self {
+        Self { floats: Shared::new(floats), blocks: Shared::new(blocks), halves: Shared::new(halves) }
     }
 
     fn rows(self, stride: usize, count: usize) -> Rows {
@@ -58,6 +59,7 @@ impl Activations {
             count,
             blocks: self.blocks.at(0, count * block_stride),
             block_stride,
+            halves: self.halves.at(0, 0),
         }
     }
 
@@ -66,6 +68,11 @@ impl Activations {
     /// # Safety
     /// The values are complete, and nobody else touches their blocks.
     unsafe fn convert(self, forms: Forms, row: usize, stride: usize, at: usize, len: usize) {
+        if forms.halves {
+            let at = row * stride + at;
+            // SAFETY: passed on to the caller.
+            unsafe { round(forms.machine, self.floats.read(at, len), self.halves.write(at, len)) };
+        }
         if !forms.blocks {
             return;
         }
@@ -83,11 +90,13 @@ impl Activations {
 struct Forms {
     machine: Machine,
     blocks: bool,
+    halves: bool,
 }
 
 impl Forms {
     fn of(machine: Machine, matrices: &[Panels]) -> Self {
-        Self { machine, blocks: matrices.iter().any(|m| machine.form(m.layout) == Form::Blocks) }
+        let wants = |form| matrices.iter().any(|m| machine.form(m.layout) == form);
+        Self { machine, blocks: wants(Form::Blocks), halves: wants(Form::Halves) }
     }
 }
 
@@ -223,7 +232,7 @@ impl Worker<'_, '_, '_> {
     fn norm(&mut self, count: usize, row_of: impl Fn(usize) -> usize, weight: &[f32], forms: Forms) -> Rows {
         let Step { machine, hidden, model, .. } = self.step;
         let residual = self.buffers.residual;
-        let own = (&mut self.own.normed[..], &mut self.own.blocks[..]);
+        let own = (&mut self.own.normed[..], &mut self.own.blocks[..], &mut self.own.halves[..]);
         let few = count <= FEW;
         let to = if few { Activations::new(own) } else { self.buffers.normed };
         let norm = |index: usize| {
@@ -430,7 +439,8 @@ impl Worker<'_, '_, '_> {
                     let count = at_once.min(x.count - first);
                     let start = x.start.wrapping_add(first * x.stride);
                     let blocks = x.blocks.wrapping_add(first * x.block_stride);
-                    let rows = Rows { start, blocks, count, ..x };
+                    let halves = x.halves.wrapping_add(first * x.stride);
+                    let rows = Rows { start, blocks, halves, count, ..x };
                     let y = Outputs { start: own.as_mut_ptr(), stride };
                     // SAFETY: x is complete, `own` holds `at_once` rows.
                     unsafe { linear::multiply(machine, weights, panels.clone(), rows, y) };

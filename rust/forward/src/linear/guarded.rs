@@ -66,15 +66,23 @@ fn nothing_is_touched_outside() {
                 if layout.is_quantised() {
                     assert!(quantise(Machine::get(), &floats, &mut blocks));
                 }
+                // bf16 of 1.0, and behind an odd number of columns 0.
+                let padded = columns.next_multiple_of(2);
+                let halves: Vec<u16> =
+                    (0..n * padded).map(|i| if i % padded < columns { 0x3F80 } else { 0 }).collect();
                 let width = weights.count() * PANEL;
-                for machine in Machine::all().into_iter().flat_map(|m| [m, m.with_float_activations()]) {
+                for machine in
+                    Machine::all().into_iter().flat_map(|m| [m, m.with_float_activations(), m.with_pairs()])
+                {
                     let form = machine.form(layout);
                     let results = [true, false].map(|end| {
                         let floats = Guarded::new(&floats, end);
                         let blocks = Guarded::new(&blocks, end);
+                        let halves = Guarded::new(&halves, end);
                         let y = Guarded::new(&vec![f32::NAN; n * width], end);
                         let x = match form {
                             Form::Floats => Rows::floats(floats.start.cast(), columns, n),
+                            Form::Halves => Rows::halves(halves.start.cast(), columns.next_multiple_of(2), n),
                             Form::Blocks => Rows::blocks(blocks.start.cast(), columns / BLOCK, n),
                         };
                         let outputs = Outputs { start: y.start.cast(), stride: width };

@@ -9,6 +9,8 @@ mod blocks;
 pub(crate) mod dots;
 mod expand;
 mod float;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
 mod tiles;
 
 use crate::lanes::Lanes;
@@ -27,6 +29,8 @@ pub enum Form {
     Floats,
     /// [`Block`]s of 8-bit integers.
     Blocks,
+    /// bf16, see [`round`].
+    Halves,
 }
 
 /// Rows of activations: n rows of `columns` values.
@@ -42,17 +46,30 @@ pub struct Rows {
     pub blocks: *const Block,
     /// Blocks from one row to the next.
     pub block_stride: usize,
+    /// First bf16 value of the first row, `stride` as for floats; null where none are wanted. An odd number of columns
+    /// has a zero behind it.
+    pub halves: *const u16,
 }
 
 impl Rows {
     /// Rows of [`Form::Floats`].
     pub fn floats(start: *const f32, stride: usize, count: usize) -> Self {
-        Self { start, stride, count, blocks: std::ptr::null(), block_stride: 0 }
+        Self { start, stride, ..Self::none(count) }
+    }
+
+    /// Rows of [`Form::Halves`].
+    pub fn halves(halves: *const u16, stride: usize, count: usize) -> Self {
+        Self { halves, stride, ..Self::none(count) }
+    }
+
+    fn none(count: usize) -> Self {
+        let (start, blocks, halves) = (std::ptr::null(), std::ptr::null(), std::ptr::null());
+        Self { start, stride: 0, count, blocks, block_stride: 0, halves }
     }
 
     /// Rows of [`Form::Blocks`].
     pub fn blocks(blocks: *const Block, block_stride: usize, count: usize) -> Self {
-        Self { start: std::ptr::null(), stride: 0, count, blocks, block_stride }
+        Self { blocks, block_stride, ..Self::none(count) }
     }
 }
 
@@ -81,12 +98,25 @@ pub unsafe fn multiply(machine: Machine, weights: &Panels, panels: Range<usize>,
     let there = match machine.form(weights.layout) {
         Form::Floats => !x.start.is_null(),
         Form::Blocks => !x.blocks.is_null(),
+        Form::Halves => !x.halves.is_null(),
     };
     assert!(there, "{:?}", weights.layout);
     let bytes = weights.layout.panel_bytes(weights.columns);
     let work = Work::new(weights.columns, (first, bytes, panels.len()), x, y);
     // SAFETY: the panels are there; rows and outputs are the caller's word.
     unsafe { work.run(machine, weights.layout) };
+}
+
+/// Rounds activations to bf16, to nearest, ties to even: the form [`Form::Halves`]. Values below 2⁻¹²⁶ become zero.
+///
+/// # Panics
+/// If `to` does not hold as many values, or one more; or if no matrix takes them on this machine.
+pub fn round(machine: Machine, values: &[f32], to: &mut [u16]) {
+    assert!(to.len() - values.len() <= 1, "{} values to {}", values.len(), to.len());
+    #[cfg(target_arch = "x86_64")]
+    return machine.run_pairs(pairs::Round { values, to });
+    #[cfg(not(target_arch = "x86_64"))]
+    unreachable!("no matrix takes bf16 on {}", machine.name());
 }
 
 /// Neighbouring panels, valid as [`multiply`] demands.
@@ -154,9 +184,20 @@ impl Work {
     /// # Safety
     /// As [`multiply`]; the panels are laid out as `layout`.
     unsafe fn run(self, machine: Machine, layout: Layout) {
-        if machine.form(layout) == Form::Blocks {
-            return self.run_blocks(machine, layout);
+        match machine.form(layout) {
+            Form::Floats => self.run_floats(machine, layout),
+            Form::Blocks => self.run_blocks(machine, layout),
+            #[cfg(target_arch = "x86_64")]
+            Form::Halves if layout == Layout::F16 => machine.run_pairs(pairs::Halves(self)),
+            #[cfg(target_arch = "x86_64")]
+            Form::Halves => machine.run_pairs(pairs::Pairs(self)),
+            #[cfg(not(target_arch = "x86_64"))]
+            Form::Halves => unreachable!("no pairs here"),
         }
+    }
+
+    /// Products of floats.
+    fn run_floats(self, machine: Machine, layout: Layout) {
         match layout {
             Layout::F32 => machine.run(Floats(self, float::F32)),
             Layout::F16 => machine.run(Floats(self, float::F16)),
@@ -215,6 +256,13 @@ impl Work {
         const LEVEL2: usize = 192 << 10;
         let at_once = if self.x.count <= 32 { 1 } else { (LEVEL2 / self.bytes.max(1)).clamp(1, 8) };
         Tiles::new(self.count, self.x.count, most, at_once)
+    }
+
+    /// Tiles of one panel.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn tiles_of_panel(&self, most: usize) -> Tiles {
+        Tiles::new(1, self.x.count, most, 1)
     }
 
     /// The tile's panel and outputs.

@@ -5,11 +5,11 @@ mod source;
 
 use draftwood_base::pool::Pool;
 use draftwood_forward::Machine;
-use draftwood_forward::linear::{Form, Outputs, Rows, multiply};
+use draftwood_forward::linear::{Form, Outputs, Rows, multiply, round};
 use draftwood_forward::panels::{Layout, PANEL, Panels};
 use draftwood_forward::quantise::{BLOCK, Block, quantise};
 use draftwood_logits::Isa;
-use reference::{Activations, product, product_of_floats};
+use reference::{Activations, product, product_of_floats, product_of_halves};
 use source::{Numbers, stored_row};
 use std::ops::Range;
 
@@ -38,7 +38,11 @@ impl Weights {
     /// Outputs [row of x][row of weights], without padding.
     fn expected(&self, form: Form, x: &[Activations]) -> Vec<Vec<u32>> {
         let layout = self.panels.layout;
-        let product = if form == Form::Blocks { product } else { product_of_floats };
+        let product = match form {
+            Form::Floats => product_of_floats,
+            Form::Blocks => product,
+            Form::Halves => product_of_halves,
+        };
         let of = |x| self.rows.iter().map(move |row| product(layout, row, x).to_bits()).collect();
         x.iter().map(of).collect()
     }
@@ -47,7 +51,13 @@ impl Weights {
     fn multiply(&self, machine: Machine, panels: Range<usize>, x: &[Activations]) -> Vec<Vec<u32>> {
         let columns = self.panels.columns;
         let (mut floats, mut blocks) = (vec![f32::NAN; 1], vec![Block::default(); 1]);
+        let (mut halves, padded) = (vec![u16::MAX; 1], columns.next_multiple_of(2));
         for row in x {
+            if machine.form(self.panels.layout) == Form::Halves {
+                let at = halves.len();
+                halves.resize(at + padded + 3, u16::MAX);
+                round(machine, &row.floats, &mut halves[at..at + padded]);
+            }
             floats.extend(&row.floats);
             floats.extend([f32::NAN; 3]);
             blocks.extend(&row.blocks);
@@ -59,6 +69,7 @@ impl Weights {
         let rows = match machine.form(self.panels.layout) {
             Form::Blocks => Rows::blocks(blocks[1..].as_ptr(), columns / BLOCK + 1, x.len()),
             Form::Floats => Rows::floats(floats[1..].as_ptr(), columns + 3, x.len()),
+            Form::Halves => Rows::halves(halves[1..].as_ptr(), padded + 3, x.len()),
         };
         let outputs = Outputs { start: y[3..].as_mut_ptr(), stride };
         // SAFETY: rows and outputs are as long as they say.
@@ -75,21 +86,21 @@ impl Weights {
     }
 }
 
-/// Every instruction set, and for quantised weights both kinds of activations; each beside what it must give.
+/// Every instruction set with all kinds of activations that it has for these weights, each beside what it must give.
 fn machines(weights: &Weights, x: &[Activations]) -> Vec<(Machine, Vec<Vec<u32>>)> {
-    let floats = |machine: Machine| machine.with_float_activations();
-    let mut all = Machine::all();
-    if weights.panels.layout.is_quantised() {
-        all.extend(Machine::all().into_iter().map(floats));
+    let form = |machine: &Machine| machine.form(weights.panels.layout);
+    let mut all = Vec::new();
+    for wanted in [Form::Floats, Form::Blocks, Form::Halves] {
+        let kinds = |machine: Machine| [machine, machine.with_float_activations(), machine.with_pairs()];
+        let mut machines: Vec<_> = Machine::all().into_iter().flat_map(kinds).collect();
+        machines.retain(|machine| form(machine) == wanted);
+        machines.dedup();
+        if !machines.is_empty() {
+            let expected = weights.expected(wanted, x);
+            all.extend(machines.into_iter().map(|machine| (machine, expected.clone())));
+        }
     }
-    let [blocks, floats] = [Form::Blocks, Form::Floats].map(|form| {
-        all.iter().any(|m| m.form(weights.panels.layout) == form).then(|| weights.expected(form, x))
-    });
-    let of = |machine: Machine| match machine.form(weights.panels.layout) {
-        Form::Blocks => blocks.clone().unwrap(),
-        Form::Floats => floats.clone().unwrap(),
-    };
-    all.into_iter().map(|machine| (machine, of(machine))).collect()
+    all
 }
 
 fn activations(count: usize, columns: usize, numbers: &mut Numbers) -> Vec<Activations> {

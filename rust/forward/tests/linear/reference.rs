@@ -131,6 +131,16 @@ pub fn product_of_floats(layout: Layout, row: &[u8], x: &Activations) -> f32 {
     weights.iter().zip(&x.floats).fold(0f32, |sum, (w, &x)| w.mul_add(x, sum))
 }
 
+/// The same with weights and activations rounded to bf16, as AVX-512 BF16 adds products: of each pair of columns the odd
+/// one first, each with one rounding.
+pub fn product_of_halves(layout: Layout, row: &[u8], x: &Activations) -> f32 {
+    let rounded = |x: f32| bf16::from_f32(x).to_f32();
+    let mut weights = vec![0.0; x.floats.len()];
+    dequantize_blocks(layout.source(), row, &mut weights, 1).unwrap();
+    let terms: Vec<_> = weights.iter().zip(&x.floats).map(|(&w, &x)| (rounded(w), rounded(x))).collect();
+    terms.chunks(2).fold(0f32, |sum, pair| pair.iter().rev().fold(sum, |sum, (w, x)| w.mul_add(*x, sum)))
+}
+
 /// The reference reads blocks as ggml does: weighted sums of the values, and sums of their squares, that the Python
 /// package `gguf` 0.19.0 gives for the same bytes.
 #[test]
