@@ -1,9 +1,9 @@
 //! The CPU forward pass: weights in panels, paged attention, our own threads.
 //!
 //! **Row invariance.** The logits of a row are bitwise the same whatever is computed with it: number of rows, tree shape,
-//! batch companions, page placement, chunk borders, thread count, instruction set. Each output of a linear layer is one
-//! accumulator in column order ([`linear`]), sums over lanes fold in one order ([`lanes`]), exp is ours ([`math`]),
-//! attention sums in position order inside fixed splits.
+//! batch companions, page placement, chunk borders, thread count, instruction set. A linear layer adds
+//! products in column order, in runs of 256 ([`linear`]), sums over lanes fold in one order ([`lanes`]), exp is ours
+//! ([`math`]), attention sums in position order inside fixed splits.
 #![allow(clippy::missing_safety_doc, reason = "the trait says it once for all its functions")]
 
 pub mod attention;

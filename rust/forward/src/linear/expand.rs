@@ -6,6 +6,7 @@
 
 use super::blocks::{Format, HALVES, NIBBLES, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use super::dots::{BlockKernel, Dots, VECTOR};
+use super::float::RUN;
 use super::tiles::{LINE, Prefetch};
 use crate::lanes::{Lanes, WIDTH};
 use crate::panels::PANEL;
@@ -13,8 +14,8 @@ use crate::quantise::BLOCK;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-/// Columns that are expanded at a time, a multiple of every block: 16 KiB, half of a small level-1 cache.
-const STRETCH: usize = 256;
+/// Columns that are expanded at a time: one run of sums, a multiple of every block; 16 KiB, half of a small level-1 cache.
+const STRETCH: usize = RUN;
 
 /// A block as floats.
 pub(super) trait Expand: Format {

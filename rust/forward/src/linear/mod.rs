@@ -1,8 +1,8 @@
 //! y = W·x for panels of W: one family of kernels for one row and for five hundred.
 //!
-//! Each output is one accumulator that starts at 0 and takes its products in the order of the columns, by fused
-//! multiply-add; quantised weights take theirs block by block, the sum inside a block being an exact integer. So its bits
-//! depend on nothing but its row of W and its row of x: not on how many rows are computed together, nor on tiles, threads
+//! Each output takes its products in the order of the columns, by fused multiply-add into one accumulator that starts at
+//! 0 for every run of 256 columns; the runs are added in order. Quantised weights go block by block, the sum inside a
+//! block being an exact integer. So an output's bits depend on nothing but its row of W and its row of x: not on how many rows are computed together, nor on tiles, threads
 //! or the instruction set.
 
 mod blocks;

@@ -18,8 +18,10 @@ fn lanes_sum(values: impl Iterator<Item = f32>, add: impl Fn(f32, f32) -> f32) -
     lanes[0]
 }
 
+/// Runs of 256 products by fused multiply-add, and the sum of the runs.
 fn dot(w: &[f32], x: &[f32]) -> f32 {
-    w.iter().zip(x).fold(0.0, |sum, (w, x)| w.mul_add(*x, sum))
+    let run = |(w, x): (&[f32], &[f32])| w.iter().zip(x).fold(0.0, |sum, (w, x)| w.mul_add(*x, sum));
+    w.chunks(256).zip(x.chunks(256)).map(run).fold(0.0, |sum, run| sum + run)
 }
 
 fn exp(x: f32) -> f32 {

@@ -106,12 +106,8 @@ fn parts(layout: Layout, block: &[u8]) -> Vec<Part> {
 
 /// One row of weights, as stored, times one row of activations.
 pub fn product(layout: Layout, row: &[u8], x: &Activations) -> f32 {
-    let chain =
-        |w: &mut dyn Iterator<Item = f32>| w.zip(&x.floats).fold(0f32, |sum, (w, &x)| w.mul_add(x, sum));
     match layout {
-        Layout::F32 => chain(&mut row.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b))),
-        Layout::F16 => chain(&mut row.as_chunks::<2>().0.iter().map(|&b| f16::from_le_bytes(b).to_f32())),
-        Layout::BF16 => chain(&mut row.as_chunks::<2>().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32())),
+        Layout::F32 | Layout::F16 | Layout::BF16 => product_of_floats(layout, row, x),
         _ => {
             let blocks = row.chunks_exact(layout.source().block_bytes()).flat_map(|b| parts(layout, b));
             blocks.zip(&x.blocks).fold(0f32, |sum, (w, x)| {
@@ -124,11 +120,12 @@ pub fn product(layout: Layout, row: &[u8], x: &Activations) -> f32 {
     }
 }
 
-/// The same with f32 activations: the chain over the weights as `draftwood_weights` dequantises them.
+/// The same with f32 activations: runs of 256 columns of the weights as `draftwood_weights` dequantises them.
 pub fn product_of_floats(layout: Layout, row: &[u8], x: &Activations) -> f32 {
     let mut weights = vec![0.0; x.floats.len()];
     dequantize_blocks(layout.source(), row, &mut weights, 1).unwrap();
-    weights.iter().zip(&x.floats).fold(0f32, |sum, (w, &x)| w.mul_add(x, sum))
+    let run = |(w, x): (&[f32], &[f32])| w.iter().zip(x).fold(0f32, |sum, (w, &x)| w.mul_add(x, sum));
+    weights.chunks(256).zip(x.floats.chunks(256)).map(run).fold(0f32, |sum, run| sum + run)
 }
 
 /// The same with weights and activations rounded to bf16, as AVX-512 BF16 adds products: of each pair of columns the odd
