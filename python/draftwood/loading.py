@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from .errors import InvalidArgument, OutOfPages
+from .executors.options import NativeOptions
 from .types import CacheConfig, Executor
 
 if TYPE_CHECKING:
@@ -32,15 +33,24 @@ class Parts:
 
 
 def load_parts(
-    model: Any, tokenizer: Any, *, max_context: int | None, executor: str = "auto", dtype: str = "auto"
+    model: Any,
+    tokenizer: Any,
+    *,
+    max_context: int | None,
+    executor: str = "auto",
+    dtype: str = "auto",
+    options: NativeOptions | None = None,
 ) -> Parts:
     """Reads whatever `model` is: an executor, a name, a file, a folder or a module."""
+    options = options or NativeOptions()
     if isinstance(model, Parts):
+        options.check_unused("parts that are loaded")
         return model
     if isinstance(model, str | os.PathLike):
         from .models.load import load_source
 
-        return load_source(os.fspath(model), max_context=max_context, executor=executor, dtype=dtype)
+        return load_source(os.fspath(model), max_context=max_context, executor=executor, dtype=dtype, options=options)
+    options.check_unused("an executor or a module in memory")
     if hasattr(model, "forward") and hasattr(model, "caps"):
         return Parts(model, model.caps.name, tokenizer=tokenizer, max_context=max_context)
     from .models.load import load_module

@@ -9,12 +9,12 @@ def backend() -> dict[str, str]:
     """Which implementations are in use and why.
 
     Returns
-        A dict: `cpu` (the instruction set of the Rust kernels), `torch`, `cuda`, each with its version or what is
-        missing. Imports nothing.
+        A dict: `cpu` (the instruction set of the Rust kernels), `fast` (what numerics="fast" computes
+        with), `torch`, `transformers`, `cuda`, each with its version or what is missing. Imports nothing.
     Example
         >>> import draftwood as dw
         >>> sorted(dw.runtime.backend())
-        ['cpu', 'cuda', 'torch', 'transformers']
+        ['cpu', 'cuda', 'fast', 'torch', 'transformers']
     """
     from importlib.metadata import PackageNotFoundError, version
 
@@ -28,6 +28,7 @@ def backend() -> dict[str, str]:
 
     return {
         "cpu": _core.isa(),
+        "fast": "bf16 products" if _core.bf16_products() else "no bf16 products here: the exact kernels run",
         "torch": installed("torch", "torch"),
         "transformers": installed("transformers", "torch"),
         "cuda": "no kernels in this version: the CPU runs",

@@ -22,6 +22,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "processor": _processor(),
         "instruction_set": backend()["cpu"],
+        "fast_numerics": backend()["fast"],
         "threads": num_threads(),
         "cores": usable_cores(),
         "cpu_quota": _quota(),

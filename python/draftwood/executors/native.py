@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import InvalidArgument
 from ..types import ExecutorCaps
+from .options import NativeOptions
 
 if TYPE_CHECKING:
     from ..models.spec import Spec
@@ -42,9 +43,11 @@ class NativeExecutor:
         All weights are read once per step; attention reads the exact lengths.
     """
 
-    def __init__(self, model: _core.NativeModel, spec: Spec) -> None:
-        self._model, self._spec = model, spec
-        self._core = _core.NativeExecutor(model)
+    def __init__(self, model: _core.NativeModel, spec: Spec, options: NativeOptions | None = None) -> None:
+        self._model, self._spec, self._options = model, spec, options or NativeOptions()
+        floats, halves = self._options.activations == "float32", self._options.cache_dtype == "float16"
+        self._core = _core.NativeExecutor(model, self._options.numerics == "fast", floats, halves)
+        kernels = self._core.kernels + ", float32 activations" * floats + ", float16 cache" * halves
         self._logits = np.empty((0, spec.vocab), np.float32)
         self._hidden = np.empty((0, spec.hidden), np.float32)
         self.caps = ExecutorCaps(
@@ -52,11 +55,11 @@ class NativeExecutor:
             max_context=spec.context,
             slot_bytes=-(-self._core.page_bytes // PAGE_SIZE),
             hidden_states=True,
-            name=f"native ({model.main_type}, {self._core.kernels})",
+            name=f"native ({model.main_type}, {kernels})",
         )
 
     def __copy__(self) -> NativeExecutor:
-        return NativeExecutor(self._model, self._spec)
+        return NativeExecutor(self._model, self._spec, self._options)
 
     def allocate(self, pages: int, page_size: int) -> None:
         """Makes the cache: `pages` pages of 16 slots; rows cached before are forgotten."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..executors.native import NativeExecutor
+    from ..executors.options import NativeOptions
 
 __all__ = ["PACKAGES", "GgufModel", "LlamaShape", "find", "load", "name_map", "open_model"]
 
@@ -140,7 +141,7 @@ class GgufModel:
             tied=shape.tied,
         )
 
-    def native(self, dtype: str = "auto") -> NativeExecutor:
+    def native(self, dtype: str = "auto", options: NativeOptions | None = None) -> NativeExecutor:
         """The native executor over the file's weights: in their own bits, or in "float32".
 
         Cost: one pass over the file on all threads; as many bytes as the file, or 4 per weight.
@@ -148,7 +149,7 @@ class GgufModel:
         from ..executors.native import NativeExecutor
 
         spec = self.spec()
-        return NativeExecutor(NativeModel.load(self.file, spec.to_json(), dtype == "float32"), spec)
+        return NativeExecutor(NativeModel.load(self.file, spec.to_json(), dtype == "float32"), spec, options)
 
     def module(self) -> LoadedModel:
         """A float32 `LlamaForCausalLM`.

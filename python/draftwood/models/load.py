@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DraftwoodError, InvalidArgument, UnsupportedModel
+from ..executors.options import NativeOptions
 from ..loading import Parts
 from ..types import Executor
 from . import LoadedModel, gguf, hf
@@ -22,8 +23,16 @@ DTYPES = ("auto", "float32")
 """What `dtype=` takes; "auto" keeps what is stored, "float32" dequantises at load."""
 
 
-def load_source(source: str, *, max_context: int | None, executor: str = "auto", dtype: str = "auto") -> Parts:
+def load_source(
+    source: str,
+    *,
+    max_context: int | None,
+    executor: str = "auto",
+    dtype: str = "auto",
+    options: NativeOptions | None = None,
+) -> Parts:
     """Reads the weights that `source` names."""
+    options = options or NativeOptions()
     if executor not in EXECUTORS:
         raise InvalidArgument.of("executor", "one of " + ", ".join(EXECUTORS), repr(executor))
     if dtype not in DTYPES:
@@ -33,12 +42,14 @@ def load_source(source: str, *, max_context: int | None, executor: str = "auto",
         if executor == "native":
             hint = 'load it with executor="transformers"'
             raise UnsupportedModel.of(f"{path}: a Hugging Face folder with the native executor", hint)
+        options.check_unused("the transformers executor")
         return _module_parts(hf.load(path), max_context)
     if path.is_file():
         model = gguf.open_model(path)
         if executor == "transformers":
+            options.check_unused("the transformers executor")
             return _module_parts(model.module(), max_context)
-        return _parts(model.native(dtype), model.name, model.file, model.stop_ids, max_context)
+        return _parts(model.native(dtype, options), model.name, model.file, model.stop_ids, max_context)
     raise InvalidArgument.of(
         "source",
         f'"{PACKAGE}", a GGUF file or a Hugging Face folder',

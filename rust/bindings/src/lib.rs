@@ -54,6 +54,12 @@ mod _core {
         enter::enter(py, draftwood_logits::isa_checked).map(|isa| isa.name())
     }
 
+    /// Whether `numerics="fast"` finds products of bf16 on this machine.
+    #[pyfunction]
+    fn bf16_products(py: Python<'_>) -> PyResult<bool> {
+        enter::enter(py, || Ok(draftwood_forward::Machine::has_pairs()))
+    }
+
     /// Threads of the native executor, and how to change them; engines share one pool.
     #[pyfunction]
     fn num_threads(py: Python<'_>) -> PyResult<usize> {

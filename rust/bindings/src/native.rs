@@ -6,7 +6,8 @@ use crate::errors;
 use crate::gguf::GgufFile;
 use draftwood_base::Error;
 use draftwood_base::pool::Pool;
-use draftwood_forward::{Dtype, Executor, Machine, Model, Spec};
+use draftwood_forward::linear::Form;
+use draftwood_forward::{CacheType, Dtype, Executor, Machine, Model, Spec};
 use draftwood_tree::StepRows;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -45,23 +46,34 @@ impl NativeModel {
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct NativeExecutor {
     inner: Mutex<Executor>,
-    kernels: &'static str,
+    kernels: String,
     page_bytes: usize,
 }
 
 #[pymethods]
 impl NativeExecutor {
+    /// `fast`: bf16 activations for 16-bit weights where the processor multiplies such pairs; `float_activations`: f32
+    /// ones for quantised weights; `half_cache`: keys and values as f16.
     #[new]
-    fn new(model: &NativeModel) -> Self {
-        let executor = Executor::new(Arc::clone(&model.0), Machine::get(), Pool::shared());
-        let (kernels, page_bytes) = (executor.machine().name(), executor.cache_shape().page_bytes());
+    fn new(model: &NativeModel, fast: bool, float_activations: bool, half_cache: bool) -> Self {
+        let mut machine = Machine::get();
+        if fast {
+            machine = machine.with_pairs();
+        }
+        if float_activations {
+            machine = machine.with_float_activations();
+        }
+        let stored = if half_cache { CacheType::F16 } else { CacheType::F32 };
+        let executor = Executor::new(Arc::clone(&model.0), machine, Pool::shared()).with_cache_type(stored);
+        let page_bytes = executor.cache_shape().page_bytes();
+        let kernels = kernels(machine, &model.0, fast);
         Self { inner: Mutex::new(executor), kernels, page_bytes }
     }
 
-    /// The instruction set in use.
+    /// The instruction set in use, and what departs from the exact kernels or was asked for in vain.
     #[getter]
     fn kernels(&self) -> &str {
-        self.kernels
+        &self.kernels
     }
 
     /// Bytes of a cache page of 16 tokens.
@@ -147,4 +159,14 @@ impl NativeExecutor {
             Ok(())
         })
     }
+}
+
+fn kernels(machine: Machine, model: &Model, fast: bool) -> String {
+    let products = match (fast, machine.pairs()) {
+        (false, _) => "",
+        (true, false) => ", exact: no bf16 products here",
+        (true, true) if model.takes(machine, Form::Halves) => ", bf16 products",
+        (true, true) => ", exact: no 16-bit weights",
+    };
+    format!("{}{products}", machine.name())
 }

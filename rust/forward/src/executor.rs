@@ -1,7 +1,7 @@
 //! A model with its cache and its working memory.
 
 use crate::attention::{Partials, SPLIT, Scratch, Unit};
-use crate::cache::{Cache, CacheShape};
+use crate::cache::{Cache, CacheShape, CacheType};
 use crate::lanes::WIDTH;
 use crate::machine::Machine;
 use crate::model::{GATED, Model};
@@ -24,6 +24,7 @@ pub struct Executor {
     machine: Machine,
     pool: Arc<Pool>,
     cache: Option<Cache>,
+    stored: CacheType,
     sight: Sight,
     memory: Memory,
 }
@@ -78,7 +79,12 @@ impl Executor {
     /// With [`Executor::set_pool`] later steps run on another pool.
     pub fn new(model: Arc<Model>, machine: Machine, pool: Arc<Pool>) -> Self {
         let (sight, memory) = (Sight::default(), Memory::default());
-        Self { model, machine, pool, cache: None, sight, memory }
+        Self { model, machine, pool, cache: None, stored: CacheType::F32, sight, memory }
+    }
+
+    /// The same with keys and values kept in another type from the next [`Executor::allocate`] on.
+    pub fn with_cache_type(self, stored: CacheType) -> Self {
+        Self { stored, ..self }
     }
 
     /// The model.
@@ -99,7 +105,12 @@ impl Executor {
     /// Sizes of its cache.
     pub fn cache_shape(&self) -> CacheShape {
         let spec = &self.model.spec;
-        CacheShape { layers: spec.layers.len(), kv_heads: spec.kv_heads, head_dim: spec.head_dim }
+        CacheShape {
+            layers: spec.layers.len(),
+            kv_heads: spec.kv_heads,
+            head_dim: spec.head_dim,
+            stored: self.stored,
+        }
     }
 
     /// Makes the cache anew: `pages` pages of 16 tokens. Rows cached before are forgotten.

@@ -25,6 +25,7 @@ pub mod sight;
 mod spec;
 mod step;
 
+pub use cache::CacheType;
 pub use executor::Executor;
 pub use machine::Machine;
 pub use model::{Dtype, Model, Weights};

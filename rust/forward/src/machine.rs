@@ -47,6 +47,11 @@ impl Machine {
         Self { pairs: self.isa == Isa::Avx512 && pairs(), ..self }
     }
 
+    /// Whether the processor has products of bf16 and `DRAFTWOOD_ISA` allows them.
+    pub fn has_pairs() -> bool {
+        Self::get().with_pairs().pairs
+    }
+
     /// Whether 16-bit weights are multiplied in pairs with activations in bf16.
     pub fn pairs(self) -> bool {
         self.pairs

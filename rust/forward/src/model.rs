@@ -1,6 +1,8 @@
 //! A model's weights, repacked for the kernels.
 
 use crate::lanes::WIDTH;
+use crate::linear::Form;
+use crate::machine::Machine;
 use crate::panels::{Layout, Panels};
 use crate::spec::Spec;
 use draftwood_base::pool::Pool;
@@ -104,6 +106,12 @@ impl Model {
     /// Bytes of weights that a step of one row reads: all matrices once, and one row of the embedding.
     pub fn step_bytes(&self) -> usize {
         self.layers.iter().flat_map(Layer::matrices).chain([&self.head]).map(Panels::bytes).sum()
+    }
+
+    /// Whether a matrix takes activations as `form` on that machine.
+    pub fn takes(&self, machine: Machine, form: Form) -> bool {
+        let mut matrices = self.layers.iter().flat_map(Layer::matrices).chain([&self.head]);
+        matrices.any(|matrix| machine.form(matrix.layout) == form)
     }
 
     /// How most of the bytes are stored, as GGUF spells it.

@@ -1,6 +1,6 @@
 //! One forward step as one parallel region: all threads run this program and meet at barriers.
 
-use crate::attention::{self, Attend, Partials, Unit, merge::Merge};
+use crate::attention::{self, Partials, Unit, merge::Merge};
 use crate::cache::Cache;
 use crate::environment;
 use crate::executor::{HEAD_TILE, PerThread, ROWS_AT_ONCE, Slices};
@@ -331,7 +331,7 @@ impl Worker<'_, '_, '_> {
             self.team.share(units.len(), |range| {
                 for unit in &units[range] {
                     // SAFETY: queries and keys are complete, the unit is ours.
-                    machine.run(unsafe { Attend::new(layer, unit, scratch) });
+                    unsafe { attention::attend(machine, layer, unit, scratch) };
                 }
             });
             self.team.meet();

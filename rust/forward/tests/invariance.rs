@@ -6,20 +6,35 @@ mod common;
 use common::plans::{Part, Text, forward, text, tree};
 use common::{Random, RandomWeights, even_spec, odd_spec, oracle};
 use draftwood_base::pool::Pool;
-use draftwood_forward::{Dtype, Executor, LayerSpec, Machine, Model, Spec};
+use draftwood_forward::{CacheType, Dtype, Executor, LayerSpec, Machine, Model, Spec};
 use draftwood_weights::GgmlType;
 use std::sync::Arc;
 
-fn executors(spec: &Spec, kind: GgmlType, threads: &[usize]) -> Vec<(String, Executor)> {
+const CACHES: [CacheType; 2] = [CacheType::F32, CacheType::F16];
+
+/// Executors over weights of f32, on every instruction set; with a cache of halves on the last number of threads alone.
+fn executors(spec: &Spec, stored: CacheType, threads: &[usize]) -> Vec<(String, Executor)> {
+    let threads = if stored == CacheType::F16 { &threads[threads.len() - 1..] } else { threads };
+    executors_on(Machine::all(), spec, GgmlType::F32, stored, threads)
+}
+
+fn executors_on(
+    machines: Vec<Machine>,
+    spec: &Spec,
+    kind: GgmlType,
+    stored: CacheType,
+    threads: &[usize],
+) -> Vec<(String, Executor)> {
     let weights = Arc::new(RandomWeights(spec.clone(), kind));
     let model = Arc::new(Model::load(spec.clone(), weights, Dtype::Stored, &Pool::new(2)).unwrap());
     let mut all = Vec::new();
-    for machine in Machine::all() {
+    for machine in machines {
         for &threads in threads {
-            let mut executor = Executor::new(Arc::clone(&model), machine, Arc::new(Pool::new(threads)));
+            let executor = Executor::new(Arc::clone(&model), machine, Arc::new(Pool::new(threads)));
+            let mut executor = executor.with_cache_type(stored);
             executor.allocate(120).unwrap();
             executor.cache().unwrap().fill(f32::NAN);
-            all.push((format!("{} on {threads} threads", machine.name()), executor));
+            all.push((format!("{} on {threads} threads, {stored:?}", machine.name()), executor));
         }
     }
     all
@@ -59,11 +74,11 @@ fn tokens(random: &mut Random, count: usize, vocab: usize) -> Vec<i32> {
 
 #[test]
 fn chunks_of_a_prompt_give_the_bits_of_the_oracle() {
-    for spec in [odd_spec(), even_spec()] {
+    for (spec, stored) in [odd_spec(), even_spec()].into_iter().flat_map(|s| CACHES.map(|c| (s.clone(), c))) {
         let mut random = Random(1);
         let prompt = tokens(&mut random, 70, spec.vocab);
-        let expected = oracle::logits(&RandomWeights(spec.clone(), GgmlType::F32), &prompt);
-        for (name, mut executor) in executors(&spec, GgmlType::F32, &[1, 2, 3, 5]) {
+        let expected = oracle::logits(&RandomWeights(spec.clone(), GgmlType::F32), &prompt, stored);
+        for (name, mut executor) in executors(&spec, stored, &[1, 2, 3, 5]) {
             let mut free: Vec<i32> = (0..120).collect();
             for most in [1, 2, 7, 19, 64, 200] {
                 let mut at = text(&mut random, &mut free, prompt.len());
@@ -76,10 +91,10 @@ fn chunks_of_a_prompt_give_the_bits_of_the_oracle() {
 
 #[test]
 fn every_node_of_a_tree_is_its_path_alone() {
-    for spec in [odd_spec(), even_spec()] {
+    for (spec, stored) in [odd_spec(), even_spec()].into_iter().flat_map(|s| CACHES.map(|c| (s.clone(), c))) {
         let mut random = Random(2);
         let weights = RandomWeights(spec.clone(), GgmlType::F32);
-        for (name, mut executor) in executors(&spec, GgmlType::F32, &[1, 2, 3]) {
+        for (name, mut executor) in executors(&spec, stored, &[1, 2, 3]) {
             for nodes in [1, 3, 8, 40] {
                 let len = 20 + random.below(20);
                 let prompt = tokens(&mut random, len, spec.vocab);
@@ -97,7 +112,7 @@ fn every_node_of_a_tree_is_its_path_alone() {
                     paths.push(path);
                 }
                 for (i, path) in paths.iter().enumerate().step_by(3) {
-                    let expected = oracle::logits(&weights, path).pop().unwrap();
+                    let expected = oracle::logits(&weights, path, stored).pop().unwrap();
                     let row = got[chain.len() - 1 + i].clone();
                     assert_bits(&[row], &[expected], &format!("{name}, node {i} of {nodes}"));
                 }
@@ -111,7 +126,9 @@ fn texts_of_a_batch_do_not_see_each_other() {
     let spec = odd_spec();
     let mut random = Random(3);
     let weights = RandomWeights(spec.clone(), GgmlType::F32);
-    for (name, mut executor) in executors(&spec, GgmlType::F32, &[1, 2, 3]) {
+    let all = CACHES.into_iter().flat_map(|stored| executors(&spec, stored, &[1, 2, 3]));
+    for (name, mut executor) in all {
+        let stored = executor.cache_shape().stored;
         let mut free: Vec<i32> = (0..120).collect();
         let prompts: Vec<_> = [5, 33, 16, 1].iter().map(|&n| tokens(&mut random, n, spec.vocab)).collect();
         let mut texts: Vec<_> = prompts.iter().map(|p| text(&mut random, &mut free, p.len() + 9)).collect();
@@ -131,7 +148,7 @@ fn texts_of_a_batch_do_not_see_each_other() {
         for (part, got) in parts.iter().zip(forward(&mut executor, &parts)) {
             let cached = part.text.context;
             let prompt = prompts.iter().find(|p| p.len() == cached + part.chain.len()).unwrap();
-            let expected = oracle::logits(&weights, prompt);
+            let expected = oracle::logits(&weights, prompt, stored);
             assert_bits(&got[..part.chain.len()], &expected[cached..], &name);
         }
     }
@@ -142,7 +159,9 @@ fn splits_and_their_borders() {
     // One layer, so that the oracle stays quick at 540 tokens; trees across the borders at 256 and 512.
     let spec = Spec { layers: vec![LayerSpec { window: None }], vocab: 40, ..odd_spec() };
     let mut random = Random(4);
-    check_borders(&spec, &mut random, &[250, 256, 500, 511, 512, 540]);
+    for stored in CACHES {
+        check_borders(&spec, stored, &mut random, &[250, 256, 500, 511, 512, 540]);
+    }
 }
 
 #[test]
@@ -150,18 +169,21 @@ fn a_window_ends_what_a_row_sees() {
     // One layer each, so that what lies behind the window is not seen through a layer below; and windows that change.
     for window in [1, 16, 33, 256, 300] {
         let spec = Spec { layers: vec![LayerSpec { window: Some(window) }], vocab: 40, ..odd_spec() };
-        check_borders(&spec, &mut Random(window as u64), &[255, 270, 530]);
+        let stored = CACHES[window % 2];
+        check_borders(&spec, stored, &mut Random(window as u64), &[255, 270, 530]);
     }
     let layers = [Some(20), Some(20), None, Some(3)].map(|window| LayerSpec { window }).to_vec();
-    check_borders(&Spec { layers, ..odd_spec() }, &mut Random(6), &[19, 90]);
+    for stored in CACHES {
+        check_borders(&Spec { layers: layers.clone(), ..odd_spec() }, stored, &mut Random(6), &[19, 90]);
+    }
 }
 
 /// A prompt in chunks up to each border, and a tree there, against the oracle.
-fn check_borders(spec: &Spec, random: &mut Random, borders: &[usize]) {
+fn check_borders(spec: &Spec, stored: CacheType, random: &mut Random, borders: &[usize]) {
     let weights = RandomWeights(spec.clone(), GgmlType::F32);
     let prompt = tokens(random, borders[borders.len() - 1], spec.vocab);
-    let expected = oracle::logits(&weights, &prompt);
-    for (name, mut executor) in executors(spec, GgmlType::F32, &[1, 2, 7]) {
+    let expected = oracle::logits(&weights, &prompt, stored);
+    for (name, mut executor) in executors(spec, stored, &[1, 2, 7]) {
         let mut free: Vec<i32> = (0..120).collect();
         let mut at = text(random, &mut free, prompt.len() + 40);
         let mut rows = Vec::new();
@@ -177,47 +199,109 @@ fn check_borders(spec: &Spec, random: &mut Random, borders: &[usize]) {
                 path.push(nodes[last - 1].0);
             }
             let tail: Vec<i32> = path.iter().rev().skip(1).map(|&n| nodes[n - 1].1).collect();
-            let alone = oracle::logits(&weights, &[&prompt[..border], &tail].concat()).pop().unwrap();
+            let alone = oracle::logits(&weights, &[&prompt[..border], &tail].concat(), stored).pop().unwrap();
             assert_bits(&[got[nodes.len()].clone()], &[alone], &format!("{name}, tree at {border}"));
         }
         assert_bits(&rows, &expected, &name);
     }
 }
 
-#[test]
-fn rows_of_stored_types_do_not_depend_on_their_company() {
+/// Every stored type that is not f32, and a model that it fits.
+fn stored_types() -> Vec<(GgmlType, Spec)> {
     use GgmlType::*;
     let wide = Spec { hidden: 256, feed_forward: 512, ..even_spec() };
-    for (kind, spec) in [
-        (F16, even_spec()),
-        (BF16, even_spec()),
-        (Q8_0, even_spec()),
-        (Q4_0, even_spec()),
-        (Q4_1, even_spec()),
-        (Q5_0, even_spec()),
-        (Q5_1, even_spec()),
-        (Q4_K, wide.clone()),
-        (Q5_K, wide.clone()),
-        (Q6_K, wide),
-    ] {
-        let mut random = Random(5);
-        let prompt = tokens(&mut random, 45, spec.vocab);
-        let nodes = tree(&mut random, 13, spec.vocab);
-        let mut expected: Option<[Vec<Vec<f32>>; 2]> = None;
-        // The first is the scalar reference on one thread, which goes token by token.
-        for (name, mut executor) in executors(&spec, kind, &[1, 2, 3]) {
-            let most = if expected.is_none() { 1 } else { 20 };
-            let mut free: Vec<i32> = (0..120).collect();
-            let mut at = text(&mut random, &mut free, prompt.len() + nodes.len());
-            let rows = feed(&mut executor, &mut at, &prompt, &mut random, most);
-            let back = Text { context: prompt.len() - 1, ..at };
-            let part = Part { text: &back, chain: vec![prompt[44]], nodes: nodes.clone() };
-            let drafted = forward(&mut executor, &[part]).remove(0);
-            assert!(drafted.iter().flatten().all(|v| v.is_finite()), "{kind:?} {name}");
-            let [first_rows, first_drafted] = expected.get_or_insert_with(|| [rows.clone(), drafted.clone()]);
-            assert_bits(&rows, first_rows, &format!("{kind:?} {name}"));
-            assert_bits(&drafted[..1], &first_rows[44..], &format!("{kind:?} {name}, root"));
-            assert_bits(&drafted, first_drafted, &format!("{kind:?} {name}, tree"));
+    let even = [F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1].map(|kind| (kind, even_spec()));
+    even.into_iter().chain([Q4_K, Q5_K, Q6_K].map(|kind| (kind, wide.clone()))).collect()
+}
+
+/// A prompt and a tree at its end on all machines and several threads, the first of them token by token: all the same
+/// bits. Returns the prompt and its logits.
+fn check_company(
+    machines: Vec<Machine>,
+    kind: GgmlType,
+    spec: &Spec,
+    stored: CacheType,
+) -> (Vec<i32>, Vec<Vec<f32>>) {
+    let mut random = Random(5);
+    let prompt = tokens(&mut random, 45, spec.vocab);
+    let nodes = tree(&mut random, 13, spec.vocab);
+    let mut expected: Option<[Vec<Vec<f32>>; 2]> = None;
+    for (name, mut executor) in executors_on(machines, spec, kind, stored, &[1, 2, 3]) {
+        let most = if expected.is_none() { 1 } else { 20 };
+        let mut free: Vec<i32> = (0..120).collect();
+        let mut at = text(&mut random, &mut free, prompt.len() + nodes.len());
+        let rows = feed(&mut executor, &mut at, &prompt, &mut random, most);
+        let back = Text { context: prompt.len() - 1, ..at };
+        let part = Part { text: &back, chain: vec![prompt[44]], nodes: nodes.clone() };
+        let drafted = forward(&mut executor, &[part]).remove(0);
+        assert!(drafted.iter().flatten().all(|v| v.is_finite()), "{kind:?} {name}");
+        let [first_rows, first_drafted] = expected.get_or_insert_with(|| [rows.clone(), drafted.clone()]);
+        assert_bits(&rows, first_rows, &format!("{kind:?} {name}"));
+        assert_bits(&drafted[..1], &first_rows[44..], &format!("{kind:?} {name}, root"));
+        assert_bits(&drafted, first_drafted, &format!("{kind:?} {name}, tree"));
+    }
+    (prompt, expected.unwrap()[0].clone())
+}
+
+#[test]
+fn rows_of_stored_types_do_not_depend_on_their_company() {
+    for (kind, spec) in stored_types() {
+        check_company(Machine::all(), kind, &spec, CacheType::F32);
+    }
+    check_company(Machine::all(), GgmlType::Q8_0, &even_spec(), CacheType::F16);
+}
+
+/// Stored weights with f32 activations are the dequantised matrices.
+#[test]
+fn float_activations_give_the_bits_of_the_oracle() {
+    let machines: Vec<_> = Machine::all().into_iter().map(Machine::with_float_activations).collect();
+    for (kind, spec) in stored_types() {
+        let (prompt, rows) = check_company(machines.clone(), kind, &spec, CacheType::F32);
+        let expected = oracle::logits(&RandomWeights(spec, kind), &prompt, CacheType::F32);
+        assert_bits(&rows, &expected, &format!("{kind:?}"));
+    }
+}
+
+/// bf16 activations change a row's values, but not with its company; and only those of 16-bit weights.
+#[test]
+fn rows_of_pairs_do_not_depend_on_their_company() {
+    let machine = Machine::get().with_pairs();
+    for (kind, spec) in stored_types() {
+        let (_, exact) = check_company(vec![Machine::get()], kind, &spec, CacheType::F32);
+        let (_, rows) = check_company(vec![machine], kind, &spec, CacheType::F32);
+        let distance = rows.concat().iter().zip(exact.concat()).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        let largest = exact.concat().iter().fold(0f32, |m, v| m.max(v.abs()));
+        let changed = machine.pairs() && matches!(kind, GgmlType::F16 | GgmlType::BF16);
+        assert_eq!(distance > 0.0, changed, "{kind:?}");
+        assert!(distance < 0.05 * largest, "{kind:?}: {distance} of {largest}");
+    }
+}
+
+/// A key or value beyond the range of halves does not pass in silence: what sees it is NaN, what does not is not.
+#[test]
+fn overflow_of_halves_is_nan_in_the_rows_that_see_it() {
+    for (name, mut executor) in executors(&odd_spec(), CacheType::F16, &[2]) {
+        let mut random = Random(7);
+        let mut free: Vec<i32> = (0..120).collect();
+        let mut at = text(&mut random, &mut free, 40);
+        feed(&mut executor, &mut at, &[1; 20], &mut random, 8);
+        let slot = at.pages[1] as usize * 16 + 2;
+        let mut key = [0.5; 32];
+        key[3] = -7e4;
+        for (key, value) in [(&key, &[0.5; 32]), (&[0.5; 32], &key)] {
+            let cache = executor.cache().unwrap();
+            // SAFETY: nobody else uses the cache.
+            unsafe {
+                cache.store_key(slot, 1, 0, key);
+                cache.store_value(slot, 1, 0, value);
+            }
+            for (context, seen) in [(19, true), (17, false)] {
+                let back = Text { context, ..at.clone() };
+                let part = Part { text: &back, chain: vec![3], nodes: vec![] };
+                let row = forward(&mut executor, &[part]).remove(0).remove(0);
+                let right = |v: &f32| if seen { v.is_nan() } else { v.is_finite() };
+                assert!(row.iter().all(right), "{name}, {key:?} at 18 from {context}");
+            }
         }
     }
 }

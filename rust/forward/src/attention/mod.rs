@@ -15,11 +15,13 @@
 pub mod merge;
 mod tile;
 
-use crate::cache::{Cache, PAGE};
+use crate::cache::{Cache, CacheType, Element, PAGE};
 use crate::lanes::{Lanes, WIDTH};
-use crate::machine::Kernel;
+use crate::machine::{Kernel, Machine};
 use crate::memory::Shared;
 use crate::sight::{Sight, TextSight};
+use half::f16;
+use std::marker::PhantomData;
 use std::ops::Range;
 use tile::Tile;
 
@@ -121,7 +123,7 @@ pub fn units(sight: &Sight, block: Range<usize>, kv_heads: usize, window: Option
     }
 }
 
-/// Per-thread memory of [`Attend`].
+/// Per-thread memory of [`attend`].
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// [6][256] scores, then their exponentials.
@@ -131,32 +133,35 @@ pub struct Scratch {
 }
 
 /// Runs one unit.
-pub struct Attend<'a> {
-    layer: Layer<'a>,
-    unit: &'a Unit,
-    scratch: &'a mut Scratch,
-}
-
-impl<'a> Attend<'a> {
-    /// # Safety
-    /// Queries and keys of the layer are complete; no other thread works on the same unit.
-    pub unsafe fn new(layer: Layer<'a>, unit: &'a Unit, scratch: &'a mut Scratch) -> Self {
-        Self { layer, unit, scratch }
+///
+/// # Safety
+/// Queries and keys of the layer are complete; no other thread works on the same unit.
+pub unsafe fn attend(machine: Machine, layer: Layer<'_>, unit: &Unit, scratch: &mut Scratch) {
+    match layer.cache.shape().stored {
+        CacheType::F32 => machine.run(Attend::<f32> { layer, unit, scratch, stored: PhantomData }),
+        CacheType::F16 => machine.run(Attend::<f16> { layer, unit, scratch, stored: PhantomData }),
     }
 }
 
-impl Kernel for Attend<'_> {
+struct Attend<'a, E> {
+    layer: Layer<'a>,
+    unit: &'a Unit,
+    scratch: &'a mut Scratch,
+    stored: PhantomData<E>,
+}
+
+impl<E: Element> Kernel for Attend<'_, E> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let Self { layer, unit, scratch } = self;
+        let Self { layer, unit, scratch, .. } = self;
         let text = &layer.sight.texts[unit.text];
         let shape = layer.cache.shape();
         let group = layer.heads / shape.kv_heads;
         scratch.scores.resize(QUERIES * SPLIT, 0.0);
         scratch.drafted.resize(QUERIES * drafted_slots(text).len(), 0.0);
-        let mut tile = Tile::new(layer, text, unit, scratch);
+        let mut tile = Tile::<E>::new(layer, text, unit, scratch);
         let reaching = unit
             .rows
             .clone()
@@ -164,7 +169,7 @@ impl Kernel for Attend<'_> {
         for (row, head) in reaching.flat_map(|row| (0..group).map(move |g| (row, unit.kv_head * group + g))) {
             tile.push(row, head);
             if tile.len() == QUERIES {
-                // SAFETY: passed on to the caller of `new` and of `run`.
+                // SAFETY: passed on to the caller of `attend`.
                 unsafe { tile.run::<L>() };
             }
         }

@@ -3,10 +3,11 @@
 #![allow(clippy::needless_range_loop, reason = "queries index several arrays")]
 
 use super::{Layer, QUERIES, SPLIT, Scratch, Unit, drafted_slots, first_visible};
-use crate::cache::PAGE;
+use crate::cache::{Element, PAGE};
 use crate::lanes::{Lanes, WIDTH, prefetch_level2};
 use crate::math::exp;
 use crate::sight::TextSight;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// One query of a tile.
@@ -23,7 +24,7 @@ struct Query {
     limit: usize,
 }
 
-pub(super) struct Tile<'a> {
+pub(super) struct Tile<'a, E> {
     layer: Layer<'a>,
     unit: &'a Unit,
     text: &'a TextSight,
@@ -33,9 +34,13 @@ pub(super) struct Tile<'a> {
     len: usize,
     /// The first tile of a unit asks for memory ahead of time; the others find it in the cache.
     first: bool,
+    stored: PhantomData<E>,
 }
 
-impl<'a> Tile<'a> {
+impl<'a, E: Element> Tile<'a, E> {
+    /// Vectors of a line of 64 bytes.
+    const PER_LINE: usize = 64 / (WIDTH * size_of::<E>());
+
     #[inline(always)]
     pub fn new(layer: Layer<'a>, text: &'a TextSight, unit: &'a Unit, scratch: &'a mut Scratch) -> Self {
         let none = Query {
@@ -48,7 +53,17 @@ impl<'a> Tile<'a> {
             limit: 0,
         };
         let Scratch { scores, drafted } = scratch;
-        Self { layer, unit, text, scores, drafted, queries: [none; QUERIES], len: 0, first: true }
+        Self {
+            layer,
+            unit,
+            text,
+            scores,
+            drafted,
+            queries: [none; QUERIES],
+            len: 0,
+            first: true,
+            stored: PhantomData,
+        }
     }
 
     #[inline(always)]
@@ -75,7 +90,7 @@ impl<'a> Tile<'a> {
     }
 
     /// # Safety
-    /// As [`super::Attend::new`], on a machine that has `L`.
+    /// As [`super::attend`], on a machine that has `L`.
     #[inline(always)]
     pub unsafe fn run<L: Lanes>(&mut self) {
         // SAFETY: passed on to the caller.
@@ -119,12 +134,12 @@ impl<'a> Tile<'a> {
     }
 
     #[inline(always)]
-    fn keys(&self, logical: usize) -> *const f32 {
+    fn keys(&self, logical: usize) -> *const E {
         self.layer.cache.keys(self.page(logical), self.layer.layer, self.unit.kv_head)
     }
 
     #[inline(always)]
-    fn values(&self, logical: usize) -> *const f32 {
+    fn values(&self, logical: usize) -> *const E {
         self.layer.cache.values(self.page(logical), self.layer.layer, self.unit.kv_head)
     }
 
@@ -163,7 +178,7 @@ impl<'a> Tile<'a> {
         stride: usize,
         prefetch: bool,
     ) -> usize {
-        let (mut pages, mut values) = ([std::ptr::null::<f32>(); P], [std::ptr::null::<f32>(); P]);
+        let (mut pages, mut values) = ([std::ptr::null::<E>(); P], [std::ptr::null::<E>(); P]);
         for p in 0..P {
             (pages[p], values[p]) = (self.keys(first + p), self.values(first + p));
         }
@@ -173,8 +188,8 @@ impl<'a> Tile<'a> {
             for d in 0..self.layer.cache.shape().head_dim {
                 let mut keys = [L::splat(0.0); P];
                 for p in 0..P {
-                    keys[p] = L::load(pages[p].add(d * PAGE));
-                    if prefetch {
+                    keys[p] = E::load(pages[p].add(d * PAGE));
+                    if prefetch && d.is_multiple_of(Self::PER_LINE) {
                         // The page's values are as many lines as its keys, and are read next.
                         prefetch_level2(values[p].wrapping_add(d * PAGE).cast());
                     }
@@ -266,7 +281,7 @@ impl<'a> Tile<'a> {
                 let values = self.values(first_page + page);
                 let ahead = next.filter(|next| first_page + page + next.1 < next.2).map(|next| {
                     let page = self.page(first_page + page + next.1);
-                    self.layer.cache.keys(page, self.layer.layer, next.0).cast_const()
+                    self.layer.cache.keys::<E>(page, self.layer.layer, next.0).cast_const()
                 });
                 for chunk in 0..chunks {
                     let mut sums = [L::splat(0.0); N];
@@ -275,10 +290,12 @@ impl<'a> Tile<'a> {
                     }
                     for token in 0..PAGE {
                         let at = (chunk * PAGE + token) * WIDTH;
-                        if let Some(ahead) = ahead {
+                        if let Some(ahead) = ahead
+                            && token.is_multiple_of(Self::PER_LINE)
+                        {
                             prefetch_level2(ahead.wrapping_add(at).cast());
                         }
-                        let v = L::load(values.add(at));
+                        let v: L = E::load(values.add(at));
                         for n in 0..N {
                             let e = *self.scores.as_ptr().add(n * SPLIT + page * PAGE + token);
                             sums[n] = v.fma(L::splat(e), sums[n]);
@@ -344,7 +361,8 @@ impl<'a> Tile<'a> {
                 let values = self.values(logical / PAGE).add(logical % PAGE * WIDTH);
                 let e = L::splat(self.scores[n * SPLIT + at]);
                 for c in 0..C {
-                    sums[c] = L::load(values.add((chunk + c) * PAGE * WIDTH)).fma(e, sums[c]);
+                    let v: L = E::load(values.add((chunk + c) * PAGE * WIDTH));
+                    sums[c] = v.fma(e, sums[c]);
                 }
             }
             for c in 0..C {

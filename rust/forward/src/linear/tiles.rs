@@ -92,7 +92,9 @@ impl Tile {
     #[inline(always)]
     pub(super) fn spread(&self, address: *const u8, bytes: usize, lines: usize) -> Prefetch {
         let share = bytes / self.tiles;
-        Prefetch { address: address.wrapping_add(share * self.index), step: share / lines, level2: true }
+        // Where there is no line, nothing is asked for.
+        let step = share.checked_div(lines).unwrap_or(0);
+        Prefetch { address: address.wrapping_add(share * self.index), step, level2: true }
     }
 }
 

@@ -2,7 +2,7 @@
 //! It follows the order of summation that the crate promises, so its bits are the judge of every kernel.
 
 use super::RandomWeights;
-use draftwood_forward::Spec;
+use draftwood_forward::{CacheType, Spec};
 
 /// Sums lane by lane (index mod 16), then 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 fn lanes_sum(values: impl Iterator<Item = f32>, add: impl Fn(f32, f32) -> f32) -> f32 {
@@ -69,8 +69,8 @@ fn attend(q: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], window: Option<usiz
     (0..q.len()).map(|d| merged(d) / total).collect()
 }
 
-/// Logits after each of `tokens`.
-pub fn logits(weights: &RandomWeights, tokens: &[i32]) -> Vec<Vec<f32>> {
+/// Logits after each of `tokens`, with keys and values kept as `stored`.
+pub fn logits(weights: &RandomWeights, tokens: &[i32], stored: CacheType) -> Vec<Vec<f32>> {
     let Spec { heads, kv_heads, head_dim, feed_forward, tied, .. } = weights.0;
     let epsilon = weights.0.norm_epsilon as f32;
     let embedding = weights.matrix("token_embd.weight");
@@ -89,7 +89,11 @@ pub fn logits(weights: &RandomWeights, tokens: &[i32]) -> Vec<Vec<f32>> {
             };
             residual.iter().enumerate().map(one).collect()
         };
-        let (q, k, v) = (project(&wq, true), project(&wk, true), project(&wv, false));
+        let kept = |rows: Vec<Vec<f32>>| -> Vec<Vec<f32>> {
+            let halves = |row: Vec<f32>| row.into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect();
+            if stored == CacheType::F16 { rows.into_iter().map(halves).collect() } else { rows }
+        };
+        let (q, k, v) = (project(&wq, true), kept(project(&wk, true)), kept(project(&wv, false)));
         let part = |rows: &[Vec<f32>], end: usize, head: usize| -> Vec<Vec<f32>> {
             rows[..end].iter().map(|row| row[head * head_dim..(head + 1) * head_dim].to_vec()).collect()
         };

@@ -91,7 +91,10 @@ fn machines(weights: &Weights, x: &[Activations]) -> Vec<(Machine, Vec<Vec<u32>>
     let form = |machine: &Machine| machine.form(weights.panels.layout);
     let mut all = Vec::new();
     for wanted in [Form::Floats, Form::Blocks, Form::Halves] {
-        let kinds = |machine: Machine| [machine, machine.with_float_activations(), machine.with_pairs()];
+        let kinds = |machine: Machine| match weights.panels.layout.is_quantised() {
+            true => [machine, machine.with_float_activations()],
+            false => [machine, machine.with_pairs()],
+        };
         let mut machines: Vec<_> = Machine::all().into_iter().flat_map(kinds).collect();
         machines.retain(|machine| form(machine) == wanted);
         machines.dedup();

@@ -1,0 +1,47 @@
+"""How the native executor computes, where there is a choice. No other executor has these choices, and says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from ..errors import InvalidArgument
+
+__all__ = ["NativeOptions"]
+
+_VALUES = {
+    "numerics": ("exact", "fast"),
+    "activations": ("auto", "float32"),
+    "cache_dtype": ("float32", "float16"),
+}
+_NAMES = {"cache_dtype": "CacheConfig.dtype"}
+
+
+@dataclass(frozen=True, slots=True)
+class NativeOptions:
+    """Keywords of `Engine.load` for the native executor; each first value is what every executor does.
+
+    Errors
+        InvalidArgument for an unknown value.
+    """
+
+    numerics: str = "exact"
+    activations: str = "auto"
+    cache_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name, values in _VALUES.items():
+            value = getattr(self, name)
+            if value not in values:
+                raise InvalidArgument.of(_NAMES.get(name, name), "one of " + ", ".join(values), repr(value))
+
+    def check_unused(self, executor: str) -> None:
+        """Refuses anything but the defaults, for an executor without these choices."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                raise InvalidArgument.of(
+                    _NAMES.get(field.name, field.name),
+                    f'"{field.default}" with {executor}',
+                    repr(value),
+                    'only the native executor has it: load a GGUF file with executor="native"',
+                )
