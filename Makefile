@@ -53,8 +53,9 @@ lint: .venv/.test ## Formatting, clippy, ruff, mypy, the stubs
 bench: .venv/.test ## Overhead of a step and plain decoding, beside the peers that are installed
 	$(BIN)/python -m pytest benches -q -s --benchmark-columns=median,iqr,rounds --benchmark-disable-gc
 
-peers: .venv/.test ## Environments and weights of the peers for `draftwood bench --peers` (builds llama.cpp: 15 minutes)
-	sh benches/baselines/setup.sh $(BIN)/python .peers
+PEERS := $(or $(DRAFTWOOD_PEERS),.peers)
+peers: .venv/.test ## Environments and weights of the peers (builds llama.cpp: 15 minutes; IK_LLAMA_CPP=CLONE that one too)
+	IK_LLAMA_CPP=$(IK_LLAMA_CPP) sh benches/baselines/setup.sh $(BIN)/python $(PEERS)
 
 clean: ## Remove what was built; keeps .venv and .peers
 	rm -rf dist target .pytest_cache .mypy_cache .ruff_cache .benchmarks

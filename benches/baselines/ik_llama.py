@@ -123,7 +123,7 @@ class Arm:
 
 
 def _judged(answer: list[int], rows: list[Any]) -> Frame:
-    best = rows[-1].argsort()[-2:][::-1]
+    best = rows[-1].argsort()[-8:][::-1]
     top = [[int(i), float(rows[-1][i])] for i in best]
     return {"tokens": answer, "chosen": [float(r[t]) for r, t in zip(rows, answer, strict=True)], "top": top}
 

@@ -59,8 +59,11 @@ def test_texts_with_drafts_equal_plain_texts(plain, prompts):
         for first in range(0, len(prompts), BATCH):
             group = [plain.encode(text)[:256] for text in prompts[first : first + BATCH]]
             for temperature in TEMPERATURES:
+                # The second engine has the executor alone and so no end tokens.
                 each = [
-                    dw.SamplingParams(max_new_tokens=NEW_TOKENS, temperature=temperature, top_p=0.95, seed=first + i)
+                    dw.SamplingParams(
+                        max_new_tokens=NEW_TOKENS, temperature=temperature, top_p=0.95, seed=first + i, ignore_eos=True
+                    )
                     for i in range(len(group))
                 ]
                 for ids, params, output in zip(group, each, drafted.generate(group, each), strict=True):
