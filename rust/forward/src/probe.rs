@@ -12,7 +12,7 @@ use crate::quantise::{BLOCK, Block, quantise};
 use draftwood_base::pool::{Pool, Team};
 use draftwood_base::{Error, Result};
 use std::hint::black_box;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 const LINE: usize = 64;
@@ -124,18 +124,15 @@ fn repeat(panels: &Panels, count: usize, calls: usize) {
 
 /// Seconds from the moment at which all threads are ready to the end of the last one.
 fn timed(pool: &Pool, work: impl Fn(&mut Team<'_>) + Sync) -> f64 {
-    let span: Mutex<Option<(Instant, Instant)>> = Mutex::new(None);
+    let (base, first, last) = (Instant::now(), AtomicU64::new(u64::MAX), AtomicU64::new(0));
+    let now = || base.elapsed().as_nanos() as u64;
     pool.run(|team| {
         team.meet();
-        let start = Instant::now();
+        first.fetch_min(now(), Ordering::Relaxed);
         work(team);
-        let end = Instant::now();
-        let mut span = span.lock().unwrap_or_else(PoisonError::into_inner);
-        let (first, last) = span.unwrap_or((start, end));
-        *span = Some((first.min(start), last.max(end)));
+        last.fetch_max(now(), Ordering::Relaxed);
     });
-    let span = span.into_inner().unwrap_or_else(PoisonError::into_inner);
-    span.map_or(1e-9, |(first, last)| (last - first).as_secs_f64()).max(1e-9)
+    last.into_inner().saturating_sub(first.into_inner()).max(1) as f64 * 1e-9
 }
 
 #[derive(Clone, Copy)]
