@@ -8,7 +8,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE NOTICE $(shell
 # Quiet threads: two cores are common, and torch takes all it sees.
 export CARGO_TERM_COLOR ?= auto
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long sanitize lint bench peers clean
+.PHONY: help setup run test test-long sanitize sanitize-threads lint bench peers clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ test-long: .venv/.test ## The sizes that the claims name (about an hour)
 # The extension takes its sanitizer runtime from gcc, since Python itself is not instrumented.
 SANITIZED := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/asan cargo
 ASAN := -Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer
-sanitize: .venv/.test ## All crates with unsafe code, and the extension under Python, with AddressSanitizer
+sanitize: .venv/.test sanitize-threads ## AddressSanitizer: unsafe crates, the extension under Python; ThreadSanitizer
 	RUSTFLAGS="$(ASAN)" $(SANITIZED) test -p draftwood-base -p draftwood-logits -p draftwood-weights -p draftwood-retrieve \
 		-p draftwood-forward --tests \
 		--target x86_64-unknown-linux-gnu --quiet
@@ -41,6 +41,15 @@ sanitize: .venv/.test ## All crates with unsafe code, and the extension under Py
 	cp target/asan/x86_64-unknown-linux-gnu/debug/lib_core.so target/asan/python/draftwood/_core.abi3.so
 	PYTHONPATH=target/asan/python LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		$(BIN)/python -m pytest -q -p no:cacheprovider -m "not long" tests/session tests/core/test_errors.py tests/parity/test_gguf.py
+
+# std comes without instrumentation: what it does out of line (contended locks, ends of thread scopes, the test harness'
+# own channel) looks like a race, so none of it stands in these tests' way. setarch: the sanitizer dislikes random addresses.
+TSAN := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/tsan RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"
+sanitize-threads: ## ThreadSanitizer: the pool, and the forward pass on it as the scalar build with two threads
+	mkdir -p target/tsan && echo 'race:test::event::CompletedTest' >target/tsan/suppressions
+	$(TSAN) TSAN_OPTIONS="history_size=4 suppressions=$$PWD/target/tsan/suppressions" DRAFTWOOD_ISA=scalar \
+		DRAFTWOOD_THREADS=2 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="setarch -R" cargo test -p draftwood-base \
+		-p draftwood-forward --lib --test invariance --target x86_64-unknown-linux-gnu --quiet -- --test-threads 1
 
 lint: .venv/.test ## Formatting, clippy, ruff, mypy, the stubs
 	cargo fmt --all --check
@@ -53,8 +62,9 @@ lint: .venv/.test ## Formatting, clippy, ruff, mypy, the stubs
 bench: .venv/.test ## Overhead of a step and plain decoding, beside the peers that are installed
 	$(BIN)/python -m pytest benches -q -s --benchmark-columns=median,iqr,rounds --benchmark-disable-gc
 
-peers: .venv/.test ## Environments and weights of the peers for `draftwood bench --peers` (builds llama.cpp: 15 minutes)
-	sh benches/baselines/setup.sh $(BIN)/python .peers
+PEERS := $(or $(DRAFTWOOD_PEERS),.peers)
+peers: .venv/.test ## Environments and weights of the peers (builds llama.cpp: 15 minutes; IK_LLAMA_CPP=CLONE that one too)
+	IK_LLAMA_CPP=$(IK_LLAMA_CPP) sh benches/baselines/setup.sh $(BIN)/python $(PEERS)
 
 clean: ## Remove what was built; keeps .venv and .peers
 	rm -rf dist target .pytest_cache .mypy_cache .ruff_cache .benchmarks

@@ -57,7 +57,7 @@ class Arm:
             shifted = logits - logits.max()
             rows.append(shifted - np.log(np.exp(shifted).sum()))
             answer.append(self._next(generator))
-        best = np.argsort(rows[-1])[-2:][::-1]
+        best = np.argsort(rows[-1])[-8:][::-1]
         top = [[int(i), float(rows[-1][i])] for i in best]
         return {"tokens": answer, "chosen": [float(r[t]) for r, t in zip(rows, answer, strict=True)], "top": top}
 

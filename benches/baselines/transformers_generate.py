@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -23,6 +24,8 @@ class Arm:
         # Greedy without end tokens, as every arm.
         self._module.generation_config.eos_token_id = None
         self._module.generation_config.pad_token_id = 0
+        self._cache: Any = None
+        self._cached: list[int] | None = None
 
     def about(self) -> Frame:
         """Versions, and what torch's own kernels use."""
@@ -34,6 +37,8 @@ class Arm:
 
     def run(self, work: Frame) -> Frame:
         """A streamer notes when tokens come; the prompt comes first."""
+        if work["kind"] == "rows":
+            return self._rows(work)
         tokens = 1 if work["kind"] == "prefill" else work["tokens"]
         clock = _Clock()
         begin = perf_counter()
@@ -44,12 +49,41 @@ class Arm:
         return {"tokens": answer, "seconds": seconds, "counted": len(answer) - clock.counts[0]}
 
     def judge(self, work: Frame) -> Frame:
-        """The same text with its scores, without lookup."""
+        """The same text with its scores, without lookup; or rows."""
+        if work["kind"] == "rows":
+            rows = [self._torch.log_softmax(row.double(), -1) for row in self._step(work)[: work["tokens"]]]
+            return _judged([int(row.argmax()) for row in rows], rows)
         answer, rows = self._generate(work["prompt"], work["tokens"], scores=True)
         rows = [self._torch.log_softmax(row[0].double(), -1) for row in rows]
-        best = rows[-1].topk(2)
-        top = [[int(i), float(p)] for i, p in zip(best.indices, best.values, strict=True)]
-        return {"tokens": answer, "chosen": [float(r[t]) for r, t in zip(rows, answer, strict=True)], "top": top}
+        return _judged(answer, rows)
+
+    def _rows(self, work: Frame) -> Frame:
+        times, best = [], []
+        for _ in range(work["repeats"]):
+            self._cache_beginning(work)
+            begin = perf_counter()
+            best = self._step(work).argmax(-1).tolist()
+            times.append(perf_counter() - begin)
+        return {"tokens": best, "seconds": median(times), "counted": 1}
+
+    def _step(self, work: Frame) -> Any:
+        """Logits of the last rows of the prompt, in one forward."""
+        return self._forward(work["prompt"][self._cache_beginning(work) :])
+
+    def _cache_beginning(self, work: Frame) -> int:
+        """Reads what comes before the rows, unless it is cached; returns its length."""
+        from transformers import DynamicCache
+
+        start = len(work["prompt"]) - work["rows"]
+        if self._cached != work["prompt"][:start]:
+            self._cache, self._cached = DynamicCache(config=self._module.config), work["prompt"][:start]
+            self._forward(self._cached)
+        self._cache.crop(start)
+        return start
+
+    def _forward(self, ids: list[int]) -> Any:
+        with self._torch.inference_mode():
+            return self._module(self._torch.tensor([ids]), past_key_values=self._cache, use_cache=True).logits[0]
 
     def _generate(self, prompt: list[int], tokens: int, *, streamer: Any = None, scores: bool = False) -> Any:
         inputs = self._torch.tensor([prompt])
@@ -67,6 +101,12 @@ class Arm:
             )
         answer = output.sequences[0, len(prompt) :].tolist()
         return (answer, output.logits) if scores else answer
+
+
+def _judged(answer: list[int], rows: list[Any]) -> Frame:
+    best = rows[-1].topk(8)
+    top = [[int(i), float(p)] for i, p in zip(best.indices, best.values, strict=True)]
+    return {"tokens": answer, "chosen": [float(r[t]) for r, t in zip(rows, answer, strict=True)], "top": top}
 
 
 class _Clock:

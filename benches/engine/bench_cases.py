@@ -17,7 +17,8 @@ from draftwood.cli.machine import describe
 def test_case(name, benchmark):
     machine = describe()
     peers = Peers.find()
-    case = cases.build(name, cases.Setting(machine["cores"], peers=peers if peers.built.is_dir() else None))
+    setting = cases.Setting(machine["cores"], peers=peers if peers.built.is_dir() else None)
+    (case,) = cases.build(name, setting)
     with Probe(case.threads) as probe:
         result = benchmark.pedantic(run_case, args=(case, Plan(), probe), rounds=1)
     for row in rows_of(result, machine):

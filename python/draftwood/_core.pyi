@@ -30,6 +30,7 @@ __all__ = [
     "Views",
     "__version__",
     "isa",
+    "multiply_rate",
     "num_threads",
     "read_bandwidth",
     "set_num_threads",
@@ -68,6 +69,7 @@ class BeamSearch:
     def write_rows(self, values: Any, rows: Sequence[int], kind: str, out: NDArray[float32]) -> None: ...
     def hypotheses(self) -> list[tuple[bytes, float, str, bytes, bytes]]: ...
 
+def multiply_rate(threads: int, kind: str) -> float: ...
 def read_bandwidth(threads: int, bytes: int) -> float: ...
 
 @final

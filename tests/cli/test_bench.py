@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import io
 import json
 import signal
@@ -24,8 +25,10 @@ from draftwood.bench.check import compare, first_difference
 from draftwood.bench.figures import LEAST_ROUNDS, ratio_of, spread_of
 from draftwood.bench.gate import Gate, Reading, Watch
 from draftwood.bench.peers import Peers
-from draftwood.bench.rounds import CaseResult, Plan, run_case
+from draftwood.bench.rounds import ArmResult, CaseResult, Plan, run_case
+from draftwood.bench.spec_bench import Question, loop_start, questions
 from draftwood.cli.machine import describe
+from draftwood.models.gguf import find
 
 Command = Callable[..., Result]
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,11 +105,11 @@ class Still:
     def __init__(self, *bandwidths: float) -> None:
         self._values = list(bandwidths or (20e9,))
 
-    def bandwidth(self) -> float:
+    def bandwidth(self, bytes: int | None = None) -> float:
         return self._values.pop(0) if len(self._values) > 1 else self._values[0]
 
-    def arithmetic(self) -> float:
-        return 50e9
+    def arithmetic(self, kind: str) -> float:
+        return {"F32": 50e9, "Q8_0": 25e9}[kind]
 
 
 class Toys:
@@ -121,7 +124,7 @@ class Toys:
         return ArmSpec(name, self.folder / "adapter.py", settings, **spec)
 
     def run(self, *arms: ArmSpec, rounds: int = 2, probe: Any = None, timeout: float = 60.0, **plan: Any) -> CaseResult:
-        works = (cases.Work("numbers", "decode", (1, 2, 3), 8, bytes=1e6, multiply_adds=1e6),)
+        works = (cases.Work("numbers", "decode", (1, 2, 3), 8, bytes=1e6, multiply_adds={"F32": 1e6}),)
         case = cases.Case("toys", "a test", "toy", works, arms, 1)
         plan.setdefault("gate", Gate(others=1e9))
         return run_case(case, Plan(rounds, timeout=timeout, **plan), probe or Still())
@@ -434,6 +437,9 @@ def test_the_time_from_the_start_of_a_process(toys: Toys) -> None:
 def test_the_bandwidth_of_memory() -> None:
     assert 1e8 < _core.read_bandwidth(1, 64 << 20) < 1e12
     assert 1e8 < _core.read_bandwidth(2, 64 << 20) < 1e12
+    assert 1e6 < _core.multiply_rate(1, "Q4_1") < 1e13
+    with pytest.raises(errors.InvalidArgument, match="one of F32"):
+        _core.multiply_rate(1, "Q3_K")
     for threads, size in ((0, 1 << 20), (1 << 20, 1 << 20), (1, 0)):
         with pytest.raises(errors.InvalidArgument, match="threads must be"):
             _core.read_bandwidth(threads, size)
@@ -443,7 +449,7 @@ def test_the_bandwidth_of_memory() -> None:
 
 ROW = {
     "schema", "time", "commit", "draftwood", "case", "about", "model", "works", "units", "threads", "isa", "machine",
-    "gate", "rounds", "discarded", "refused", "bandwidth", "multiply_adds_per_second",
+    "gate", "rounds", "discarded", "refused", "bandwidth", "multiply_adds_per_second", "weights", "groups",
     "arm", "ours", "reference", "status", "reason", "settings", "told", "answers_equal", "differences", "seconds",
     "spread", "units_per_second", "ratio", "floor", "by_work",
 }  # fmt: skip
@@ -560,18 +566,87 @@ def test_a_failed_arm_is_the_exit_status(command: Command) -> None:
     assert "not measured" in result.stdout
 
 
+def test_steps_of_several_rows_and_their_roofline(toys: Toys) -> None:
+    """t(n): the floor of each work is its own, whichever side of the roofline it lies on."""
+    work = cases.Work("1 row", "rows", (1, 2, 3), 8, bytes=1e6, multiply_adds={"Q8_0": 1e5}, rows=1)
+    many = cases.Work("9 rows", "rows", (1, 2, 3), 8, bytes=1e6, multiply_adds={"Q8_0": 4e6, "F32": 1e6}, rows=9)
+    case = cases.Case("toys", "a test", "toy", (work, many), (toys.arm("a"), toys.arm("b")), 1, "q8_0", 1e6)
+    result = run_case(case, Plan(2, gate=Gate(others=1e9)), Still())
+    assert result.model_bandwidth == 20e9
+    assert set(result.multiply_adds_per_second) == {"Q8_0", "F32"}
+    made = rows.rows_of(result, describe())
+    one, nine = (made[0]["by_work"][name]["floor"] for name in ("1 row", "9 rows"))
+    assert one["seconds"] == pytest.approx(50e-6) and one["arithmetic_seconds"] == pytest.approx(4e-6)
+    assert nine["seconds"] == pytest.approx(4e6 / 25e9 + 1e6 / 50e9) and nine["memory_seconds"] == pytest.approx(50e-6)
+    assert made[1]["by_work"]["9 rows"]["ratio"]["claim"] is None
+    plot.plot(made, toys.folder / "roof.png")
+    assert (toys.folder / "roof.png").stat().st_size > 20_000
+
+
+def test_the_reading_of_weights_per_100_mb(toys: Toys) -> None:
+    works = (cases.Work("weights", "decode", (1, 2, 3), 8, loaded=50_000_000),)
+    result = run_case(cases.Case("toys", "", "toy", works, (toys.arm("a"),), 1), Plan(1, gate=None), Still())
+    (row,) = rows.rows_of(result, describe())
+    assert row["by_work"]["weights"]["seconds_per_100_mb"] == pytest.approx(2 * row["by_work"]["weights"]["median"])
+
+
+# ── Spec-Bench ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_where_a_text_begins_to_loop() -> None:
+    assert loop_start(range(100)) == 100
+    assert loop_start([*range(40), *range(10, 40), *range(10, 40)]) == 40
+    assert loop_start([7] * 50) == 2
+    assert loop_start([]) == 0
+
+
+def test_questions_of_each_task_the_categories_of_mt_bench_in_turn(tmp_path: Path) -> None:
+    (tmp_path / "spec-bench").mkdir()
+    categories = ["writing", "writing", "coding", "coding", "qa", "qa", "qa"]
+    lines = [{"question_id": i, "category": kind, "turns": [f"text {i}"]} for i, kind in enumerate(categories)]
+    packed = gzip.compress("\n".join(map(json.dumps, lines)).encode())
+    (tmp_path / "spec-bench/question.jsonl.gz").write_bytes(packed)
+    found = list(questions(tmp_path, per_task=3))
+    assert [one.name for one in found] == ["mt-bench 0", "mt-bench 2", "mt-bench 1", "qa 4", "qa 5", "qa 6"]
+    (message,) = found[0].messages(str.split)
+    assert message == {"role": "user", "content": "text 0"}
+    (long,) = Question("qa", "qa 9", "word " * 3000).messages(str.split)
+    assert 1000 < len(long["content"].split()) <= 1150
+    with pytest.raises(errors.InvalidArgument, match="DRAFTWOOD_DATA"):
+        list(questions(tmp_path / "nowhere"))
+
+
+def test_geometric_means_of_groups_whole_and_cut() -> None:
+    works = tuple(cases.Work(n, "decode", (1,), 9, group=g) for n, g in (("a", "x"), ("b", "x"), ("c", "y")))
+    drafts, plain = (ArmSpec(name, TOY) for name in ("drafts", "plain"))
+    arms = [
+        ArmResult(Arm(spec, 1, 1.0), status="timed", answers={n: [1, 2, 3] for n in "abc"}) for spec in (drafts, plain)
+    ]
+    for arm, factor in zip(arms, (1.0, 2.0), strict=True):
+        arm.by_work = {"a": [1.0 * factor], "b": [3.0 * factor**3], "c": [5.0 * factor]}
+        arm.cut = {name: [1.0] for name in "abc"}
+        arm.seconds = [9.0]
+    case = cases.Case("toys", "", "toy", works, (drafts, plain), 1)
+    groups = rows.rows_of(CaseResult(case, Plan(1), arms, "avx2", {}), describe())[1]["groups"]
+    whole = groups["whole"]
+    assert whole["each"]["x"]["median"] == pytest.approx(4.0) and whole["each"]["y"]["median"] == pytest.approx(2.0)
+    # Groups weigh the same, however many texts they have.
+    assert whole["all"]["median"] == pytest.approx(8.0**0.5)
+    assert groups["cut"]["all"]["median"] == pytest.approx(1.0) and groups["looping"] == 0
+
+
 # ── cases and peers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_cases_of_smollm2() -> None:
     setting = cases.Setting(2, peers=Peers(ROOT / "benches/baselines", Path("/built")))
-    made = {name: cases.build(name, setting) for name in cases.choose([])}
+    made = {name: case for name in cases.choose([]) for case in cases.build(name, setting)}
     assert [(len(w.prompt), w.tokens) for w in made["decode"].works] == [(128, 128)]
     assert [len(w.prompt) for w in made["prefill"].works] == [512]
     assert made["decode"].works[0].bytes == pytest.approx(127 * 538e6, rel=0.05)
     assert made["decode"].units == 127 and made["prefill"].units == made["start"].units == 1
     assert made["decode"].arms[0].name == "draftwood"
-    peers = {"transformers", "llama.cpp", "onnxruntime-genai"}
+    peers = {"transformers", "llama.cpp", "ik_llama.cpp", "onnxruntime-genai"}
     assert {arm.name for arm in made["start"].arms} == {"draftwood", *peers}
     drafts = [arm.name for arm in made["drafts"].arms]
     assert drafts[:2] == ["draftwood drafts", "draftwood plain"]
@@ -579,8 +654,29 @@ def test_the_cases_of_smollm2() -> None:
     assert [arm.name for arm in made["decode"].arms if arm.exact] == ["draftwood"]
 
 
+def test_types_of_weights(tmp_path: Path) -> None:
+    built = Peers(ROOT / "benches/baselines", tmp_path)
+    with pytest.raises(errors.InvalidArgument, match="nothing there"):
+        cases.build("decode", cases.Setting(1, peers=built, types=("q8_0",)))
+    with pytest.raises(errors.InvalidArgument, match="--types must be some of f32"):
+        cases.build("decode", cases.Setting(1, peers=built, types=("q3_k",)))
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/smollm2-q4_0.gguf").symlink_to(find())
+    first, second = cases.build("decode", cases.Setting(1, peers=built, types=("f32", "q4_0")))
+    assert (first.name, second.name) == ("decode", "decode q4_0")
+    assert second.step_bytes == pytest.approx(96e6, rel=0.05) and set(second.works[0].multiply_adds) == {"Q4_1", "Q8_0"}
+    compared = {arm.name: arm.compared for arm in second.arms}
+    assert compared == {"draftwood": True, "llama.cpp": True, "ik_llama.cpp": True, "onnxruntime-genai int4": False}
+    (rows_only,) = cases.build("forward", cases.Setting(1, peers=built, types=("f32",)))
+    assert [arm.name for arm in rows_only.arms] == ["draftwood", "transformers", "llama.cpp", "ik_llama.cpp"]
+    assert [work.rows for work in rows_only.works][:2] == [1, 2] and len(rows_only.works[-1].prompt) == 128 + 32
+    (alone,) = cases.build("forward", cases.Setting(1, peers=built, beside=False))
+    assert [arm.name for arm in alone.arms] == ["draftwood"]
+
+
 def test_another_executor_is_only_another_argument() -> None:
-    (arm,) = cases.build("decode", cases.Setting(1, executor="transformers")).arms
+    (case,) = cases.build("decode", cases.Setting(1, executor="transformers"))
+    (arm,) = case.arms
     assert arm.settings["executor"] == "transformers" and not arm.exact
 
 

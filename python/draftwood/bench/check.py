@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,7 +26,7 @@ class Difference:
     other: int | None
     """The tokens there; None past the end of an answer."""
     gap: float
-    """How far the reference's best two log-probabilities lie apart there."""
+    """How far the two tokens lie apart there in the reference's log-probabilities."""
     rounding: float
     """Largest difference between the two arms' log-probabilities of the same tokens up to there."""
     near_tie: bool
@@ -58,9 +59,9 @@ def compare(
 ) -> Difference | None:
     """None for equal answers. `judges` are the reference's and the other's; None leaves no excuse.
 
-    A near-tie: both tokens are the reference's best two, and these lie closer together than twice the largest
-    difference of log-probabilities that the two arms have on the tokens that they share. That difference must itself be
-    at most `most`, or an arm that computes something else would excuse itself.
+    A near-tie: in the reference's log-probabilities, the other's token lies closer to the best than twice the largest
+    difference that the two arms have on the tokens that they share. That difference must itself be at most `most`, or
+    an arm that computes something else would excuse itself.
     """
     position = first_difference(reference, other)
     if position is None:
@@ -70,12 +71,12 @@ def compare(
     if ends or judges is None:
         return Difference(work, position, left, right, float("inf"), 0.0, near_tie=False)
     ours, theirs = (judge(position + 1) for judge in judges)
-    gap = ours["top"][0][1] - ours["top"][1][1]
-    best = {token for token, _ in ours["top"]}
+    best, top = ours["top"][0], dict(map(tuple, ours["top"]))
+    gap = best[1] - top.get(right, -math.inf)
     # Judges that leave the common text judge another one.
     follows = all(list(told["tokens"][:position]) == list(reference[:position]) for told in (ours, theirs))
     rounding = _rounding(ours, theirs, position)
-    near = follows and best == {left, right} and rounding <= most and gap < 2.0 * rounding
+    near = follows and best[0] == left and rounding <= most and gap < 2.0 * rounding
     return Difference(work, position, left, right, gap, rounding, near_tie=near)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,53 @@ class Peers:
             raise InvalidArgument.of("--peers", "in a folder with benches/baselines", str(Path.cwd()), hint)
         return cls(checkout / "benches/baselines", Path(os.environ.get("DRAFTWOOD_PEERS") or checkout / ".peers"))
 
-    def arms(self, *, drafts: bool) -> list[ArmSpec]:
-        """All peers as they decode plainly; with `drafts`, those that have drafts of their own with these as well."""
+    def arms(
+        self,
+        kind: str,
+        stem: str,
+        works: Set[str],
+        rounding: float,
+        *,
+        drafts: bool = False,
+        more: Mapping[str, Any] | None = None,
+    ) -> list[ArmSpec]:
+        """All peers that have weights of a type and can do all kinds of works, as they decode plainly.
+
+        With `drafts`, those that have drafts of their own with these as well. `stem` names the files of the type,
+        `rounding` is how far their log-probabilities may be from ours, `more` are settings for all.
+        """
         listed = json.loads((self.baselines / "peers.json").read_text(encoding="utf-8"))
         arms = []
         for name, peer in listed.items():
+            if not works <= set(peer["kinds"]):
+                continue
+            files = {key: by_type.get(kind, by_type.get("*")) for key, by_type in peer["files"].items()}
+            if None in files.values():
+                continue
+            paths = {key: self.built / str(path).format(stem=stem) for key, path in files.items()}
+            settings = {**peer.get("settings", {}).get(kind, {}), **(more or {})}
+            settings |= {key: str(path) for key, path in paths.items()}
+            spec = self._arm(name, peer, settings, tuple(paths.values()), rounding)
             if drafts and peer["drafts"] is not None:
-                arms.append(self._arm(f"{name} drafts", peer, peer["drafts"]))
-            arms.append(self._arm(name, peer, {}))
+                arms.append(replace(spec, name=f"{name} drafts", settings=settings | peer["drafts"]))
+            arms.append(spec)
         return arms
 
-    def _arm(self, name: str, peer: dict[str, Any], more: dict[str, Any]) -> ArmSpec:
-        weights = {key: self.built / "weights" / path for key, path in peer["weights"].items()}
-        settings = {key: str(path) for key, path in weights.items()} | more
+    def _arm(
+        self, name: str, peer: dict[str, Any], settings: dict[str, Any], needs: tuple[Path, ...], rounding: float
+    ) -> ArmSpec:
         environment = peer["environment"]
-        python = None if environment is None else str(self.built / environment / "bin" / "python")
-        adapter = self.baselines / peer["adapter"]
-        return ArmSpec(name, adapter, settings, python=python, ours=False, needs=tuple(weights.values()))
+        return ArmSpec(
+            name,
+            self.baselines / peer["adapter"],
+            settings,
+            python=None if environment is None else str(self.built / environment / "bin" / "python"),
+            ours=False,
+            rounding=rounding,
+            compared=not peer.get("other_weights", False),
+            needs=needs,
+            install=peer.get("install", "make peers"),
+        )
 
 
 def find_checkout() -> Path | None:

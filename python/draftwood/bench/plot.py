@@ -12,8 +12,8 @@ __all__ = ["check_path", "plot"]
 
 _FORMATS = (".png", ".svg", ".pdf")
 _EXTRA = "pip install 'draftwood[bench]'"
-_OURS, _THEIRS = "#1b6e53", "#8a8f98"
-_WIDTH, _LINE, _LEAST = 9.0, 0.36, 2.4
+_OURS, _THEIRS = "#1b6e53", ("#8a8f98", "#b5651d", "#4a6fa5", "#9b59b6")
+_WIDTH, _LINE, _LEAST, _ROOF = 9.0, 0.36, 2.4, 4.0
 
 
 def check_path(path: Path) -> None:
@@ -27,17 +27,21 @@ def check_path(path: Path) -> None:
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Writes the picture; arms without figures are named with what became of them."""
+    """Writes the picture: ratios, one roofline per type of weights; arms without figures say what became of them."""
     from matplotlib.figure import Figure
 
     bars = [row for row in rows if not row["reference"]]
-    roofs = [row for row in rows if row["floor"] is not None]
+    roofs: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["floor"] is not None:
+            roofs.setdefault(row["weights"], []).append(row)
     height = max(_LEAST, _LINE * (len(bars) + 2))
-    figure = Figure(figsize=(_WIDTH, height + (4.0 if roofs else 0.0)), layout="constrained")
-    parts = figure.subplots(2 if roofs else 1, 1, squeeze=False, height_ratios=[height, 4.0] if roofs else [1])
-    _ratios(parts[0, 0], bars)
-    if roofs:
-        _roofline(parts[1, 0], roofs)
+    heights = [height] + [_ROOF] * len(roofs)
+    figure = Figure(figsize=(_WIDTH, sum(heights)), layout="constrained")
+    parts = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    _ratios(parts[0], bars)
+    for axes, (weights, some) in zip(parts[1:], roofs.items(), strict=True):
+        _roofline(axes, weights, some)
     if rows:
         first = rows[0]
         where = (first["machine"]["processor"], first["isa"], f"threads: {first['threads']}", first["time"][:10])
@@ -47,7 +51,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def _ratios(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     for place, row in enumerate(rows):
-        color = _OURS if row["ours"] else _THEIRS
+        color = _OURS if row["ours"] else _THEIRS[0]
         ratio = row["ratio"]
         if ratio is None:
             _label(axes, row["status"], 1.0, place)
@@ -64,25 +68,52 @@ def _ratios(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     axes.set_xlabel("seconds over the reference's, 95 % interval; pale: no claim", fontsize=8)
 
 
-def _roofline(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
-    """Multiply-adds per second over multiply-adds per byte: memory limits under the slope, arithmetic on top."""
+def _roofline(axes: Any, weights: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Multiply-adds per second over multiply-adds per byte: memory limits under the slope, arithmetic on top.
+
+    A step of n rows is a point of its own; the line through them is an arm's t(n).
+    """
     import numpy as np
 
-    points = [(row["floor"]["multiply_adds"] / row["floor"]["bytes"], row) for row in rows]
     bandwidth = max(row["bandwidth"]["bytes_per_second"] for row in rows)
-    rate = max(row["multiply_adds_per_second"] for row in rows)
+    # A mixture of types has the rate that its products take together.
+    floors = [row["floor"] for row in rows if row["floor"]["arithmetic_seconds"] > 0.0]
+    rate = max(floor["multiply_adds"] / floor["arithmetic_seconds"] for floor in floors)
     ridge = rate / bandwidth
-    xs = np.geomspace(min(ridge, *(x for x, _ in points)) / 3, max(ridge, *(x for x, _ in points)) * 3, 200)
-    axes.plot(xs, np.minimum(xs * bandwidth, rate) / 1e9, color="black", linewidth=1)
-    for x, row in points:
-        y = row["floor"]["multiply_adds"] / row["spread"]["median"] / 1e9
-        axes.plot(x, y, "o", color=_OURS if row["ours"] else _THEIRS, markersize=5)
-        _label(axes, f"{row['case']}: {row['arm']}, {row['floor']['share']:.0%}", x, y)
+    drawn: list[dict[str, Any]] = []
+    for row in rows:
+        color = _OURS if row["ours"] else _THEIRS[sum(not other["ours"] for other in drawn) % len(_THEIRS)]
+        points = _points(row)
+        xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
+        axes.plot(xs, ys, "o-", color=color, markersize=4, linewidth=0.8, label=f"{row['case']}: {row['arm']}")
+        if row["ours"]:
+            for x, y, text in points:
+                axes.annotate(text, (x, y), (3, -9), textcoords="offset points", fontsize=6, color=color)
+        drawn.append(row)
+    every = [x for row in rows for x, _, _ in _points(row)]
+    roof = np.geomspace(min(ridge, *every) / 2, max(ridge, *every) * 2, 200)
+    axes.plot(roof, np.minimum(roof * bandwidth, rate) / 1e9, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("multiply-adds per byte of weights and cache", fontsize=8)
     axes.set_ylabel("billion multiply-adds per second", fontsize=8)
-    axes.set_title(f"roof: {bandwidth / 1e9:.1f} GB/s, {rate / 1e9:.0f} billion multiply-adds/s", fontsize=9)
+    axes.legend(fontsize=7, loc="lower right")
+    limits = f"{bandwidth / 1e9:.1f} GB/s, {rate / 1e9:.0f} billion multiply-adds/s in cache"
+    axes.set_title(f"{weights}: {limits}; beside our points rows and share of the roof", fontsize=9)
+
+
+def _points(row: dict[str, Any]) -> list[tuple[float, float, str]]:
+    """Intensity, billion multiply-adds per second and a label of each work; of a case of several texts, of all."""
+    works = {work["name"]: work for work in row["works"]}
+    steps = {name: one for name, one in row["by_work"].items() if works[name]["kind"] == "rows"}
+    if not steps:
+        steps = {row["case"]: {"floor": row["floor"], "median": row["spread"]["median"]}}
+    points = []
+    for name, one in steps.items():
+        floor = one["floor"]
+        label = f"{works[name]['rows'] if name in works else name}: {floor['share']:.0%}"
+        points.append((floor["multiply_adds"] / floor["bytes"], floor["multiply_adds"] / one["median"] / 1e9, label))
+    return points
 
 
 def _label(axes: Any, text: str, x: float, y: float) -> None:

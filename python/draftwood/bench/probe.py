@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from ..errors import InternalError
 from .arm import Arm, ArmFailed, ArmSpec
@@ -49,17 +50,17 @@ class Probe:
         """The instruction set of our kernels on this machine."""
         return str(self._arm.about["isa"])
 
-    def bandwidth(self) -> float:
-        """Bytes per second of reading memory."""
-        return self._value("bandwidth")
+    def bandwidth(self, bytes: int | None = None) -> float:
+        """Bytes per second of reading memory; of `bytes` of it, again and again, if that is given."""
+        return self._value({"kind": "bandwidth", "bytes": bytes})
 
-    def arithmetic(self) -> float:
-        """float32 multiply-adds per second inside the caches."""
-        return self._value("arithmetic")
+    def arithmetic(self, kind: str) -> float:
+        """Multiply-adds per second of our kernel for a type of weights, inside the caches."""
+        return self._value({"kind": "arithmetic", "type": kind})
 
-    def _value(self, kind: str) -> float:
+    def _value(self, work: dict[str, Any]) -> float:
         try:
-            return float(self._arm.ask({"do": "run", "work": {"kind": kind}})["value"])
+            return float(self._arm.ask({"do": "run", "work": work})["value"])
         except ArmFailed as failure:
             raise _error(failure) from failure
 

@@ -11,6 +11,7 @@ from .arm import Arm, ArmFailed
 from .cases import Case, Work
 from .check import Difference, Judge, compare
 from .gate import Gate, Reading, Watch
+from .spec_bench import loop_start
 
 __all__ = ["ArmResult", "CaseResult", "MachineProbe", "Plan", "run_case"]
 
@@ -26,8 +27,8 @@ class MachineProbe(Protocol):
     def process_id(self) -> int | None: ...
     @property
     def isa(self) -> str: ...
-    def bandwidth(self) -> float: ...
-    def arithmetic(self) -> float: ...
+    def bandwidth(self, bytes: int | None = None) -> float: ...
+    def arithmetic(self, kind: str) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class ArmResult:
     by_work: dict[str, list[float]] = field(default_factory=dict)
     tokens_per_step: dict[str, float] = field(default_factory=dict)
     """Of works whose arm tells its steps."""
+    cut: dict[str, list[float]] = field(default_factory=dict)
+    """Seconds up to where a text begins to loop, of works with groups whose arm tells when its tokens came."""
 
     @property
     def alive(self) -> bool:
@@ -68,7 +71,10 @@ class CaseResult:
     plan: Plan
     arms: list[ArmResult]
     isa: str
-    multiply_adds_per_second: float
+    multiply_adds_per_second: dict[str, float]
+    """By the type of the weights; the best that was seen."""
+    model_bandwidth: float | None = None
+    """Bytes per second of reading as much memory as a step reads, part of which stays in the caches."""
     readings: list[Reading] = field(default_factory=list)
     """Of the rounds that count."""
     discarded: list[str] = field(default_factory=list)
@@ -91,7 +97,9 @@ def run_case(case: Case, plan: Plan, probe: MachineProbe, tell: Callable[[str], 
     """Measures a case; `tell` hears what happens. Nothing an arm does raises: it is in the result."""
     with ExitStack() as stack:
         arms = [stack.enter_context(Arm(spec, case.threads, plan.timeout)) for spec in case.arms]
-        result = CaseResult(case, plan, [ArmResult(arm) for arm in arms], probe.isa, probe.arithmetic())
+        kinds = {kind for work in case.works for kind in work.multiply_adds}
+        rates = {kind: probe.arithmetic(kind) for kind in sorted(kinds)}
+        result = CaseResult(case, plan, [ArmResult(arm) for arm in arms], probe.isa, rates)
         for arm in result.arms:
             tell(f"{case.name}: starting {arm.arm.spec.name}")
             _attempt(arm, arm.arm.open)
@@ -99,6 +107,8 @@ def run_case(case: Case, plan: Plan, probe: MachineProbe, tell: Callable[[str], 
         result.refused = _check(result)
         if result.refused is None:
             _rounds(result, probe, tell)
+            if case.step_bytes:
+                result.model_bandwidth = probe.bandwidth(int(case.step_bytes))
     return result
 
 
@@ -128,7 +138,7 @@ def _check(result: CaseResult) -> str | None:
         return f"the reference, {reference.arm.spec.name}, did not run"
     for arm in others:
         for work in result.case.works:
-            if arm.alive:
+            if arm.alive and arm.arm.spec.compared:
                 _compare(reference, arm, work)
     wrong = [arm for arm in others if any(not one.near_tie for one in arm.differences)]
     ours = [arm for arm in wrong if arm.arm.spec.ours]
@@ -158,9 +168,10 @@ def _compare(reference: ArmResult, arm: ArmResult, work: Work) -> None:
 
 def _judge(arm: ArmResult, work: Work) -> Judge:
     def judge(tokens: int) -> Mapping[str, Any]:
-        told = arm.arm.ask({"do": "judge", "work": {**work.frame(), "kind": "decode", "tokens": tokens}})
+        kind = "rows" if work.kind == "rows" else "decode"
+        told = arm.arm.ask({"do": "judge", "work": {**work.frame(), "kind": kind, "tokens": tokens}})
         lengths = [len(value) if isinstance(value := told.get(key), list) else 0 for key in _JUDGED]
-        if lengths != [tokens, tokens, 2]:
+        if lengths[:2] != [tokens, tokens] or lengths[2] < 2:
             raise arm.arm.fail(f"judged {work.name} without {', '.join(_JUDGED)} of {tokens} tokens")
         return told
 
@@ -176,10 +187,11 @@ def _rounds(result: CaseResult, probe: MachineProbe, tell: Callable[[str], None]
         tell(f"{result.case.name}: round {kept + 1} of {plan.rounds}, {len(result.discarded)} not quiet")
         ours = [probe.process_id, *(arm.arm.process_id for arm in result.arms)]
         watch = Watch(process for process in ours if process is not None)
-        times = _one_round(result)
+        times, cuts = _one_round(result)
         after = probe.bandwidth()
         # A peak is the best that was seen.
-        result.multiply_adds_per_second = max(result.multiply_adds_per_second, probe.arithmetic())
+        for kind, rate in result.multiply_adds_per_second.items():
+            result.multiply_adds_per_second[kind] = max(rate, probe.arithmetic(kind))
         reading = Reading(before, after, watch.others())
         before = after
         if not result.arms[0].alive:
@@ -191,11 +203,12 @@ def _rounds(result: CaseResult, probe: MachineProbe, tell: Callable[[str], None]
             continue
         kept += 1
         result.readings.append(reading)
-        for arm, by_work in zip(result.arms, times, strict=True):
+        for arm, by_work, its_cut in zip(result.arms, times, cuts, strict=True):
             if arm.alive:
                 arm.seconds.append(sum(by_work.values()))
-                for name, seconds in by_work.items():
-                    arm.by_work.setdefault(name, []).append(seconds)
+                for kept_in, seconds_of in ((arm.by_work, by_work), (arm.cut, its_cut)):
+                    for name, seconds in seconds_of.items():
+                        kept_in.setdefault(name, []).append(seconds)
     if kept < plan.rounds:
         tried = kept + len(result.discarded)
         result.refused = f"only {kept} of {tried} rounds were quiet, {plan.rounds} are needed (--ungated keeps all)"
@@ -204,11 +217,12 @@ def _rounds(result: CaseResult, probe: MachineProbe, tell: Callable[[str], None]
             arm.status = "timed"
 
 
-def _one_round(result: CaseResult) -> list[dict[str, float]]:
-    """Seconds of every arm and work, the arms in turn."""
+def _one_round(result: CaseResult) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """Seconds of every arm and work, the arms in turn; and of the texts that loop, up to there."""
     times: list[dict[str, float]] = [{} for _ in result.arms]
+    cuts: list[dict[str, float]] = [{} for _ in result.arms]
     for work in result.case.works:
-        for arm, its in zip(result.arms, times, strict=True):
+        for arm, its, its_cut in zip(result.arms, times, cuts, strict=True):
             if not arm.alive:
                 continue
             reply = _run(arm, work)
@@ -219,7 +233,18 @@ def _one_round(result: CaseResult) -> list[dict[str, float]]:
                 continue
             # A first event with several tokens leaves fewer to be counted; all are brought to the same number.
             its[work.name] = reply["seconds"] * work.units / reply["counted"]
-    return times
+            if work.group is not None and reply.get("marks"):
+                its_cut[work.name] = _seconds_per_token_until(reply["marks"], loop_start(reply["tokens"]))
+    return times, cuts
+
+
+def _seconds_per_token_until(marks: list[list[float]], tokens: int) -> float:
+    """From the first event to the one that reaches `tokens`, over the tokens that came meanwhile."""
+    (first, begin), *later = marks
+    for count, seconds in later:
+        if count >= tokens:
+            return (seconds - begin) / (count - first)
+    return (marks[-1][1] - begin) / max(marks[-1][0] - first, 1)
 
 
 def _run(arm: ArmResult, work: Work) -> dict[str, Any] | None:

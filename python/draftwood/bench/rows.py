@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .figures import ratio_of, spread_of
+import numpy as np
+from numpy.typing import NDArray
+
+from .cases import Work
+from .figures import Ratio, ratio_of, spread_of
 from .rounds import ArmResult, CaseResult
+from .spec_bench import loop_start
 
 __all__ = ["SCHEMA", "append_rows", "folder_name", "rows_of"]
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def rows_of(result: CaseResult, machine: dict[str, Any]) -> list[dict[str, Any]]:
@@ -31,8 +36,10 @@ def rows_of(result: CaseResult, machine: dict[str, Any]) -> list[dict[str, Any]]
         "case": result.case.name,
         "about": result.case.about,
         "model": result.case.model,
+        "weights": result.case.kind,
         "works": [
-            {"name": w.name, "kind": w.kind, "prompt": len(w.prompt), "tokens": w.tokens} for w in result.case.works
+            {"name": w.name, "kind": w.kind, "prompt": len(w.prompt), "tokens": w.tokens, "rows": w.rows}
+            for w in result.case.works
         ],
         "units": result.case.units,
         "threads": result.case.threads,
@@ -75,52 +82,99 @@ def _arm_row(result: CaseResult, arm: ArmResult) -> dict[str, Any]:
         "reason": arm.reason,
         "settings": dict(spec.settings),
         "told": arm.arm.about,
-        "answers_equal": not arm.differences if arm.answers else None,
+        "answers_equal": not arm.differences if arm.answers and spec.compared else None,
         "differences": [one.as_dict() for one in arm.differences if one.near_tie],
         "seconds": arm.seconds,
         "spread": None,
         "units_per_second": None,
         "ratio": None,
         "floor": None,
-        "by_work": {name: _work_row(result, arm, name) for name in arm.by_work},
+        "by_work": {work.name: _work_row(result, arm, work) for work in result.case.works if work.name in arm.by_work},
+        "groups": _groups(result, arm),
     }
     if arm.status != "timed":
         return row
     spread = spread_of(arm.seconds)
     row |= {"spread": asdict(spread), "units_per_second": result.case.units / spread.median}
-    row["floor"] = _floor(result, spread.median)
+    row["floor"] = _floor(result, result.case.works, spread.median)
     reference = result.arms[0].seconds
     if arm is not result.arms[0] and len(arm.seconds) == len(reference):
         ratio = ratio_of(arm.seconds, reference)
-        # Rounds that were not guarded, or too few quiet ones, are no ground for a claim.
-        claim = ratio.claim if result.plan.gate is not None and result.refused is None else None
-        row["ratio"] = {**asdict(ratio), "claim": claim}
+        row["ratio"] = _claimed(result, ratio)
     return row
 
 
-def _work_row(result: CaseResult, arm: ArmResult, name: str) -> dict[str, Any]:
+def _work_row(result: CaseResult, arm: ArmResult, work: Work) -> dict[str, Any]:
     """One text of several: which of them gain is as telling as their sum."""
-    seconds, reference = arm.by_work[name], result.arms[0].by_work.get(name, [])
-    same = len(seconds) == len(reference)
+    seconds, reference = arm.by_work[work.name], result.arms[0].by_work.get(work.name, [])
+    spread = spread_of(seconds)
+    ratio = None
+    if arm is not result.arms[0] and len(seconds) == len(reference):
+        ratio = _claimed(result, ratio_of(seconds, reference))
     return {
-        "median": spread_of(seconds).median,
-        "ratio": ratio_of(seconds, reference).median if same else None,
-        "tokens_per_step": arm.tokens_per_step.get(name),
+        "median": spread.median,
+        "p10": spread.p10,
+        "p90": spread.p90,
+        "ratio": ratio,
+        "tokens_per_step": arm.tokens_per_step.get(work.name),
+        "floor": _floor(result, (work,), spread.median),
+        "seconds_per_100_mb": spread.median / (work.loaded / 1e8) if work.loaded else None,
     }
 
 
-def _floor(result: CaseResult, seconds: float) -> dict[str, Any] | None:
+def _claimed(result: CaseResult, ratio: Ratio) -> dict[str, Any]:
+    """Rounds that were not guarded, or too few quiet ones, are no ground for a claim."""
+    claim = ratio.claim if result.plan.gate is not None and result.refused is None else None
+    return {**asdict(ratio), "claim": claim}
+
+
+def _groups(result: CaseResult, arm: ArmResult) -> dict[str, Any] | None:
+    """Geometric means over texts of an arm's seconds over the reference's: of each group, of all groups' means, and of
+    all texts up to where they begin to loop.
+    """
+    reference, works = result.arms[0], [work for work in result.case.works if work.group is not None]
+    if arm is reference or not works or len(arm.seconds) != len(reference.seconds) or not arm.seconds:
+        return None
+    groups: dict[str, list[str]] = {}
+    for work in works:
+        groups.setdefault(str(work.group), []).append(work.name)
+
+    def mean(logs: NDArray[np.float64]) -> dict[str, Any]:
+        return _claimed(result, ratio_of(np.exp(logs).tolist(), [1.0] * len(logs)))
+
+    def means(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> dict[str, Any]:
+        logs = {
+            group: np.log([ours[name] for name in names]).mean(axis=0)
+            - np.log([theirs[name] for name in names]).mean(axis=0)
+            for group, names in groups.items()
+        }
+        each = {group: mean(values) for group, values in logs.items()}
+        return {"all": mean(np.mean(list(logs.values()), axis=0)), "each": each}
+
+    cut, looping = None, None
+    if set(arm.cut) == set(reference.cut) == {work.name for work in works}:
+        cut = means(arm.cut, reference.cut)
+        looping = sum(loop_start(arm.answers[name]) < len(arm.answers[name]) for name in arm.cut)
+    return {"whole": means(arm.by_work, reference.by_work), "cut": cut, "looping": looping}
+
+
+def _floor(result: CaseResult, works: Sequence[Work], seconds: float) -> dict[str, Any] | None:
     """Work by work, R = max(bytes / bandwidth, multiply-adds / their rate); for drafts it is plain decoding's floor."""
-    works, bandwidth = result.case.works, result.bandwidth
+    bandwidth, rates = result.bandwidth, result.multiply_adds_per_second
     if bandwidth is None or not all(work.bytes for work in works):
         return None
-    rate = result.multiply_adds_per_second
-    floor = sum(max(work.bytes / bandwidth, work.multiply_adds / rate) for work in works)
+
+    def arithmetic(work: Work) -> float:
+        return sum(count / rates[kind] for kind, count in work.multiply_adds.items())
+
+    floor = sum(max(work.bytes / bandwidth, arithmetic(work)) for work in works)
     return {
         "seconds": floor,
         "share": floor / seconds,
         "bytes": sum(work.bytes for work in works),
-        "multiply_adds": sum(work.multiply_adds for work in works),
+        "multiply_adds": sum(sum(work.multiply_adds.values()) for work in works),
+        "memory_seconds": sum(work.bytes for work in works) / bandwidth,
+        "arithmetic_seconds": sum(arithmetic(work) for work in works),
     }
 
 
@@ -132,6 +186,7 @@ def _bandwidth(result: CaseResult) -> dict[str, Any] | None:
     return {
         "bytes_per_second": result.bandwidth,
         "per_thread": per_thread,
+        "of_the_models_size": result.model_bandwidth,
         "least": min(values),
         "most": max(values),
         "others": [one.others for one in result.readings],

@@ -8,13 +8,17 @@ An adapter is a file with a class `Arm`:
     Arm(settings)              reads the weights; `settings` is a dict with at least "threads"
     about() -> dict            "versions", "dtype", and what else a row of results should say
     run(work) -> dict          "tokens": the answer; "seconds": what the case counts; "counted": how many tokens came in
-                               them (1 if it is absent); "steps", if it knows: forwards of the model in them
+                               them (1 if it is absent); "steps", if it knows: forwards of the model in them;
+                               "marks", if it knows: [tokens so far, seconds of them], step by step
     judge(work) -> dict        as `run`, untimed, with log-probabilities: "chosen" of every token, and "top", the best
-                               two [id, log-probability] at the last one
+                               eight [id, log-probability] at the last one; of `rows`, the first "tokens" ones
+    close()                    if it has one: frees what it holds
 
 `work` holds "kind" and "prompt" (token ids). Kinds: `decode` ("tokens": how many to generate greedily, end tokens
-ignored; counts from the first token to the last) and `prefill` (counts from the call to the first token). The kind
-`start` is the worker's own: it starts the arm once more, and counts from there to the first token.
+ignored unless "ends" is set; counts from the first token to the last), `prefill` (counts from the call to the first
+token) and `rows` (the last "rows" tokens of the prompt in one step, what is before being cached; "tokens" are the best
+ones after each; counts the median of "repeats" steps). Two kinds are the worker's own: `start` starts the arm once
+more in a new process and counts from there to the first token; `load` makes it once more in this one and counts that.
 """
 
 from __future__ import annotations
@@ -84,6 +88,8 @@ def main(adapter: str) -> None:
                 reply = {"about": arm.about() if frame.get("about", True) else {}}
             elif frame["do"] == "run" and frame["work"]["kind"] == "start":
                 reply = _start_again(adapter, settings, frame["work"])
+            elif frame["do"] == "run" and frame["work"]["kind"] == "load":
+                reply = _load_again(type(arm), settings, frame["work"])
             else:
                 reply = getattr(arm, frame["do"])(frame["work"])
         except ModuleNotFoundError as error:
@@ -125,6 +131,16 @@ def _start_again(adapter: str, settings: Frame, work: Frame) -> Frame:
         finally:
             child.kill()
     assert reply is not None
+    return {"tokens": reply["tokens"], "seconds": seconds}
+
+
+def _load_again(kind: Any, settings: Frame, work: Frame) -> Frame:
+    begin = perf_counter()
+    arm = kind(settings)
+    seconds = perf_counter() - begin
+    reply = arm.run({**work, "kind": "decode", "tokens": 1})
+    if hasattr(arm, "close"):
+        arm.close()
     return {"tokens": reply["tokens"], "seconds": seconds}
 
 

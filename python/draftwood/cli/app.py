@@ -38,6 +38,8 @@ _BENCH_EXAMPLES = """\b
 Examples
   draftwood bench toy                      in seconds, without weights
   draftwood bench decode --peers           beside what `make peers` built
+  draftwood bench forward --types all --plot roof.png
+                                           cost of n rows under the roofline
   draftwood bench --peers --plot all.png   everything, with a picture
   draftwood bench drafts --json - | jq '.rows[] | [.arm, .ratio.median]'
 
@@ -231,6 +233,14 @@ def bench(
     executor: Annotated[
         str, typer.Option(help="The executor of our arms, as Engine.load names it.", rich_help_panel=_MEASURING)
     ] = "native",
+    types: Annotated[
+        str,
+        typer.Option(
+            metavar="TYPE,…",
+            help="Types of weights, or all: f32 is there, the others are files that `make peers` makes.",
+            rich_help_panel=_MEASURING,
+        ),
+    ] = "f32",
     threads: Annotated[
         int | None,
         typer.Option(help="Threads of every arm; all cores if absent.", show_default=False, rich_help_panel=_MEASURING),
@@ -252,10 +262,24 @@ def bench(
 
     Exit status 1 if an arm failed, answers differ or the machine was never quiet.
     """
+    from ..bench.models import TYPES
     from .bench import Options, run_bench
 
+    kinds = TYPES if types == "all" else tuple(dict.fromkeys(kind.strip() for kind in types.split(",")))
     options = Options(
-        tuple(cases or ()), peers, json, plot, results, executor, threads, rounds, timeout, ungated, list_cases, debug
+        cases=tuple(cases or ()),
+        peers=peers,
+        json=json,
+        plot=plot,
+        results=results,
+        executor=executor,
+        types=kinds,
+        threads=threads,
+        rounds=rounds,
+        timeout=timeout,
+        ungated=ungated,
+        list_cases=list_cases,
+        debug=debug,
     )
     raise typer.Exit(run_bench(options))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class Options:
     plot: Path | None
     results: Path | None
     executor: str
+    types: tuple[str, ...]
     threads: int | None
     rounds: int
     timeout: float
@@ -74,9 +76,17 @@ def _bench(options: Options, terminal: Terminal) -> int:
             raise InvalidArgument.of(name, "a file in a folder that is there", str(path))
     if options.plot is not None:
         plot.check_path(options.plot)
-    setting = cases.Setting(threads, options.executor, Peers.find() if options.peers else None)
+    outside = options.peers or options.types != ("f32",)
+    setting = cases.Setting(
+        threads,
+        options.executor,
+        Peers.find() if outside else None,
+        options.peers,
+        options.types,
+        Path(folder_of_texts) if (folder_of_texts := os.environ.get("DRAFTWOOD_DATA")) else None,
+    )
     plan = rounds.Plan(options.rounds, None if options.ungated else gate.Gate(), options.timeout)
-    chosen = [cases.build(name, setting) for name in cases.choose(options.cases)]
+    chosen = [case for name in cases.choose(options.cases) for case in cases.build(name, setting)]
     folder = _folder(options, rows.folder_name(machine))
     results, found = [], []
     try:
@@ -130,7 +140,11 @@ def _show(terminal: Terminal, result: CaseResult, rows: Sequence[dict[str, Any]]
     for row in rows:
         table.add_row(*_cells(row))
     terminal.out.print(table)
-    if len(result.case.works) > 1:
+    if any(row["groups"] for row in rows):
+        terminal.out.print(_groups(rows))
+    elif any(work["kind"] == "rows" for work in first["works"]):
+        terminal.out.print(_steps(rows))
+    elif len(result.case.works) > 1:
         terminal.out.print(_works(rows))
     for row in rows:
         if row["reason"]:
@@ -175,9 +189,43 @@ def _works(rows: Sequence[dict[str, Any]]) -> Table:
         cells = []
         for row in timed:
             one = row["by_work"].get(name, {})
-            value = one.get("tokens_per_step" if row["reference"] else "ratio")
+            value = one.get("tokens_per_step") if row["reference"] else (one.get("ratio") or {}).get("median")
             cells.append("" if value is None else f"{value:.2f}" + ("" if row["reference"] else "×"))
         table.add_row(f"  {name}", *cells)
+    return table
+
+
+def _steps(rows: Sequence[dict[str, Any]]) -> Table:
+    """t(n), n rows over one, the share R(n) / t(n), and the other arms' ratios."""
+    from rich.table import Table
+
+    timed = [row for row in rows if row["by_work"]]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("  step of", "t(n)", "t(n)/t(1)", "R(n)/t(n)", *(row["arm"] for row in timed[1:])):
+        table.add_column(name, justify="left" if name == "  step of" else "right", no_wrap=True)
+    for name, one in timed[0]["by_work"].items() if timed else ():
+        first = next(iter(timed[0]["by_work"].values()))["median"]
+        share = "" if one["floor"] is None else f"{one['floor']['share']:.0%}"
+        others = [(row["by_work"].get(name, {}).get("ratio") or {}).get("median") for row in timed[1:]]
+        cells = ["" if value is None else f"{value:.2f}×" for value in others]
+        table.add_row(f"  {name}", _seconds(one["median"]), f"{one['median'] / first:.2f}", share, *cells)
+    return table
+
+
+def _groups(rows: Sequence[dict[str, Any]]) -> Table:
+    """Geometric means of ratios by group of texts, whole and cut where they begin to loop."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("  geometric mean of", no_wrap=True)
+    columns = [(row, part) for row in rows if row["groups"] for part in ("whole", "cut") if row["groups"][part]]
+    for row, part in columns:
+        table.add_column(
+            row["arm"] if part == "whole" else f"{row['groups']['looping']} looping texts cut", justify="right"
+        )
+    for group in columns[0][0]["groups"]["whole"]["each"]:
+        table.add_row(f"  {group}", *(f"{row['groups'][part]['each'][group]['median']:.2f}×" for row, part in columns))
+    table.add_row("  all", *(f"{row['groups'][part]['all']['median']:.2f}×" for row, part in columns))
     return table
 
 
@@ -189,6 +237,10 @@ def _circumstances(row: dict[str, Any]) -> str:
     memory = "" if bandwidth is None else f", memory {bandwidth['bytes_per_second'] / 1e9:.1f} GB/s"
     if bandwidth is not None and row["threads"] > 1:
         memory += f" ({bandwidth['per_thread'] / 1e9:.1f} per thread)"
+    if bandwidth is not None and bandwidth["of_the_models_size"]:
+        memory += f", {bandwidth['of_the_models_size'] / 1e9:.1f} GB/s for as much as a step reads"
+    loads = [one["seconds_per_100_mb"] for one in row["by_work"].values() if one["seconds_per_100_mb"]]
+    memory += "".join(f", {value:.2f} s per 100 MB of file" for value in loads)
     guard = "" if row["gate"] else "; not guarded against other load, so nothing is claimed"
     why = f" (last: {row['discarded'][-1]})" if row["discarded"] else ""
     return f"{row['isa']}, {threads}{memory}, {rounds}{why}{guard}"

@@ -40,6 +40,7 @@ def _doctor(source: str, terminal: Terminal) -> int:
     weights = find_weights(source)
     with terminal.wait("measuring how fast memory is read"):
         bandwidth = read_bandwidth()
+        small = None if not weights.bytes_per_token else read_bandwidth(weights.bytes_per_token)
     expected = None if weights.bytes_per_token is None else bandwidth / weights.bytes_per_token
     # GGUF files run on our own forward pass; folders still need transformers.
     needed = ("torch", "transformers") if Path(source).expanduser().is_dir() else ()
@@ -52,12 +53,15 @@ def _doctor(source: str, terminal: Terminal) -> int:
             "machine": machine,
             "packages": packages,
             "weights": asdict(weights),
-            "memory": {"read_gb_per_s": bandwidth / 1e9},
+            "memory": {
+                "read_gb_per_s": bandwidth / 1e9,
+                "of_the_models_size_gb_per_s": None if small is None else small / 1e9,
+            },
             "expected_plain_tokens_per_s": expected,
             "missing": missing,
         }
     )
-    _show(terminal, machine, packages, weights, bandwidth, expected, missing)
+    _show(terminal, machine, packages, weights, (bandwidth, small), expected, missing)
     return 1 if missing else 0
 
 
@@ -79,18 +83,20 @@ def _show(
     machine: dict[str, Any],
     packages: dict[str, str | None],
     weights: Weights,
-    bandwidth: float,
+    bandwidths: tuple[float, float | None],
     expected: float | None,
     missing: list[str],
 ) -> None:
     from rich.table import Table
 
+    bandwidth, small = bandwidths
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in _machine_rows(machine):
         grid.add_row(name, value)
-    grid.add_row("memory reads", f"{bandwidth / 1e9:.1f} GB/s, all threads")
+    again = "" if small is None else f"; {small / 1e9:.1f} GB/s for as much as this model's weights, again and again"
+    grid.add_row("memory reads", f"{bandwidth / 1e9:.1f} GB/s, all threads, huge pages as weights have them{again}")
     grid.add_row()
     for name, found in packages.items():
         grid.add_row(name, found if found else f"[yellow]not installed[/]  {_escaped(_PACKAGES[name])}")

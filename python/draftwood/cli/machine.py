@@ -52,15 +52,15 @@ def last_level_cache() -> int | None:
     return max(sizes, default=None)
 
 
-def read_bandwidth() -> float:
-    """Bytes per second of reading memory with the native executor's threads, the best of three passes.
+def read_bandwidth(bytes: int | None = None) -> float:
+    """Bytes per second of reading memory with the native executor's threads, as its kernels read it.
 
-    8 last-level caches or more, so that each pass comes from memory, as the weights do in decoding.
+    8 last-level caches or more, so that each pass comes from memory, as the weights do in decoding; or `bytes`.
     """
     from .._core import num_threads
     from .._core import read_bandwidth as read
 
-    wanted = max(_LEAST_BYTES, _CACHE_MULTIPLE * (last_level_cache() or 0))
+    wanted = max(_LEAST_BYTES, _CACHE_MULTIPLE * (last_level_cache() or 0)) if bytes is None else bytes
     return read(num_threads(), min(wanted, total_memory() // 8))
 
 

@@ -1,10 +1,8 @@
-//! What every other crate stands on: ids, the error type, ragged arrays, addressed noise, the thread pool, the bandwidth
-//! probe.
+//! What every other crate stands on: ids, the error type, ragged arrays, addressed noise, the thread pool.
 //!
 //! Unsafe code is denied but for the pool: threads that outlive a call's borrows cannot be written without it.
 #![deny(unsafe_code)]
 
-mod bandwidth;
 mod error;
 mod ids;
 pub mod noise;
@@ -12,7 +10,6 @@ pub mod noise;
 pub mod pool;
 mod ragged;
 
-pub use bandwidth::read_bandwidth;
 pub use error::{Error, Mismatch, Result};
 pub use ids::{PageId, SequenceId, SlotId, Token};
 pub use ragged::Ragged;

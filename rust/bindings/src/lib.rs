@@ -2,7 +2,6 @@
 use draftwood_base::pool::Pool;
 use pyo3::prelude::*;
 
-mod bandwidth;
 mod buffer;
 mod corpus;
 mod drafters;
@@ -13,6 +12,7 @@ mod forest;
 mod gguf;
 mod index;
 mod native;
+mod probe;
 mod safetensors;
 mod search;
 mod session;
@@ -23,8 +23,6 @@ mod text;
 mod _core {
     use super::*;
 
-    #[pymodule_export]
-    use bandwidth::read_bandwidth;
     #[pymodule_export]
     use corpus::Corpus;
     #[pymodule_export]
@@ -39,6 +37,8 @@ mod _core {
     use index::Index;
     #[pymodule_export]
     use native::{NativeExecutor, NativeModel};
+    #[pymodule_export]
+    use probe::{multiply_rate, read_bandwidth};
     #[pymodule_export]
     use safetensors::SafeTensors;
     #[pymodule_export]

@@ -19,6 +19,7 @@ pub mod memory;
 pub mod model;
 pub mod panels;
 pub mod pointwise;
+pub mod probe;
 pub mod quantise;
 pub mod rope;
 pub mod sight;

