@@ -1,9 +1,11 @@
 //! What drafts have brought so far, and what is risked on further ones.
 
 /// The running rate is an average over about so many steps.
-const RATE_DECAY: f32 = 0.98;
+const RATE_DECAY: f32 = 0.99;
 /// Plain steps' worth of time that drafts may have lost before they must stop.
-const CREDIT: f32 = 1.0;
+const CREDIT: f32 = 2.0;
+/// Before that, each lost step's worth makes drafts prove themselves by so much more.
+const CAUTION: f32 = 0.6;
 /// Gains count up to here, so that a text that repeated pays little for one that does not.
 const MOST_SAVED: f32 = 0.5;
 /// Each step earns so much of a plain step to be risked: the bound on what drafts cost a text that they never suit.
@@ -42,9 +44,10 @@ impl Default for Balance {
 }
 
 impl Balance {
-    /// Tokens per plain step's time, lately; at least 1, what plain decoding gives.
+    /// Tokens that a plain step's time must bring: as many as it has brought lately, at least the one of plain decoding,
+    /// and more after losses.
     pub fn rate(&self) -> f32 {
-        (self.tokens / self.time).max(1.0)
+        (self.tokens / self.time).max(1.0) * (1.0 + CAUTION * (-self.saved).max(0.0))
     }
 
     /// Whether rows may be risked.
@@ -106,7 +109,7 @@ mod tests {
             balance.stepped(1.0, 0.3);
             lost += 0.3;
         }
-        assert!(lost < 2.0, "{lost} steps lost when the text changed");
+        assert!(lost < CREDIT + MOST_SAVED + 0.3, "{lost} steps lost when the text changed");
     }
 
     #[test]
