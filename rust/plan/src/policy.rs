@@ -24,12 +24,18 @@ pub enum DraftPolicy {
     Always,
 }
 
-/// Expected gains below this share of a step are not worth the risk of being wrong about them.
-const LEAST_GAIN: f32 = 0.01;
-/// After so many steps without drafts, though there were some, a few rows are tried again …
+/// Expected gains below this share of a step are not worth the risk of being wrong about them; where several texts wait
+/// for the drafts of one, the second figure.
+const LEAST_GAIN: [f32; 2] = [0.01, 0.03];
+/// A step has at most so many times the rows of the largest one that was seen, so that a machine whose rows are dear is
+/// found out cheaply.
+const GROWTH: u32 = 2;
+/// After so many steps without drafts, though there were some, a few rows are tried again, as if they cost …
 const EXPLORE_AFTER: u32 = 128;
-/// … that cost at most this share of a step: less than 0.4 % in all.
-const EXPLORE_COST: f32 = 0.4;
+/// … so much of what they are known to; more than one only if they are known to cost less than …
+const EXPLORE_DOUBT: f32 = 0.25;
+/// … this part of a step. Rows that cost more are tried more rarely: less than a hundredth is spent on this.
+const EXPLORE_COST: f32 = 1.0;
 
 /// What was proposed, chosen and accepted so far, in steps that gave tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,6 +86,8 @@ pub(crate) struct Policy {
     choice: Choice,
     /// Steps without drafts though there were some.
     quiet: u32,
+    /// Whether nobody tells times.
+    is_untold: bool,
     /// Seconds of proposing and of the rest of the present step.
     times: Option<(f32, f32)>,
     nodes: Vec<Node>,
@@ -161,7 +169,9 @@ impl Policy {
                 node: node as u32,
             }));
         }
-        if self.nodes.is_empty() || self.choice.texts == 0 {
+        // What drafts save is a step without them, so that must be known.
+        let is_known = self.is_untold || self.cost.has_seen(self.choice.texts);
+        if self.nodes.is_empty() || self.choice.texts == 0 || !is_known {
             return 0;
         }
         // Of equals the earlier node, so that parents stay before their children.
@@ -172,9 +182,13 @@ impl Policy {
         let (count, plain) = (texts as f32, self.cost.ratio(texts));
         let extra =
             |cost: &CostCurve, nodes: usize| (cost.ratio(rows + nodes as u32) - cost.ratio(rows)) / plain;
+        let largest = match self.cost.largest() {
+            0 if self.is_untold => usize::MAX,
+            most => (most.max(rows) * GROWTH).saturating_sub(rows).max(1) as usize,
+        };
         let best = |rate: f32, most: f32| {
             let (mut best, mut at, mut tokens) = (0.0f32, 0, 0.0f32);
-            for (i, node) in self.nodes.iter().enumerate() {
+            for (i, node) in self.nodes.iter().take(largest).enumerate() {
                 tokens += node.reach / count;
                 let extra = extra(&self.cost, i + 1);
                 if extra > most {
@@ -188,17 +202,17 @@ impl Policy {
             (best, at)
         };
         let (gain, chosen) = best(self.balance.rate(), f32::INFINITY);
-        if gain >= LEAST_GAIN && self.balance.may_risk() {
+        if gain >= LEAST_GAIN[usize::from(texts > 1)] && self.balance.may_risk() {
             self.choice.gain = gain;
             self.quiet = 0;
             return chosen;
         }
         self.quiet += 1;
-        if self.quiet < EXPLORE_AFTER {
+        if self.quiet < EXPLORE_AFTER * (extra(&self.cost, 1).ceil() as u32).max(1) {
             return 0;
         }
         self.quiet = 0;
-        best(0.5, EXPLORE_COST).1
+        best(EXPLORE_DOUBT, EXPLORE_COST).1.max(1)
     }
 
     /// The nodes of a tree: reach, and what acceptance is learned by.
@@ -267,6 +281,7 @@ impl Policy {
         }
         if let Some((_, rest)) = times.filter(|_| plain_rows) {
             self.cost.observe(rows, rest);
+            self.is_untold = self.cost.largest() == 0;
         }
     }
 }

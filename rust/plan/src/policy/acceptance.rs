@@ -29,7 +29,7 @@ pub(crate) struct Drafted {
 
 /// Learns from every proposal what share of the nodes came true whose parent came true, also of those that were not
 /// forwarded: the next token is known either way.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Acceptance {
     told: [[Tally; EDGES.len()]; DEPTHS],
     bare: [[Tally; BARE.1]; BARE.0],
@@ -42,13 +42,24 @@ struct Tally {
     expected: f32,
 }
 
+impl Default for Acceptance {
+    fn default() -> Self {
+        let bare = std::array::from_fn(|_| {
+            std::array::from_fn(|rank| {
+                let hits = BARE_PRIOR * 0.5f32.powi(rank as i32) * BARE_PRIOR_TRIALS;
+                Tally { hits, expected: BARE_PRIOR_TRIALS }
+            })
+        });
+        Self { told: Default::default(), bare }
+    }
+}
+
 impl Acceptance {
     /// Probability that the node is accepted given its parent is, 0 … 1.
     pub fn expect(&self, node: Drafted) -> f32 {
         if node.prob.is_nan() {
             let Tally { hits, expected } = self.bare[bare_depth(node)][bare_rank(node)];
-            let prior = BARE_PRIOR * 0.5f32.powi(bare_rank(node) as i32);
-            return (hits + BARE_PRIOR_TRIALS * prior) / (expected + BARE_PRIOR_TRIALS);
+            return hits / expected;
         }
         let Tally { hits, expected } = self.told[told_depth(node)][class(node.prob)];
         (node.prob * (hits + PRIOR_HITS) / (expected + PRIOR_HITS)).min(1.0)

@@ -7,14 +7,16 @@ const KNOTS: usize = EXACT + PER_OCTAVE * 4;
 /// A row beside others is taken to cost so much of a step of one row until something else is seen. On every machine
 /// measured it costs more, so a policy that trusts this tries drafts, and learns from the first ones what they cost.
 const PRIOR_SLOPE: f32 = 0.02;
-/// Largest difference of logarithms that one step is believed: a stalled step says little.
+/// Largest difference of logarithms that is believed at once.
 const CLIP: f32 = 0.25;
 /// The same for a first step of its size, which has nothing to be compared with.
 const FIRST_CLIP: f32 = 1.4;
-/// Of so many first observations the least counts: disturbances only make steps longer.
-const LEAST_OF: f32 = 4.0;
+/// Before so many observations of a size, each is believed whole.
+const FEW: f32 = 4.0;
+/// Weight of what is exact.
+const UNIT: f32 = 1e6;
 const MOST_SEEN: f32 = 48.0;
-/// No ratio is believed to be larger: e^10.
+/// No ratio is believed to be larger: e^10, or smaller, while one row was not seen.
 const MOST_LOG_RATIO: f32 = 10.0;
 /// How fast the machine is at the moment is an average over about so many steps.
 const LEVEL_STEPS: f32 = 8.0;
@@ -26,10 +28,11 @@ const FORGET_AFTER: u32 = 256;
 /// Two things are learned at two speeds: how fast the machine is now (`level`, moved by every step), and what n rows
 /// cost beside one (a ratio per knot, a property of machine and weights, moved slowly by steps of that size). Attention
 /// enters the ratios as a constant per row: its share grows with the text by little per step, so the ratios follow.
-/// What was not seen for long counts less, so a ratio that was measured badly is replaced when its size comes again.
+/// Of two steps of a size that follow each other the shorter one counts: a stall passes unnoticed, and noise makes all
+/// sizes seem shorter alike. What was not seen for long counts less, so a ratio that was measured badly is replaced when its size comes again.
 #[derive(Debug, Clone)]
 pub(crate) struct CostCurve {
-    /// Logarithm of the seconds of one row; none before the first step.
+    /// Logarithm of the seconds of one row, or of what stands for it while that was not seen.
     level: f32,
     level_seen: f32,
     knots: [Knot; KNOTS],
@@ -43,6 +46,8 @@ struct Knot {
     log_ratio: f32,
     /// Observations; halved now and then.
     seen: f32,
+    /// Logarithm of the seconds of the last one.
+    last: f32,
 }
 
 impl Default for CostCurve {
@@ -97,8 +102,12 @@ impl CostCurve {
 
     /// Whether a step of about so many rows was seen lately.
     pub fn has_seen(&self, rows: u32) -> bool {
-        let knot = knot_below(rows as usize);
-        if knot == 0 { self.level_seen > 0.0 } else { self.knots[knot].seen > 0.0 }
+        self.knots[knot_below(rows as usize)].seen > 0.0
+    }
+
+    /// Rows of the largest step that was seen.
+    pub fn largest(&self) -> u32 {
+        self.knots.iter().rposition(|knot| knot.seen > 0.0).map_or(0, |knot| rows_of(knot) as u32)
     }
 
     /// A step of `rows` rows took so long. Times that are no times are ignored.
@@ -110,50 +119,47 @@ impl CostCurve {
         if self.steps.is_multiple_of(FORGET_AFTER) {
             self.knots.iter_mut().for_each(|knot| knot.seen *= 0.5);
         }
-        let expected = self.ratio(rows);
+        let (at, expected, seconds) = (knot_below(rows as usize), self.ratio(rows).ln(), seconds.ln());
         if self.level_seen == 0.0 {
-            self.level = seconds.ln() - expected.ln();
-        }
-        let error = seconds.ln() - self.level - expected.ln();
-        let at = knot_below(rows as usize);
-        if at == 0 {
-            self.move_level(error, error);
-            return;
+            self.level = seconds - expected;
         }
         let knot = &mut self.knots[at];
-        let step = if knot.seen == 0.0 {
-            knot.log_ratio = self.ratios[at].ln();
-            error.min(FIRST_CLIP)
-        } else if knot.seen < LEAST_OF && error < 0.0 {
-            error
-        } else {
-            error.clamp(-CLIP, CLIP) / (knot.seen + 1.0)
-        };
-        knot.log_ratio = (knot.log_ratio + step).clamp(0.0, MOST_LOG_RATIO);
+        let (first, few) = (knot.seen == 0.0, knot.seen < FEW);
+        let last = std::mem::replace(&mut knot.last, seconds);
+        let mut error = if first { seconds } else { seconds.min(last) } - self.level - expected;
+        if first {
+            knot.log_ratio = expected;
+            error = error.min(FIRST_CLIP);
+        }
+        let believed =
+            |error: f32, weight: f32, few: bool| if few { error } else { error.clamp(-CLIP, CLIP) } * weight;
+        // Far below the mean of a few: what came before was a stall.
+        let weight = if few && error < -CLIP { 1.0 } else { 1.0 / (knot.seen + 1.0) };
+        let step = believed(error, weight, few);
+        knot.log_ratio = (knot.log_ratio + step).clamp(-MOST_LOG_RATIO, MOST_LOG_RATIO);
         knot.seen = (knot.seen + 1.0).min(MOST_SEEN);
-        self.move_level(error, error - step);
+        if at == 0 {
+            // One row is the unit: what larger steps take stays as it was.
+            let unit = self.knots[0].log_ratio;
+            self.knots.iter_mut().for_each(|knot| knot.log_ratio -= unit);
+            self.level += unit;
+        }
+        // A size that is new says nothing of the machine.
+        let rest = if few { 0.0 } else { error - step };
+        self.level += believed(rest, 1.0 / LEVEL_STEPS.min(self.level_seen + 1.0), self.level_seen < FEW);
+        self.level_seen = (self.level_seen + 1.0).min(MOST_SEEN);
         self.fill();
     }
 
-    /// `error` is what the step took beyond expectation, `rest` the part of it that is not put down to its size.
-    fn move_level(&mut self, error: f32, rest: f32) {
-        self.level += if self.level_seen < LEAST_OF && error < 0.0 {
-            rest
-        } else {
-            rest.clamp(-CLIP, CLIP) / LEVEL_STEPS.min(self.level_seen + 1.0)
-        };
-        self.level_seen = (self.level_seen + 1.0).min(MOST_SEEN);
-    }
-
     /// The knots that were seen, made monotone by pooling neighbours (isotonic regression), with straight lines between
-    /// them and behind the last one.
+    /// them and on both sides.
     fn fill(&mut self) {
-        // (knot, value, weight) of pools, the first one anchored at one row.
-        let mut pools = [(0usize, 1.0f32, 1e6f32); KNOTS];
-        let mut members = [0usize; KNOTS];
-        let (mut count, mut seen) = (1, 1);
-        for (at, knot) in self.knots.iter().enumerate().skip(1).filter(|(_, knot)| knot.seen > 0.0) {
-            let (mut value, mut weight) = (knot.log_ratio.exp(), knot.seen);
+        // First knot, value and weight of each pool.
+        let mut pools = [(0usize, 0.0f32, 0.0f32); KNOTS];
+        let mut count = 0;
+        for (at, knot) in self.knots.iter().enumerate().filter(|(_, knot)| knot.seen > 0.0) {
+            // One row is the unit and gives way to nobody.
+            let (mut value, mut weight) = (knot.log_ratio.exp(), if at == 0 { UNIT } else { knot.seen });
             let mut first = at;
             while count > 0 && pools[count - 1].1 > value {
                 count -= 1;
@@ -164,21 +170,22 @@ impl CostCurve {
             }
             pools[count] = (first, value, weight);
             count += 1;
-            members[seen] = at;
-            seen += 1;
         }
-        let value_at =
-            |at: usize| pools[..count].iter().rev().find(|pool| pool.0 <= at).map_or(1.0, |pool| pool.1);
-        let (mut knot, mut x0, mut y0) = (0, 1.0, 1.0);
-        for &at in &members[1..seen] {
-            let (x1, y1) = (rows_of(at) as f32, value_at(at));
-            while knot <= at {
+        let prior = |rows: f32| 1.0 + PRIOR_SLOPE * (rows - 1.0);
+        let (first, lowest) = pools[..count].first().map_or((0, 1.0), |pool| (pool.0, pool.1));
+        let start = lowest / prior(rows_of(first) as f32);
+        let (mut knot, mut x0, mut y0, mut pool) = (0, 1.0, start, 0);
+        for at in (0..KNOTS).filter(|&at| self.knots[at].seen > 0.0) {
+            pool += usize::from(pool + 1 < count && pools[pool + 1].0 <= at);
+            let (x1, y1) = (rows_of(at) as f32, pools[pool].1);
+            while knot < at {
                 self.ratios[knot] = y0 + (y1 - y0) * (rows_of(knot) as f32 - x0) / (x1 - x0);
                 knot += 1;
             }
-            (x0, y0) = (x1, y1);
+            (self.ratios[at], knot, x0, y0) = (y1, at + 1, x1, y1);
         }
-        let slope = if x0 > 1.0 { ((y0 - 1.0) / (x0 - 1.0)).max(PRIOR_SLOPE) } else { PRIOR_SLOPE };
+        let slope = if x0 > 1.0 { (y0 - start) / (x0 - 1.0) } else { 0.0 };
+        let slope = slope.max(PRIOR_SLOPE * start);
         for at in knot..KNOTS {
             self.ratios[at] = y0 + slope * (rows_of(at) as f32 - x0);
         }
@@ -268,7 +275,7 @@ mod tests {
                 curve.observe(rows, seconds);
             }
             let ratios: Vec<f32> = (1..=600).map(|rows| curve.ratio(rows)).collect();
-            prop_assert!(ratios.iter().all(|ratio| ratio.is_finite() && *ratio >= 1.0));
+            prop_assert!(ratios.iter().all(|ratio| ratio.is_finite() && *ratio > 0.0));
             prop_assert!(ratios.windows(2).all(|pair| pair[1] >= pair[0] * 0.99999), "{ratios:?}");
         }
     }

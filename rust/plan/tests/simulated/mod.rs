@@ -38,6 +38,8 @@ pub struct Run {
     pub seconds: f64,
     pub steps: usize,
     pub rows: usize,
+    /// Tokens and seconds of the steps in which all texts ran.
+    pub full: (usize, f64),
     pub counts: DraftCounts,
 }
 
@@ -63,10 +65,6 @@ pub fn config(policy: DraftPolicy, nodes: u32) -> SessionConfig {
 
 pub fn ngram() -> Box<dyn Drafter> {
     Box::new(NGram::new(NGramConfig::default()).unwrap())
-}
-
-pub fn suffix() -> Box<dyn Drafter> {
-    Box::new(Suffix::new(SuffixConfig::default()).unwrap())
 }
 
 pub fn mix() -> Box<dyn Drafter> {
@@ -188,6 +186,10 @@ pub fn generate(
             run.seconds += seconds + proposing;
             run.steps += 1;
             run.rows += count;
+            if budgets.len() == texts.len() {
+                run.full.0 += tokens;
+                run.full.1 += seconds;
+            }
         }
     }
     assert!(said.iter().zip(texts).all(|(said, text)| *said == text.output), "a draft changed a text");
