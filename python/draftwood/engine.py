@@ -54,13 +54,14 @@ class Engine:
         numerics: str = "exact",
         activations: str = "auto",
         drafter: Any = "auto",
+        draft_policy: str = "auto",
         max_context: int | None = None,
         cache: CacheConfig | None = None,
     ) -> None:
         cache = cache or CacheConfig()
         options = NativeOptions(numerics, activations, cache.dtype)
         parts = load_parts(model, tokenizer, max_context=max_context, executor=executor, dtype=dtype, options=options)
-        self._start(parts, drafter, cache)
+        self._start(parts, drafter, draft_policy, cache)
 
     @classmethod
     def load(
@@ -72,6 +73,7 @@ class Engine:
         numerics: str = "exact",
         activations: str = "auto",
         drafter: Any = "auto",
+        draft_policy: str = "auto",
         max_context: int | None = None,
         cache: CacheConfig | None = None,
     ) -> Engine:
@@ -90,6 +92,8 @@ class Engine:
                 which gives exactly the logits of dtype="float32" from the file's bytes, at a third to a half of the
                 rate of multiply-adds. Activations in 8 bits move the logits of SmolLM2-135M by 0.25 (rms).
             drafter: "auto" (n-grams of the request's own text), None (plain decoding), or a drafter.
+            draft_policy: "auto" forwards the drafts that are expected to pay, by what steps have cost and what came
+                true, and none where drafts do not pay; "always" all of them. The text is the same.
             max_context: most tokens of a text; the model's own limit if None.
         Returns
             An engine; `with` closes it.
@@ -113,18 +117,20 @@ class Engine:
             numerics=numerics,
             activations=activations,
             drafter=drafter,
+            draft_policy=draft_policy,
             max_context=max_context,
             cache=cache,
         )
 
-    def _start(self, parts: Any, drafter: Any, cache: CacheConfig) -> None:
+    def _start(self, parts: Any, drafter: Any, draft_policy: str, cache: CacheConfig) -> None:
         from .loading import make_drafter, make_session
 
         self.executor: Executor = parts.executor
         self.tokenizer: Tokenizer | None = parts.tokenizer
         self.name: str = parts.name
         self._tokenizer_problem: Exception | None = parts.tokenizer_problem
-        self._session: Session = make_session(parts, drafter, cache)
+        self._session: Session = make_session(parts, drafter, cache, draft_policy)
+        self._draft_policy = draft_policy
         context = parts.max_context or self.executor.caps.max_context
         self._beams = BeamDriver(self, make_drafter(drafter)[1], parts.stop_ids, context)
         self._lock = threading.Lock()
@@ -383,6 +389,7 @@ class Engine:
             steps=self._session.steps,
             times=self._session.times,
             executor=self.executor.caps.name,
+            drafts=self._session.draft_stats(self._draft_policy),
         )
 
     def on_step(self, callback: Callable[[StepPlan, list[Any]], None] | None) -> None:

@@ -80,7 +80,7 @@ def make_drafter(drafter: Any) -> tuple[BatchDrafter | None, int]:
     raise InvalidArgument.of("drafter", "an object with propose(view)", type(drafter).__name__, "see draftwood.Drafter")
 
 
-def make_session(parts: Parts, drafter: Any, cache: CacheConfig) -> Session:
+def make_session(parts: Parts, drafter: Any, cache: CacheConfig, draft_policy: str = "auto") -> Session:
     """The session of an engine, with its pool of pages."""
     from .session import Session
 
@@ -118,6 +118,7 @@ def make_session(parts: Parts, drafter: Any, cache: CacheConfig) -> Session:
         tree_budget=nodes,
         end_tokens=sorted(set(parts.stop_ids)),
         token_bytes=None if tokenizer is None else tokenizer.token_bytes,
+        draft_policy=draft_policy,
     )
     parts.executor.allocate(min(pages, 2**31 // cache.page_size - 1) + 1, cache.page_size)
     return Session(core, parts.executor, long_form)
