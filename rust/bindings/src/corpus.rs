@@ -24,6 +24,20 @@ impl Corpus {
         enter(py, || lock(&self.0).push(&document))
     }
 
+    /// Gives the last document a name and a title.
+    fn name_last(&self, py: Python<'_>, name: &str, title: &str) -> PyResult<()> {
+        enter(py, || {
+            lock(&self.0).name_last(name, title);
+            Ok(())
+        })
+    }
+
+    /// Declares the tokens that end titles.
+    fn set_title_end(&self, py: Python<'_>, ids: PyBuffer<u32>) -> PyResult<()> {
+        let ids = ids.to_vec(py)?;
+        enter(py, || lock(&self.0).set_title_end(&ids))
+    }
+
     /// Number of tokens.
     #[getter]
     fn tokens(&self, py: Python<'_>) -> PyResult<usize> {

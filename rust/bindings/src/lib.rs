@@ -14,6 +14,7 @@ mod gguf;
 mod index;
 mod native;
 mod safetensors;
+mod seal;
 mod search;
 mod session;
 mod tensors;
@@ -41,6 +42,8 @@ mod _core {
     use native::{NativeExecutor, NativeModel};
     #[pymodule_export]
     use safetensors::SafeTensors;
+    #[pymodule_export]
+    use seal::{CorpusSearch, KeyScorer, seal_rank};
     #[pymodule_export]
     use search::BeamSearch;
     #[pymodule_export]

@@ -107,6 +107,7 @@ fn write<W: Write + Seek>(
     } else {
         write_rows::<u32, W>(&mut writer, corpus, &symbols, counts, |symbol| symbol, progress)?;
     }
+    write_names(&mut writer, corpus)?;
     Ok(writer.finish(counts)?.0)
 }
 
@@ -127,6 +128,28 @@ fn write_ids<W: Write + Seek>(writer: &mut Writer<W>, ids: &[u32]) -> io::Result
         writer.write_all(&id.to_le_bytes())?;
     }
     writer.end(Kind::Tokens)
+}
+
+/// What documents are called, if anything, and how their titles end.
+fn write_names<W: Write + Seek>(writer: &mut Writer<W>, corpus: &Corpus) -> io::Result<()> {
+    if !corpus.names.is_empty() {
+        let unnamed = corpus.documents() - corpus.name_ends.len();
+        let end = (corpus.names.len() as u64, corpus.names.len() as u64);
+        for (name, title) in corpus.name_ends.iter().chain(std::iter::repeat_n(&end, unnamed)) {
+            writer.write_all(&name.to_le_bytes())?;
+            writer.write_all(&title.to_le_bytes())?;
+        }
+        writer.end(Kind::NameEnds)?;
+        writer.write_all(&corpus.names)?;
+        writer.end(Kind::Names)?;
+    }
+    if !corpus.title_end.is_empty() {
+        for id in &corpus.title_end {
+            writer.write_all(&id.to_le_bytes())?;
+        }
+        writer.end(Kind::TitleEnd)?;
+    }
+    Ok(())
 }
 
 fn write_rows<S: Symbol, W: Write + Seek>(

@@ -4,6 +4,8 @@ use draftwood_base::{Error, Result, Token};
 
 /// Largest token id that an index takes.
 pub const MAX_TOKEN: Token = (1 << 20) - 1;
+/// Most tokens that end a title.
+pub const MAX_TITLE_END: usize = 64;
 
 /// Documents one after the other; 4 bytes per token.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +14,11 @@ pub struct Corpus {
     /// End of each document in `tokens`.
     pub(super) ends: Vec<u32>,
     largest: Token,
+    /// The names and titles of the documents, one after the other; empty while no document has either.
+    pub(super) names: Vec<u8>,
+    /// Per document: where its name and its title end in `names`.
+    pub(super) name_ends: Vec<(u64, u64)>,
+    pub(super) title_end: Vec<Token>,
 }
 
 impl Corpus {
@@ -40,6 +47,33 @@ impl Corpus {
         self.tokens.extend_from_slice(document);
         self.ends.push(self.tokens.len() as u32);
         self.largest = document.iter().copied().fold(self.largest, Token::max);
+        Ok(())
+    }
+
+    /// Gives the last document a name and a title, as text: [`crate::index::Index::name`] tells them. Documents without
+    /// have empty ones.
+    pub fn name_last(&mut self, name: &str, title: &str) {
+        if self.ends.is_empty() || (name.is_empty() && title.is_empty()) {
+            return;
+        }
+        let unnamed = (self.names.len() as u64, self.names.len() as u64);
+        self.name_ends.resize(self.ends.len() - 1, unnamed);
+        self.names.extend_from_slice(name.as_bytes());
+        let middle = self.names.len() as u64;
+        self.names.extend_from_slice(title.as_bytes());
+        self.name_ends.push((middle, self.names.len() as u64));
+    }
+
+    /// Declares the tokens that end the title with which documents begin.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for more than [`MAX_TITLE_END`] tokens.
+    pub fn set_title_end(&mut self, ids: &[Token]) -> Result<()> {
+        if ids.len() > MAX_TITLE_END {
+            let expected = format!("at most {MAX_TITLE_END} tokens");
+            return Err(Error::invalid("the end of titles", expected, ids.len(), ""));
+        }
+        self.title_end = ids.to_vec();
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{Documents, TIERS, corpus, documents};
 use draftwood_base::{Error, Token};
-use draftwood_retrieve::index::{Followers, Index, Phase, Tier};
+use draftwood_retrieve::index::{Corpus, Followers, Group, Index, Name, Phase, Tier};
 use proptest::prelude::*;
 use std::path::PathBuf;
 
@@ -28,10 +28,23 @@ fn some_documents() -> Documents {
     (0..40u32).map(|d| (0..100 + d).map(|i| (i * i + d) % 70).collect()).collect()
 }
 
+/// Some of the documents have names, some titles, the last ones none.
+fn named(documents: &Documents) -> Corpus {
+    let mut corpus = Corpus::default();
+    for (d, document) in documents.iter().enumerate() {
+        corpus.push(document).unwrap();
+        if d % 3 != 2 && d + 5 < documents.len() {
+            corpus.name_last(&format!("§{d}"), if d % 3 == 0 { "Über alles" } else { "" });
+        }
+    }
+    corpus.set_title_end(&[7, 8]).unwrap();
+    corpus
+}
+
 fn bytes_of(documents: &Documents, tier: Tier) -> Vec<u8> {
     let folder = Folder::new(&format!("bytes-{tier:?}-{:?}", std::thread::current().id()));
     let path = folder.0.join("a.dwx");
-    Index::build(&corpus(documents), tier, None, &path, |_| ()).unwrap();
+    Index::build(&named(documents), tier, None, &path, |_| ()).unwrap();
     std::fs::read(&path).unwrap()
 }
 
@@ -57,6 +70,11 @@ fn answers(index: &Index) -> Result<Vec<u64>, Error> {
             );
         }
     }
+    for document in [0, 3, 4, 39] {
+        let name = index.name(document)?;
+        all.extend(name.id.bytes().chain([255]).chain(name.title.bytes()).map(u64::from));
+    }
+    all.extend(index.title_end()?.iter().map(|&id| u64::from(id)));
     if index.tier() != Tier::Tiny {
         let mut text = Vec::new();
         index.extract(3, 2, 90, &mut text)?;
@@ -86,6 +104,24 @@ fn a_file_opens_as_it_was_built() {
     let (total, sections) = Index::open(&path).unwrap().sizes();
     assert_eq!(total, std::fs::metadata(&path).unwrap().len());
     assert!(sections.iter().any(|(name, size)| name == "Positions" && *size == 4 * (40 * 100 + 780 + 40)));
+}
+
+#[test]
+fn documents_keep_their_names() {
+    let documents = some_documents();
+    let index = Index::build_in_memory(&named(&documents), Tier::Tiny).unwrap();
+    for d in 0..40u32 {
+        let has_name = d % 3 != 2 && d < 35;
+        let id = if has_name { format!("§{d}") } else { String::new() };
+        let title = if has_name && d % 3 == 0 { "Über alles".into() } else { String::new() };
+        assert_eq!(index.name(d).unwrap(), Name { id, title });
+    }
+    assert!(index.name(40).unwrap_err().to_string().contains("must be below 40"));
+    assert_eq!(index.title_end().unwrap(), [7, 8]);
+    let bare = Index::build_in_memory(&corpus(&documents), Tier::Tiny).unwrap();
+    assert_eq!((bare.name(3).unwrap(), bare.title_end().unwrap()), (Name::default(), Vec::new()));
+    let error = Group::new(vec![index, bare]).unwrap().title_end().unwrap_err().to_string();
+    assert!(error.contains("the end of titles must be [7, 8] in every index"), "{error}");
 }
 
 #[test]
