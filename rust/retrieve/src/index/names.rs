@@ -70,23 +70,22 @@ impl Group {
         part.name(document)
     }
 
-    /// The tokens that end titles, on which all parts must agree.
+    /// The tokens that end titles, on which all parts that have titles must agree.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when they do not; as [`Index::title_end`].
     pub fn title_end(&self) -> Result<Vec<Token>> {
-        let ends = self.parts().iter().map(Index::title_end).collect::<Result<Vec<_>>>()?;
-        match ends.iter().find(|&end| *end != ends[0]) {
-            Some(other) => {
-                let hint = "build the indexes with titles in all of them or in none";
-                Err(Error::invalid(
-                    "the end of titles",
-                    format!("{:?} in every index", ends[0]),
-                    format!("{other:?}"),
-                    hint,
-                ))
+        let mut known: Vec<Token> = Vec::new();
+        for part in self.parts() {
+            let end = part.title_end()?;
+            if known.is_empty() {
+                known = end;
+            } else if !end.is_empty() && end != known {
+                let (expected, got) = (format!("{known:?} in every index"), format!("{end:?}"));
+                let hint = "indexes that are queried together need titles that end alike";
+                return Err(Error::invalid("the end of titles", expected, got, hint));
             }
-            None => Ok(ends[0].clone()),
         }
+        Ok(known)
     }
 }

@@ -120,8 +120,14 @@ fn documents_keep_their_names() {
     assert_eq!(index.title_end().unwrap(), [7, 8]);
     let bare = Index::build_in_memory(&corpus(&documents), Tier::Tiny).unwrap();
     assert_eq!((bare.name(3).unwrap(), bare.title_end().unwrap()), (Name::default(), Vec::new()));
-    let error = Group::new(vec![index, bare]).unwrap().title_end().unwrap_err().to_string();
-    assert!(error.contains("the end of titles must be [7, 8] in every index"), "{error}");
+    let mut other = corpus(&documents);
+    other.set_title_end(&[7]).unwrap();
+    let other = Index::build_in_memory(&other, Tier::Tiny).unwrap();
+    let group = Group::new(vec![bare, index]).unwrap();
+    assert_eq!((group.title_end().unwrap(), group.name(43).unwrap().id), (vec![7, 8], "§3".into()));
+    let index = Index::build_in_memory(&named(&documents), Tier::Tiny).unwrap();
+    let error = Group::new(vec![index, other]).unwrap().title_end().unwrap_err().to_string();
+    assert!(error.contains("the end of titles must be [7, 8] in every index, got [7]"), "{error}");
 }
 
 #[test]
