@@ -12,11 +12,13 @@ __all__ = [
     "BeamSearch",
     "ChatTemplate",
     "Corpus",
+    "CorpusSearch",
     "Drafter",
     "Event",
     "Forest",
     "GgufFile",
     "Index",
+    "KeyScorer",
     "Mix",
     "NGram",
     "NativeExecutor",
@@ -32,6 +34,7 @@ __all__ = [
     "isa",
     "num_threads",
     "read_bandwidth",
+    "seal_rank",
     "set_num_threads",
 ]
 

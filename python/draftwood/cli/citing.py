@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument
@@ -48,7 +49,9 @@ def cite(output: Output, index: FMIndex, min_length: int, engine: Engine) -> lis
     citations = []
     for span in index.attribute(output.token_ids, min_length, places=_PLACES):
         chars = _characters(span.start, output, engine), _characters(span.end, output, engine)
-        if chars[0] < chars[1]:  # not what a stop string cut off
+        cited = output.text[slice(*chars)]
+        chars = chars[1] - len(cited.lstrip()), chars[0] + len(cited.rstrip())
+        if chars[0] < chars[1]:  # neither blank nor cut off by a stop string
             places = tuple(_place(index, *place) for place in span.places.tolist())
             citations.append(Citation((span.start, span.end), chars, span.count, places))
     return citations
@@ -76,12 +79,13 @@ def show_cited(text: str, citations: Sequence[Citation], terminal: Terminal) -> 
         return
     from rich.text import Text
 
-    underlined = [any(one.chars[0] <= at < one.chars[1] for one in citations) for at in range(len(text))]
+    inside = {at for one in citations for at in range(*one.chars)}
+    borders = sorted({0, len(text), *(at for one in citations for at in one.chars)})
     shown = Text()
-    for at, char in enumerate(text):
-        shown.append(printable(char), style="underline" if underlined[at] else "")
+    for start, end in pairwise(borders):
+        shown.append(printable(text[start:end]), style="underline" if start in inside else "")
         for number, one in enumerate(citations, 1):
-            if one.chars[1] == at + 1:
+            if one.chars[1] == end:
                 shown.append(f"[{number}]", style="cyan")
     out.print(shown, end="", soft_wrap=True)
 
@@ -100,7 +104,8 @@ def show_sources(text: str, citations: Sequence[Citation], terminal: Terminal) -
         quote = " ".join(printable(text[slice(*one.chars)]).split())
         quote = quote if len(quote) <= _QUOTED else f"{quote[: _QUOTED // 2]} … {quote[-_QUOTED // 2 :]}"
         times = "once" if one.count == 1 else f"{one.count:,} times"
-        line = Text(f"[{number}] ", style="cyan")
+        line = Text()
+        line.append(f"[{number}] ", style="cyan")
         line.append(quote, style="underline")
         line.append(f"  {times}" + (": " if one.places else ""), style="dim")
         line.append("; ".join(_named(place) for place in one.places))

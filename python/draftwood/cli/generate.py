@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -120,9 +121,12 @@ class _Run:
         self._engine.on_step(self._on_step)
         start = perf_counter()
         stream = self._engine.stream(ids, params)
-        with self._interrupt, self._reading(len(ids)) as bar:
+        written = 0
+        with self._interrupt, self._writing() as count, self._reading(len(ids)) as bar:
             try:
                 for event in stream:
+                    written += len(event.token_ids)
+                    count(written)
                     if not self.first_seconds:
                         self.first_seconds, self.first_tokens = perf_counter() - start, len(event.token_ids)
                         if bar is not None:
@@ -163,6 +167,25 @@ class _Run:
         task = bar.add_task(f"reading the prompt, {tokens} tokens", total=tokens if tokens > _CHUNK else None)
         self._rows_done = lambda rows: bar.advance(task, rows)
         return bar
+
+    @contextmanager
+    def _writing(self) -> Iterator[Callable[[int], None]]:
+        """The number of tokens so far, where the text is held back."""
+        if not (self._holds_text and self._terminal.watched):
+            yield lambda count: None
+            return
+        from rich.status import Status
+
+        status = Status("writing", console=self._terminal.err)
+
+        def show(count: int) -> None:
+            status.update(f"writing, {count} tokens")
+            status.start()
+
+        try:
+            yield show
+        finally:
+            status.stop()
 
     def _on_step(self, plan: StepPlan, events: list[Any]) -> None:
         tree = tree_of_step(plan, events)
