@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InvalidArgument
@@ -15,9 +14,8 @@ if TYPE_CHECKING:
 
     from ..models.tokenizer import Tokenizer
 
-__all__ = ["Encoded", "Given", "encode_batch", "encoded", "given", "title_end_of"]
+__all__ = ["Encoded", "Given", "encode_batch", "given", "title_end_of"]
 
-_BATCH = 256
 _TITLE_END = " @@"
 
 
@@ -46,6 +44,7 @@ def given(document: Any, number: int) -> Given:
     name, title, content = document
     if not isinstance(name, str | int) or isinstance(name, bool):
         raise InvalidArgument.of(f"the id of documents[{number}]", "a string or a number", type(name).__name__)
+    spaced = title is not None
     title = title or ""
     for what, text in (("id", str(name)), ("title", title)):
         try:
@@ -53,7 +52,7 @@ def given(document: Any, number: int) -> Given:
         except UnicodeEncodeError as error:
             raise InvalidArgument.of(f"the {what} of documents[{number}]", "text", "lone surrogates") from error
     if isinstance(content, str):
-        return Given(str(name), title, f" {content}", bool(title))
+        return Given(str(name), title, f" {content}" if spaced else content, bool(title))
     return Given(str(name), title, content, False)
 
 
@@ -79,16 +78,6 @@ def encode_batch(batch: Sequence[Given], tokenizer: Tokenizer | None, first: int
         ids = ids_of(content, f"documents[{number}]")
         result.append(Encoded(one.name, one.title, ids, one.has_title_tokens))
     return result
-
-
-def encoded(documents: Iterable[Any], tokenizer: Tokenizer | None) -> Iterator[Encoded]:
-    """All documents, encoded batch by batch."""
-    if isinstance(documents, str | bytes):
-        raise InvalidArgument.of("documents", "a sequence of documents", "one string", "put it into a list")
-    waiting, number = iter(documents), 0
-    while batch := list(islice(waiting, _BATCH)):
-        yield from encode_batch([given(one, number + i) for i, one in enumerate(batch)], tokenizer, number)
-        number += len(batch)
 
 
 def title_end_of(tokenizer: Tokenizer | None, own: Any) -> NDArray[np.uint32]:

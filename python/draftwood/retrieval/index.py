@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _core
 from ..errors import IndexFormatError, InvalidArgument
-from .encoding import encoded, title_end_of
+from .encoding import title_end_of
 from .ids import ids_of
 from .results import Document, Span
+from .spill import fill_corpus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,23 +51,29 @@ class FMIndex:
         tokenizer: Any = None,
         tier: str = "standard",
         title_end: Any = None,
+        resume: bool = True,
         progress: Callable[[str], None] | None = None,
     ) -> FMIndex:
         """Builds the index of `documents` at `path`; the file appears there complete or not at all.
+
+        Tokens of more than 8 MB of documents wait on disk in `path` + ".partial". A build that is killed leaves them
+        there, and the next one of the same documents goes on from them.
 
         Shapes
             documents: strings, ids [T] below 2^20, or tuples (id, title, string or ids); tokenizer: an engine, a
             tokenizer or the path of one, for strings and for the fingerprint; tier: "tiny" (counts and followers),
             "compact" (also places), "standard" (also the text at once) or "fast" (places at once); progress: called
             with each phase's name.
-            title_end: the ids that end the titles of documents given as ids. A tuple with a string and a title is
-            stored as the tokens of " title", " @@" and " string", so that a title can be searched for as such.
+            title_end: the ids that end the titles of documents given as ids. A tuple with a title and a string is
+            stored as the tokens of " title", " @@" and " string", so that titles can be searched for; one with None for
+            a title keeps its text as it is. resume: False discards what an interrupted build has left.
         Returns
             The index, opened.
         Errors
-            InvalidArgument for documents that are none, strings without a tokenizer, and paths that cannot be written.
+            InvalidArgument for documents that are none, strings without a tokenizer, paths that cannot be written, and
+            documents that differ from those of the interrupted build.
         Cost
-            About 0.2 µs and 14 bytes of memory per token; on disk 2, 4.3, 8.5 or 12.5 bytes per token by tier.
+            About 0.2 µs and 10 bytes of memory per token; on disk 2, 4.3, 8.5 or 12.5 bytes per token by tier.
         Source
             bevilacqua2022 (reversed documents); ferragina2000 (the FM-index).
         Example
@@ -79,16 +86,12 @@ class FMIndex:
         corpus = _core.Corpus()
         tell = progress if progress is not None else lambda phase: None
         tell("tokens")
-        has_titles = title_end is not None
-        for one in encoded(documents, tokens):
-            corpus.push(one.ids)
-            if one.name or one.title:
-                corpus.name_last(one.name, one.title)
-            has_titles |= one.has_title_tokens
-        if has_titles:
+        has_titles, published = fill_corpus(corpus, documents, tokens, os.fspath(path), resume=resume)
+        if has_titles or title_end is not None:
             corpus.set_title_end(title_end_of(tokens, title_end))
         fingerprint = None if tokens is None else bytes.fromhex(tokens.fingerprint)
         _core.Index.build(corpus, os.fspath(path), tier, fingerprint, tell)
+        published()
         return cls(_core.Index.open([path]), tokens)
 
     @classmethod

@@ -44,6 +44,11 @@ impl Index {
     ) -> Result<Self> {
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
+        let mut partial = std::path::PathBuf::from(partial);
+        // A resumable build keeps what it has in a folder of that name.
+        if partial.is_dir() {
+            partial.push("index");
+        }
         let written = (|| {
             let file = std::fs::File::create(&partial)?;
             let out = write(corpus, tier, fingerprint, BufWriter::with_capacity(1 << 20, file), progress)?;
@@ -85,7 +90,7 @@ fn write<W: Write + Seek>(
     out: W,
     progress: impl FnMut(Phase),
 ) -> io::Result<W> {
-    let (ids, symbols) = corpus.alphabet();
+    let (ids, symbols) = corpus.alphabet()?;
     let counts = Counts {
         tier,
         rows: (corpus.tokens() + corpus.documents()) as u64,
@@ -162,9 +167,19 @@ fn write_rows<S: Symbol, W: Write + Seek>(
 ) -> io::Result<()> {
     let tier = counts.tier;
     let mut reversed: Vec<S> = Vec::with_capacity(counts.rows as usize);
-    for d in 0..corpus.documents() {
-        reversed.extend(corpus.document(d).iter().rev().map(|&id| narrow(symbols[id as usize])));
+    let symbol_of = |id: u32| symbols.get(id as usize).copied().unwrap_or(0);
+    let mut changed = false;
+    corpus.read_documents(|document| {
+        changed |= document.iter().any(|&id| symbol_of(id) == 0);
+        reversed.extend(document.iter().rev().map(|&id| narrow(symbol_of(id))));
         reversed.push(narrow(0));
+    })?;
+    // The sort relies on one separator per document.
+    if changed || reversed.len() as u64 != counts.rows {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a file of tokens has changed during the build",
+        ));
     }
     progress(Phase::Sort);
     let sa = suffix_array(&reversed, counts.symbols as usize);
@@ -195,7 +210,10 @@ fn write_rows<S: Symbol, W: Write + Seek>(
     write_lists(writer, &bwt, counts)?;
     drop(bwt);
     if tier.has(Kind::Text) {
-        write_packed(writer, corpus.tokens.iter().map(|&id| symbols[id as usize]), counts.symbol_width)?;
+        let mut packed =
+            PackedWriter::new(BufWriter::with_capacity(1 << 16, &mut *writer), counts.symbol_width);
+        corpus.read(|tokens| tokens.iter().try_for_each(|&id| packed.push(symbol_of(id))))?;
+        packed.finish()?;
         writer.end(Kind::Text)?;
     }
     Ok(())

@@ -131,6 +131,44 @@ fn documents_keep_their_names() {
 }
 
 #[test]
+fn documents_in_files_make_the_same_index() {
+    let folder = Folder::new("pieces");
+    let documents: Documents = vec![vec![], vec![5, 1, 5], vec![], vec![7], vec![1, 5, 2], vec![], vec![]];
+    let (whole, path) = (folder.0.join("whole.dwx"), folder.0.join("parts.dwx"));
+    for tier in TIERS {
+        let mut memory = corpus(&documents);
+        memory.name_last("last", "");
+        Index::build(&memory, tier, None, &whole, |_| ()).unwrap();
+        // In memory, in a file with something before it, in memory, and in a file of empty documents.
+        let bytes: Vec<u8> = [9u32, 7, 1, 5, 2].iter().flat_map(|id| id.to_le_bytes()).collect();
+        std::fs::write(folder.0.join("tokens"), bytes).unwrap();
+        let mut parts = corpus(&documents[..3].to_vec());
+        parts.push_file(&folder.0.join("tokens"), 4, &[1, 3], &[]).unwrap();
+        parts.push(&[]).unwrap();
+        let seen: Vec<&[Token]> = (0..parts.documents()).map(|d| parts.document(d)).collect();
+        assert_eq!(seen, [&[][..], &[5, 1, 5], &[], &[], &[], &[]]);
+        parts.push_file(&folder.0.join("tokens"), 0, &[0], &[("last".into(), String::new())]).unwrap();
+        Index::build(&parts, tier, None, &path, |_| ()).unwrap();
+        assert!(std::fs::read(&whole).unwrap() == std::fs::read(&path).unwrap(), "{tier:?}");
+    }
+    let tokens = folder.0.join("tokens");
+    let mut corpus = Corpus::default();
+    let mut error = |offset, lengths: &[u32], names: &[(String, String)]| {
+        corpus.push_file(&tokens, offset, lengths, names).unwrap_err().to_string()
+    };
+    assert!(error(4, &[5], &[]).contains("a file of tokens must be readable"));
+    assert!(error(1, &[4], &[]).contains("a token id of"));
+    assert!(
+        error(0, &[1, 1], &[(String::new(), String::new())]).contains("the number of names must be 2, got 1")
+    );
+    assert_eq!((corpus.documents(), corpus.tokens()), (0, 0));
+    // What changes under the build is noticed.
+    corpus.push_file(&tokens, 0, &[5], &[]).unwrap();
+    std::fs::write(&tokens, [0; 8]).unwrap();
+    assert!(Index::build(&corpus, Tier::Tiny, None, &path, |_| ()).is_err());
+}
+
+#[test]
 fn what_is_no_index_is_refused_by_name() {
     let folder = Folder::new("refuse");
     let path = folder.0.join("a.dwx");
