@@ -35,18 +35,20 @@ from .types import (
 )
 
 if TYPE_CHECKING:
-    from .retrieval import FMIndex, Span
+    from .retrieval import Document, Evidence, FMIndex, Passage, Seal, SealParams, Span
 
 __all__ = [
     "BeamParams",
     "BeamStats",
     "Beams",
     "CacheConfig",
+    "Document",
     "Drafter",
     "DraftwoodError",
     "Engine",
     "DraftStats",
     "EngineStats",
+    "Evidence",
     "FMIndex",
     "Hypothesis",
     "IndexFormatError",
@@ -57,8 +59,11 @@ __all__ = [
     "ModelFormatError",
     "OutOfPages",
     "Output",
+    "Passage",
     "PhaseTimes",
     "SamplingParams",
+    "Seal",
+    "SealParams",
     "Span",
     "Stats",
     "StreamEvent",
@@ -74,9 +79,12 @@ __all__ = [
 ]
 
 
+_RETRIEVAL = {"Document", "Evidence", "FMIndex", "Passage", "Seal", "SealParams", "Span"}
+
+
 def __getattr__(name: str) -> Any:
     """The index is read at its first use: importing stays quick."""
-    if name not in ("FMIndex", "Span"):
+    if name not in _RETRIEVAL:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import retrieval
 

@@ -12,11 +12,13 @@ __all__ = [
     "BeamSearch",
     "ChatTemplate",
     "Corpus",
+    "CorpusSearch",
     "Drafter",
     "Event",
     "Forest",
     "GgufFile",
     "Index",
+    "KeyScorer",
     "Mix",
     "NGram",
     "NativeExecutor",
@@ -33,6 +35,7 @@ __all__ = [
     "multiply_rate",
     "num_threads",
     "read_bandwidth",
+    "seal_rank",
     "set_num_threads",
 ]
 
@@ -124,6 +127,11 @@ class Corpus:
     def tokens(self) -> int: ...
     def __len__(self) -> int: ...
     def push(self, document: NDArray[uint32]) -> None: ...
+    def push_file(
+        self, path: str | PathLike[str], offset: int, lengths: NDArray[uint32], names: Sequence[tuple[str, str]]
+    ) -> None: ...
+    def name_last(self, name: str, title: str) -> None: ...
+    def set_title_end(self, ids: NDArray[uint32]) -> None: ...
 
 @disjoint_base
 class Drafter:
@@ -169,6 +177,59 @@ class Mix(Drafter):
     def weights(self, sequence: int) -> list[float]: ...
 
 @final
+class CorpusSearch:
+    def __new__(
+        cls,
+        index: Index,
+        *,
+        beam: int,
+        length: int,
+        anchored: bool,
+        title_end: Sequence[int],
+        end: int | None,
+        stop_at_count: int,
+        without_last_document: bool,
+    ) -> CorpusSearch: ...
+    @property
+    def live(self) -> int: ...
+    @property
+    def done(self) -> bool: ...
+    def step(self, values: Any, rows: Sequence[int], kind: str) -> list[tuple[int, int, float]]: ...
+    def found(self) -> list[tuple[bytes, float, int, bool]]: ...
+    def first(self) -> bytes: ...
+
+@final
+class KeyScorer:
+    def __new__(cls, keys: Sequence[Sequence[int]]) -> KeyScorer: ...
+    @property
+    def live(self) -> int: ...
+    @property
+    def done(self) -> bool: ...
+    def step(self, values: Any, rows: Sequence[int], kind: str) -> list[tuple[int, int, float]]: ...
+    def scores(self) -> list[float]: ...
+
+def seal_rank(
+    index: Index,
+    keys: Sequence[tuple[Sequence[int], bool, float]],
+    unigrams: NDArray[float32],
+    *,
+    use_fm_index_frequency: bool,
+    score_exponent: float,
+    beta: float,
+    length_penalty: float,
+    single_key: float,
+    smoothing: float,
+    max_hits: int,
+    skip_frequent_keys: int | None,
+    allow_overlaps: bool,
+    fully_score: int,
+    use_top_k_unigrams: int,
+    add_best_unigrams_to_ngrams: bool,
+    hits: int,
+    compat: bool,
+) -> tuple[list[tuple[list[int], bool, float]], list[float], list[tuple[int, float, list[tuple[int, float]]]]]: ...
+
+@final
 class Index:
     @staticmethod
     def build(
@@ -195,6 +256,8 @@ class Index:
     def attribute(self, ids: NDArray[uint32], min_length: int, places: int) -> list[tuple[int, int, int, bytes]]: ...
     def extract(self, document: int, start: int, stop: int) -> bytes: ...
     def document_length(self, document: int) -> int: ...
+    def name(self, document: int) -> tuple[str, str]: ...
+    def title_end(self) -> bytes: ...
     def parts(self) -> list[dict[str, Any]]: ...
     def verify(self, progress: Callable[[float], object] | None = None) -> None: ...
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,6 +102,65 @@ def test_a_pipe_gets_no_control_codes(command: Command) -> None:
     shown = command(*BASE, "--stats", "--show-trees", "--logprobs", "2")
     assert "\x1b" not in shown.stdout + shown.stderr
     assert "\r" not in shown.stdout + shown.stderr
+
+
+@pytest.fixture
+def sources(command: Command, tmp_path: Path) -> str:
+    """An index of documents that hold parts of what `BASE` says."""
+    ids = document(command(*BASE, "--json"))["token_ids"]
+    documents = [("a.txt", "First", [1, *ids[2:7]]), ("b.txt", "", ids[5:10]), ("", "", ids[2:6]), ("", "", [250])]
+    dw.FMIndex.build(documents, path=tmp_path / "a.dwx")
+    return str(tmp_path / "a.dwx")
+
+
+def test_cited_parts_are_listed_and_the_text_is_the_same(command: Command, sources: str) -> None:
+    plain = document(command(*BASE, "--json"))
+    told = document(command(*BASE, "--json", "--cite", sources, "--cite-min", "3"))
+    assert told["text"] == plain["text"]
+    cited = told["citations"]
+    spans = [(one["start"], one["end"]) for one in cited]
+    assert {(2, 7), (5, 10)} <= set(spans)
+    for one in cited:
+        text = dw.FMIndex.open(sources)
+        assert one["count"] == text.count(told["token_ids"][one["start"] : one["end"]])
+        assert one["text"] in told["text"]
+    first = cited[spans.index((2, 7))]["places"][0]
+    assert first == {"document": 0, "offset": 1, "id": "a.txt", "title": "First"}
+    shown = command(*BASE, "--cite", sources, "--cite-min", "3")
+    assert shown.stdout == plain["text"] + "\n"
+    assert "% of the text is in the sources" in shown.stderr
+    assert "First (a.txt) at 1" in shown.stderr
+    assert "b.txt at 0" in shown.stderr
+    assert "\x1b" not in shown.stdout + shown.stderr
+
+
+def test_cited_parts_are_underlined_where_somebody_looks(
+    command: Command, sources: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cited = document(command(*BASE, "--json", "--cite", sources, "--cite-min", "3"))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown = command(*BASE, "--cite", sources, "--cite-min", "3").stdout
+    pieces = re.split(r"\x1b\[([0-9;]*)m", shown)
+    styled = list(zip(["0", *pieces[1::2]], pieces[::2], strict=True))
+    plain = re.sub(r"\[\d+\]", "", "".join(text for _, text in styled))
+    assert plain.rstrip("\n") == cited["text"]
+    underlined = "".join(text for style, text in styled if style.split(";")[0] == "4")
+    inside = {at for one in cited["citations"] for at in _found(cited["text"], one["text"])}
+    assert 0 < len(underlined) <= len(inside) + len(cited["citations"]) < len(cited["text"]) + 9
+
+
+def _found(text: str, part: str) -> set[int]:
+    starts = [at for at in range(len(text)) if text.startswith(part, at)]
+    return {at + i for at in starts for i in range(len(part))}
+
+
+def test_sources_that_hold_nothing_say_so(command: Command, sources: str) -> None:
+    shown = command(*BASE, "--cite", sources, "--cite-min", "11")
+    assert "no part of the text is in the sources" in shown.stderr
+    wrong = command(*BASE, "--cite", sources, "--cite-min", "0")
+    assert (wrong.exit_code, "--cite-min must be at least 1" in wrong.stderr) == (2, True)
+    assert "the index file must be readable" in command(*BASE, "--cite", "none.dwx").stderr
 
 
 def test_a_stop_string_ends_the_text(command: Command) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from typer.testing import Result
 
 import draftwood as dw
-from draftwood.errors import InvalidArgument
-from draftwood.retrieval.corpora import read_documents
+from draftwood.errors import InvalidArgument, UnsupportedModel
+from draftwood.retrieval import spill
+from draftwood.retrieval.corpora import Fields, read_documents
 
 Command = Callable[..., Result]
 tokenizers = pytest.importorskip("tokenizers")
@@ -42,14 +44,19 @@ def built(command: Command, model: str, tmp_path: Path) -> Path:
 
 
 def test_a_search_shows_count_followers_and_places(command: Command, built: Path, model: str) -> None:
+    source = built.with_name("a.txt")
     result = command("index", "search", str(built), "the ", "--model", model, "--context", "3")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines() == [
-        "3 occurrences", "followed by 'c' 2, 'd' 1", "0:0  the cat", "1:0  the cat", "1:12  an the dog",
+        "3 occurrences", "followed by 'c' 2, 'd' 1", f"{source}:1 at 0  the cat",
+        f"{source}:3 at 0  the cat", f"{source}:3 at 12  an the dog",
     ]  # fmt: skip
     told = json.loads(command("index", "search", str(built), "cat", "--model", model, "--json").stdout)
     assert (told["count"], told["followers"]) == (2, [{"id": told["followers"][0]["id"], "text": " ", "count": 2}])
-    assert told["places"][0] == {"document": 0, "offset": 4, "before": "the ", "match": "cat", "after": " sat"}
+    assert told["places"][0] == {
+        "document": 0, "id": f"{source}:1", "title": None, "offset": 4, "before": "the ", "match": "cat",
+        "after": " sat",
+    }  # fmt: skip
     absent = command("index", "search", str(built), "cow", "--model", model)
     assert (absent.exit_code, absent.stdout) == (1, "0 occurrences\n")
 
@@ -122,12 +129,82 @@ def test_documents_are_cut_as_asked(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"one\ntwo\r\n\n \nthree \xff\n")
     read: list[int] = []
-    assert list(read_documents([path], progress=read.append)) == ["one\ntwo\r\n\n \nthree \ufffd\n"]
+    assert list(read_documents([path], progress=read.append)) == [(str(path), None, "one\ntwo\r\n\n \nthree \ufffd\n")]
     assert sum(read) == path.stat().st_size
-    assert list(read_documents([path], split="line")) == ["one", "two", " ", "three \ufffd"]
-    assert list(read_documents([path, path], split="paragraph")) == ["one\ntwo", "three \ufffd"] * 2
+    lines = [(1, "one"), (2, "two"), (4, " "), (5, "three \ufffd")]
+    assert list(read_documents([path], split="line")) == [(f"{path}:{n}", None, text) for n, text in lines]
+    paragraphs = [(f"{path}:1", None, "one\ntwo"), (f"{path}:5", None, "three \ufffd")]
+    assert list(read_documents([path, path], split="paragraph")) == paragraphs * 2
     with pytest.raises(InvalidArgument, match="a file of documents must be readable"):
         list(read_documents([tmp_path]))
+
+
+ROWS = [
+    {"n": 7, "name": "First", "body": "the cat"},
+    {"n": 8, "name": "", "body": ""},
+    {"n": 9, "name": "Über", "body": "a dog"},
+]
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> Path:
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=2)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_rows_are_documents_with_ids_and_titles(kind: str, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / f"a.{kind}", ROWS)
+    read: list[int] = []
+    found = list(read_documents([path], fields=Fields("body", "n", "name"), progress=read.append))
+    assert found == [("7", "First", "the cat"), ("8", "", ""), ("9", "Über", "a dog")]
+    assert sum(read) == path.stat().st_size
+    first = 1 if kind == "jsonl" else 0
+    assert [one[:2] for one in read_documents([path], fields=Fields("body"))][2] == (f"{path}:{first + 2}", None)
+    with pytest.raises(InvalidArgument, match="--field, --id-field and --title-field name others"):
+        list(read_documents([path], fields=Fields("text")))
+    numbers = write_rows(tmp_path / f"b.{kind}", [{"text": "x", "n": 0.5}])
+    with pytest.raises(InvalidArgument, match=r"b\.\w+, (line 1|row 0) must be an object with a string 'n', got float"):
+        list(read_documents([numbers], fields=Fields(id="n")))
+    path.write_bytes(b"PAR1 no rows at all PAR1")
+    with pytest.raises(InvalidArgument, match=f"a.{kind}.* must be a (JSON object|Parquet file), got"):
+        list(read_documents([path]))
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").write_bytes(b"")
+    with pytest.raises(UnsupportedModel, match=r"pip install draftwood\[parquet\]"):
+        list(read_documents([tmp_path / "a.parquet"]))
+
+
+def test_titles_can_be_searched_and_an_interrupted_build_goes_on(
+    command: Command, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"n": d, "name": string.ascii_letters[d], "body": "word " * 200} for d in range(40)]
+    source, out = write_rows(tmp_path / "a.jsonl", rows), tmp_path / "a.dwx"
+    monkeypatch.setattr(spill, "_CHUNK_BYTES", 4000)
+    arguments = ("index", "build", str(out), str(source), "--model", model, "--field", "body")
+    named = (*arguments, "--id-field", "n", "--title-field", "name")
+
+    def fails(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spill, "_push", fails)
+        assert command(*named).exit_code == 130
+    assert "others from document 0 on" in command(*arguments).stderr
+    result = command(*named)
+    assert result.exit_code == 0, result.stderr
+    assert "an interrupted build is there" in result.stderr
+    index = dw.FMIndex.open(out, tokenizer=model)
+    assert index.name(3) == ("3", "d")
+    assert index.count(" d @@", anchored=True) == 1
+    assert command(*arguments, "--restart").exit_code == 0
+    assert dw.FMIndex.open(out).name(3) == (f"{source}:4", None)
 
 
 def test_the_drafter_refuses_a_model_of_another_tokenizer(built: Path) -> None:

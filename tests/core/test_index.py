@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -198,32 +196,6 @@ def test_threads_share_an_index(tmp_path):
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-def test_a_killed_build_leaves_no_index_or_the_old_one(tmp_path):
-    path = tmp_path / "a.dwx"
-    dw.FMIndex.build([[9, 9]], path=path)
-    script = (
-        "import sys, numpy as np, draftwood as dw\n"
-        "rng = np.random.default_rng(0)\n"
-        "documents = [rng.integers(0, 500, 3000) for _ in range(100)]\n"
-        "print('go', flush=True)\n"
-        f"dw.FMIndex.build(documents, path={str(path)!r})\n"
-        "print('done', flush=True)\n"
-    )
-    for milliseconds in (0, 20, 60, 120):
-        child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        assert child.stdout.readline() == "go\n"
-        try:
-            child.wait(milliseconds / 1000)
-        except subprocess.TimeoutExpired:
-            child.kill()
-        child.communicate()
-        index = dw.FMIndex.open(path)
-        index.verify()
-        assert index.count([]) in (2, 300_000)
-    dw.FMIndex.build([[4]], path=path)
-    assert [one.name for one in tmp_path.iterdir()] == ["a.dwx"]
 
 
 def test_documents_are_data_for_a_tokenizer(tmp_path):

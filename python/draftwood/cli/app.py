@@ -152,6 +152,15 @@ def generate(
     stats: Annotated[
         bool, typer.Option("--stats", help="Speed and counters to stderr.", rich_help_panel=_OUTPUT)
     ] = False,
+    cite: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="INDEX",
+            help="Underline what an index (.dwx) holds, and list its documents; may be repeated.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    cite_min: Annotated[int, typer.Option(help="Shortest part to cite, in tokens.", rich_help_panel=_OUTPUT)] = 8,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -170,7 +179,9 @@ def generate(
         ignore_eos=ignore_eos,
         logprobs=logprobs,
     )
-    options = Options(prompt, model, chat, system, drafter, max_nodes, show_trees, stats, as_json, debug)
+    options = Options(
+        prompt, model, chat, system, drafter, max_nodes, show_trees, stats, as_json, debug, tuple(cite or ()), cite_min
+    )
     raise typer.Exit(run_generate(options, params))
 
 

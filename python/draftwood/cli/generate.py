@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DraftwoodError, InvalidArgument
+from .citing import citations_json, cite, open_sources, show_cited, show_sources
 from .source import chat_messages, drafter_of, has_chat, open_engine
 from .terminal import INTERRUPTED, Interrupt, Terminal, printable
 from .trees import StepTree, label_of, lines_of, tree_of_step
@@ -38,6 +40,8 @@ class Options:
     stats: bool
     as_json: bool
     debug: bool
+    cite: tuple[str, ...] = ()
+    cite_min: int = 8
 
 
 def run_generate(options: Options, params: SamplingParams) -> int:
@@ -55,11 +59,20 @@ def _generate(options: Options, params: SamplingParams, terminal: Terminal) -> i
     with open_engine(options.model, drafter, terminal) as engine:
         loaded = perf_counter() - start
         ids = engine.encode(_as_chat(prompt, options, engine))
-        run = _Run(engine, terminal, options.show_trees)
+        sources = open_sources(options.cite, options.cite_min, engine) if options.cite else None
+        run = _Run(engine, terminal, options.show_trees, holds_text=sources is not None)
         output = run.stream(ids, params)
+        citations = None if sources is None else cite(output, sources, options.cite_min, engine)
         if not options.as_json:
+            if citations is not None:
+                show_cited(output.text, citations, terminal)
             _tell(output, run, options, terminal)
-        terminal.document(_document(engine, options, output, run, loaded))
+            if citations is not None:
+                show_sources(output.text, citations, terminal)
+        document = _document(engine, options, output, run, loaded)
+        terminal.document(
+            document if citations is None else document | {"citations": citations_json(output.text, citations)}
+        )
     return INTERRUPTED if run.interrupted else 0
 
 
@@ -89,8 +102,9 @@ def _as_chat(prompt: str, options: Options, engine: Engine) -> Any:
 class _Run:
     """One text on its way to the terminal."""
 
-    def __init__(self, engine: Engine, terminal: Terminal, show_trees: bool) -> None:
+    def __init__(self, engine: Engine, terminal: Terminal, show_trees: bool, *, holds_text: bool = False) -> None:
         self._engine, self._terminal, self._show_trees = engine, terminal, show_trees
+        self._holds_text = holds_text  # shown afterwards, with its sources
         self._label = label_of(engine)
         self._interrupt = Interrupt()
         self._rows_done: Any = None
@@ -107,14 +121,17 @@ class _Run:
         self._engine.on_step(self._on_step)
         start = perf_counter()
         stream = self._engine.stream(ids, params)
-        with self._interrupt, self._reading(len(ids)) as bar:
+        written = 0
+        with self._interrupt, self._writing() as count, self._reading(len(ids)) as bar:
             try:
                 for event in stream:
+                    written += len(event.token_ids)
+                    count(written)
                     if not self.first_seconds:
                         self.first_seconds, self.first_tokens = perf_counter() - start, len(event.token_ids)
                         if bar is not None:
                             bar.stop()
-                    if not self._show_trees:
+                    if not self._show_trees and not self._holds_text:
                         self._write(event.text)
                     if self._interrupt.pressed:
                         break
@@ -127,7 +144,7 @@ class _Run:
         self.total_seconds = perf_counter() - start
         self._engine.on_step(None)
         assert stream.output is not None
-        if self._show_trees:
+        if self._show_trees and not self._holds_text:
             self._write(stream.output.text)
         return stream.output
 
@@ -150,6 +167,25 @@ class _Run:
         task = bar.add_task(f"reading the prompt, {tokens} tokens", total=tokens if tokens > _CHUNK else None)
         self._rows_done = lambda rows: bar.advance(task, rows)
         return bar
+
+    @contextmanager
+    def _writing(self) -> Iterator[Callable[[int], None]]:
+        """The number of tokens so far, where the text is held back."""
+        if not (self._holds_text and self._terminal.watched):
+            yield lambda count: None
+            return
+        from rich.status import Status
+
+        status = Status("writing", console=self._terminal.err)
+
+        def show(count: int) -> None:
+            status.update(f"writing, {count} tokens")
+            status.start()
+
+        try:
+            yield show
+        finally:
+            status.stop()
 
     def _on_step(self, plan: StepPlan, events: list[Any]) -> None:
         tree = tree_of_step(plan, events)

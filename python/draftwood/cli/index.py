@@ -6,11 +6,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument
 from ..retrieval import FMIndex
 from .terminal import Terminal, printable
+
+if TYPE_CHECKING:
+    from ..retrieval.corpora import Fields
 
 __all__ = ["run_build", "run_info", "run_search", "run_verify"]
 
@@ -25,19 +28,23 @@ def run_build(
     model: str,
     tier: str,
     split: str,
-    field: str,
+    fields: Fields,
+    restart: bool,
     *,
     as_json: bool,
     debug: bool,
 ) -> int:
     """Builds and tells what it became."""
     from ..retrieval.corpora import read_documents
+    from ..retrieval.spill import partial_folder
     from ..retrieval.tokens import tokenizer_of
 
     terminal = Terminal(as_json=as_json, debug=debug)
     with terminal.guard():
         size = sum(_size(file) for file in files)
         tokenizer = tokenizer_of(model)
+        if partial_folder(out).is_dir() and not restart:
+            terminal.note("an interrupted build is there: what it has encoded is used again")
         start, read = perf_counter(), 0
         with _bar(terminal, "reading") as show:
 
@@ -47,10 +54,11 @@ def run_build(
                 show("reading", _STARTS["sort"] * min(read / max(size, 1), 1.0))
 
             index = FMIndex.build(
-                read_documents(files, split=split, field=field, progress=count),
+                read_documents(files, split=split, fields=fields, progress=count),
                 path=out,
                 tokenizer=tokenizer,
                 tier=tier,
+                resume=not restart,
                 progress=lambda phase: show(_PHASES[phase], _STARTS[phase]),
             )
         seconds = perf_counter() - start
@@ -128,7 +136,16 @@ def _place(index: FMIndex, document: int, offset: int, length: int, context: int
     first = offset - start
     parts = around[:first], around[first : first + length], around[first + length :]
     before, match, after = (tokenizer.decode(part) for part in parts)
-    return {"document": document, "offset": offset, "before": before, "match": match, "after": after}
+    name, title = index.name(document)
+    return {
+        "document": document,
+        "id": name,
+        "title": title,
+        "offset": offset,
+        "before": before,
+        "match": match,
+        "after": after,
+    }
 
 
 def _show_search(
@@ -143,7 +160,8 @@ def _show_search(
     if not can_place:
         out.print("an index of the tiny tier does not know where")
     for one in found:
-        line = Text(f"{one['document']}:{one['offset']}  ", style="dim")
+        name = one["document"] if one["id"] is None else printable(one["id"])
+        line = Text(f"{name} at {one['offset']}  ", style="dim")
         for name, style in (("before", "not dim"), ("match", "bold green not dim"), ("after", "not dim")):
             line.append(printable(one[name]).replace("\n", " "), style=style)
         out.print(line, soft_wrap=True)

@@ -14,6 +14,7 @@ _EXAMPLES = """\b
 Examples
   draftwood index build docs.dwx manual/*.txt --split paragraph
   draftwood index build wiki.dwx wiki.jsonl --field body --tier fast
+  draftwood index build wiki.dwx *.parquet --id-field url --title-field title
   draftwood index search docs.dwx "the borrow checker"
   draftwood index verify docs.dwx
 """
@@ -38,7 +39,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 @index_app.command()
 def build(
     out: Annotated[str, typer.Argument(help="The index file to write (.dwx).", show_default=False)],
-    files: Annotated[list[str], typer.Argument(help="Text or .jsonl files.", show_default=False)],
+    files: Annotated[list[str], typer.Argument(help="Text, .jsonl or .parquet files.", show_default=False)],
     model: Model = DEFAULT_MODEL,
     tier: Annotated[
         str,
@@ -48,14 +49,23 @@ def build(
         ),
     ] = "standard",
     split: Annotated[str, typer.Option(help="A document of a text file is the file, a paragraph or a line.")] = "file",
-    field: Annotated[str, typer.Option(help="Field of a .jsonl line that holds a document's text.")] = "text",
+    field: Annotated[str, typer.Option(help="Field of a .jsonl or .parquet row that holds the text.")] = "text",
+    id_field: Annotated[
+        str | None, typer.Option(help="Field that holds its id; else the file and its line or row.", show_default=False)
+    ] = None,
+    title_field: Annotated[str | None, typer.Option(help="Field that holds its title.", show_default=False)] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard what an interrupted build of this index has left.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Builds an index of the documents in files. It appears complete or not at all."""
+    """Builds an index of the documents in files. It appears complete or not at all; a build that was interrupted goes on."""
+    from ..retrieval.corpora import Fields
     from .index import run_build
 
-    raise typer.Exit(run_build(out, files, model, tier, split, field, as_json=as_json, debug=debug))
+    fields = Fields(field, id_field, title_field)
+    raise typer.Exit(run_build(out, files, model, tier, split, fields, restart, as_json=as_json, debug=debug))
 
 
 @index_app.command()

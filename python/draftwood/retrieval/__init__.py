@@ -1,6 +1,8 @@
 """Retrieval: an index over a corpus that says what may follow, how often, and where it stands."""
 
+from .blocking import BlockNgrams
 from .index import FMIndex
-from .results import Span
+from .results import Document, Evidence, Passage, Span
+from .seal import Seal, SealParams
 
-__all__ = ["FMIndex", "Span"]
+__all__ = ["BlockNgrams", "Document", "Evidence", "FMIndex", "Passage", "Seal", "SealParams", "Span"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import _core
 from ..errors import IndexFormatError, InvalidArgument
+from .encoding import title_end_of
 from .ids import ids_of
-from .results import Span
+from .results import Document, Span
+from .spill import fill_corpus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FMIndex"]
 
-_BATCH = 256
 Path = str | os.PathLike[str]
 
 
@@ -50,20 +50,30 @@ class FMIndex:
         path: Path,
         tokenizer: Any = None,
         tier: str = "standard",
+        title_end: Any = None,
+        resume: bool = True,
         progress: Callable[[str], None] | None = None,
     ) -> FMIndex:
         """Builds the index of `documents` at `path`; the file appears there complete or not at all.
 
+        Tokens of more than 8 MB of documents wait on disk in `path` + ".partial". A build that is killed leaves them
+        there, and the next one of the same documents goes on from them.
+
         Shapes
-            documents: strings, or ids [T] below 2^20, or both; tokenizer: an engine, a tokenizer or the path of one,
-            for strings and for the fingerprint; tier: "tiny" (counts and followers), "compact" (also places),
-            "standard" (also the text at once) or "fast" (places at once); progress: called with each phase's name.
+            documents: strings, ids [T] below 2^20, or tuples (id, title, string or ids); tokenizer: an engine, a
+            tokenizer or the path of one, for strings and for the fingerprint; tier: "tiny" (counts and followers),
+            "compact" (also places), "standard" (also the text at once) or "fast" (places at once); progress: called
+            with each phase's name.
+            title_end: the ids that end the titles of documents given as ids. A tuple with a title and a string is
+            stored as the tokens of " title", " @@" and " string", so that titles can be searched for; one with None for
+            a title keeps its text as it is. resume: False discards what an interrupted build has left.
         Returns
             The index, opened.
         Errors
-            InvalidArgument for documents that are none, strings without a tokenizer, and paths that cannot be written.
+            InvalidArgument for documents that are none, strings without a tokenizer, paths that cannot be written, and
+            documents that differ from those of the interrupted build.
         Cost
-            About 0.2 µs and 14 bytes of memory per token; on disk 2, 4.3, 8.5 or 12.5 bytes per token by tier.
+            About 0.2 µs and 10 bytes of memory per token; on disk 2, 4.3, 8.5 or 12.5 bytes per token by tier.
         Source
             bevilacqua2022 (reversed documents); ferragina2000 (the FM-index).
         Example
@@ -76,10 +86,12 @@ class FMIndex:
         corpus = _core.Corpus()
         tell = progress if progress is not None else lambda phase: None
         tell("tokens")
-        for ids in _ids_of_all(documents, tokens):
-            corpus.push(ids)
+        has_titles, published = fill_corpus(corpus, documents, tokens, os.fspath(path), resume=resume)
+        if has_titles or title_end is not None:
+            corpus.set_title_end(title_end_of(tokens, title_end))
         fingerprint = None if tokens is None else bytes.fromhex(tokens.fingerprint)
         _core.Index.build(corpus, os.fspath(path), tier, fingerprint, tell)
+        published()
         return cls(_core.Index.open([path]), tokens)
 
     @classmethod
@@ -297,6 +309,63 @@ class FMIndex:
         end = most if stop is None else min(stop, most)
         return np.frombuffer(self.core.extract(document, min(start, most), end), np.uint32)
 
+    @property
+    def title_end(self) -> tuple[int, ...]:
+        """The ids that end the titles with which documents begin; empty if they have none."""
+        import numpy as np
+
+        return tuple(np.frombuffer(self.core.title_end(), np.uint32).tolist())
+
+    def document(self, number: int) -> Document:
+        """A document: what it is called, and its tokens.
+
+        Shapes
+            number: 0 … len(index) − 1, in the order of the build.
+        Returns
+            A `Document`; its text is None if the index has no tokenizer.
+        Errors
+            As `extract`.
+        Cost
+            As `extract`.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     index = dw.FMIndex.build([("a.txt", "First", [1, 2])], path=f"{folder}/a.dwx")
+            ...     one = index.document(0)
+            >>> one.id, one.title, one.token_ids.tolist(), one.text
+            ('a.txt', 'First', [1, 2], None)
+        """
+        ids = self.extract(number)
+        name, title = self.core.name(number)
+        text = None if self.tokenizer is None else self.tokenizer.decode(ids)
+        return Document(number, name or None, title or None, ids, text)
+
+    def name(self, number: int) -> tuple[str | None, str | None]:
+        """What a document's builder called it, and its title; None where it has none. Every tier knows them.
+
+        Shapes
+            number: as in `document`.
+        Returns
+            (id, title).
+        Errors
+            InvalidArgument for a document that does not exist; IndexFormatError.
+        Cost
+            Two reads.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     dw.FMIndex.build([("a.txt", "", [1, 2])], path=f"{folder}/a.dwx").name(0)
+            ('a.txt', None)
+        """
+        if number < 0:
+            raise InvalidArgument.of("the document", "0 or more", number)
+        name, title = self.core.name(number)
+        return name or None, title or None
+
     def info(self) -> dict[str, Any]:
         """What the index holds: tier, documents, tokens, bytes, fingerprint, and the same for each file.
 
@@ -365,19 +434,3 @@ def _tokenizer(source: Any) -> Tokenizer | None:
     from .tokens import tokenizer_of
 
     return tokenizer_of(source)
-
-
-def _ids_of_all(documents: Iterable[Any], tokenizer: Tokenizer | None) -> Iterator[NDArray[np.uint32]]:
-    """Ids of each document; strings are encoded in batches, in parallel."""
-    if isinstance(documents, str | bytes):
-        raise InvalidArgument.of("documents", "a sequence of documents", "one string", "put it into a list")
-    waiting = iter(documents)
-    number = 0
-    while batch := list(islice(waiting, _BATCH)):
-        texts = [one for one in batch if isinstance(one, str)]
-        if texts and tokenizer is None:
-            raise InvalidArgument.of("documents", "token ids", "strings", "pass tokenizer= to encode them")
-        encoded = iter(tokenizer.encode_plain(texts) if tokenizer is not None else ())
-        for one in batch:
-            yield ids_of(next(encoded) if isinstance(one, str) else one, f"documents[{number}]")
-            number += 1

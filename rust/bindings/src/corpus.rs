@@ -4,6 +4,7 @@ use crate::enter::{enter, lock};
 use draftwood_retrieve::index;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 /// Documents of token ids, 4 bytes per token.
@@ -22,6 +23,34 @@ impl Corpus {
     fn push(&self, py: Python<'_>, document: PyBuffer<u32>) -> PyResult<()> {
         let document = document.to_vec(py)?;
         enter(py, || lock(&self.0).push(&document))
+    }
+
+    /// Appends documents whose tokens lie in a file: their lengths (uint32 buffer), and a name and a title for each, or
+    /// none at all.
+    fn push_file(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        offset: u64,
+        lengths: PyBuffer<u32>,
+        names: Vec<(String, String)>,
+    ) -> PyResult<()> {
+        let lengths = lengths.to_vec(py)?;
+        enter(py, || lock(&self.0).push_file(&path, offset, &lengths, &names))
+    }
+
+    /// Gives the last document a name and a title.
+    fn name_last(&self, py: Python<'_>, name: &str, title: &str) -> PyResult<()> {
+        enter(py, || {
+            lock(&self.0).name_last(name, title);
+            Ok(())
+        })
+    }
+
+    /// Declares the tokens that end titles.
+    fn set_title_end(&self, py: Python<'_>, ids: PyBuffer<u32>) -> PyResult<()> {
+        let ids = ids.to_vec(py)?;
+        enter(py, || lock(&self.0).set_title_end(&ids))
     }
 
     /// Number of tokens.

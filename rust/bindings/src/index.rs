@@ -166,6 +166,18 @@ impl Index {
         enter(py, || self.group.document_length(document))
     }
 
+    /// Name and title of a document.
+    fn name(&self, py: Python<'_>, document: u64) -> PyResult<(String, String)> {
+        let name = enter(py, || self.group.name(document))?;
+        Ok((name.id, name.title))
+    }
+
+    /// The tokens that end titles, uint32.
+    fn title_end<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let ids = enter(py, || self.group.title_end())?;
+        Ok(bytes_of_ids(py, &ids))
+    }
+
     /// Per file: path, tier, documents, tokens, distinct tokens, bytes, bytes of each section, fingerprint.
     fn parts<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let describe = |(part, path): (&core::Index, &PathBuf)| {

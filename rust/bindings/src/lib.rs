@@ -14,6 +14,7 @@ mod index;
 mod native;
 mod probe;
 mod safetensors;
+mod seal;
 mod search;
 mod session;
 mod tensors;
@@ -41,6 +42,8 @@ mod _core {
     use probe::{multiply_rate, read_bandwidth};
     #[pymodule_export]
     use safetensors::SafeTensors;
+    #[pymodule_export]
+    use seal::{CorpusSearch, KeyScorer, seal_rank};
     #[pymodule_export]
     use search::BeamSearch;
     #[pymodule_export]

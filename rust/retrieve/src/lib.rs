@@ -7,12 +7,16 @@
 //! - [`Retrieval`] drafts from an index over a corpus.
 //! - [`index::Index`] answers over a corpus which tokens may follow an n-gram, how often, and where.
 //! - [`Constrained`] finds the best continuations that a corpus allows, for searches.
+//! - [`CorpusSearch`] searches for the n-grams of a corpus that a model likes best; [`KeyScorer`] asks it about given ones.
 //! - [`rank`] ranks documents by n-grams that a model generated (SEAL).
 #![deny(unsafe_code)]
 
 mod constrain;
+mod corpus_search;
 mod follower_trie;
 pub mod index;
+mod key_scorer;
+mod log_rows;
 mod mix;
 mod ngram;
 mod ppm;
@@ -26,9 +30,12 @@ mod trigram;
 mod trigram_search;
 
 pub use constrain::{Candidate, Constrained, SCANNED_ROWS, Step};
+pub use corpus_search::{CorpusSearch, CorpusSearchConfig, Found, Onward};
+pub use key_scorer::KeyScorer;
+pub use log_rows::BeamRows;
 pub use mix::{MAX_SOURCES, Mix, SharedDrafter};
 pub use ngram::{MAX_NGRAM, NGram, NGramConfig};
 pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig};
-pub use seal::{Hit, Key, SealConfig, key_weights, rank};
+pub use seal::{Hit, Key, SealConfig, best_unigrams, key_weights, rank, rank_weighted};
 pub use suffix::{Suffix, SuffixConfig};
 pub use trigram::{Trigram, TrigramConfig, TrigramTable};

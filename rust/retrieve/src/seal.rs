@@ -32,12 +32,19 @@ pub struct SealConfig {
     pub smoothing: f64,
     /// Keys that occur more often find no documents; they count in documents that others have found.
     pub max_hits: u64,
+    /// Keys that occur more often count nowhere.
+    pub skip_frequent_keys: Option<u64>,
+    /// Whether keys that find documents may overlap there; full scores never overlap.
+    pub allow_overlaps: bool,
     /// Documents that are scored in full.
     pub fully_score: usize,
     /// Best unigrams that count where no key covers a document.
     pub use_top_k_unigrams: usize,
     /// Documents returned.
     pub hits: usize,
+    /// As the paper's code has it: in the search for documents, an n-gram takes not its own places but as many behind
+    /// them, so that overlaps are partly missed; and `skip_frequent_keys` has no effect.
+    pub compat: bool,
 }
 
 impl Default for SealConfig {
@@ -50,9 +57,12 @@ impl Default for SealConfig {
             single_key: 0.0,
             smoothing: 5.0,
             max_hits: 1500,
+            skip_frequent_keys: None,
+            allow_overlaps: false,
             fully_score: 1500,
             use_top_k_unigrams: 5000,
             hits: 100,
+            compat: false,
         }
     }
 }
@@ -108,19 +118,66 @@ fn log_odds(log_prob: f64, count: f64, tokens: f64, smoothing: f64) -> f64 {
     if odds.is_nan() { 0.0 } else { odds.max(0.0) }
 }
 
+/// The best unigrams, as many as there are keys, with their weights: the paper's code appends them to the keys.
+///
+/// # Errors
+/// As [`rank`].
+pub fn best_unigrams(
+    index: &Group,
+    keys: &[Key],
+    unigrams: &[f32],
+    config: SealConfig,
+) -> Result<Vec<(Key, f64)>> {
+    let weights = unigram_weights(index, keys, unigrams, config)?;
+    let mut all: Vec<(f64, Token)> = weights.into_iter().map(|(token, weight)| (weight, token)).collect();
+    all.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    all.truncate(keys.len());
+    let key = |token: Token| {
+        let log_prob = f64::from(unigrams[token as usize]).min(0.0);
+        Key { ids: vec![token], anchored: false, log_prob }
+    };
+    Ok(all.into_iter().map(|(weight, token)| (key(token), weight)).collect())
+}
+
 /// Ranks the documents of the corpus by the keys that occur in them, intersectively: a document's score is the sum of
 /// its keys' weights over a set of keys that do not overlap, each damped by the tokens that heavier keys have used.
-/// `unigrams` are log-probabilities [vocab] of the first token, or empty; they count where no key covers a document. (The
-/// paper's code also appends the best of them to the keys: whoever wants that passes them as keys.)
+/// `unigrams` are log-probabilities [vocab] of the first token, or empty; they count where no key covers a document.
 ///
 /// Cost: one locate per occurrence of the rare keys, then one reading of each of the `fully_score` documents.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] for keys that are none and an index of the tiny tier; as [`Group::locate`].
 pub fn rank(index: &Group, keys: &[Key], unigrams: &[f32], config: SealConfig) -> Result<Vec<Hit>> {
-    index.needs_places("ranking")?;
     let weights = key_weights(index, keys, config)?;
+    rank_weighted(index, keys, &weights, unigrams, config)
+}
+
+/// [`rank`] with given weights, one per key.
+///
+/// # Errors
+/// As [`rank`]; [`Error::InvalidArgument`] for another number of weights than keys.
+pub fn rank_weighted(
+    index: &Group,
+    keys: &[Key],
+    weights: &[f64],
+    unigrams: &[f32],
+    config: SealConfig,
+) -> Result<Vec<Hit>> {
+    index.needs_places("ranking")?;
+    if weights.len() != keys.len() {
+        return Err(Error::invalid(
+            "the number of weights",
+            keys.len().to_string(),
+            weights.len(),
+            "one per key",
+        ));
+    }
     let mut order: Vec<u32> = (0..keys.len() as u32).filter(|&key| weights[key as usize] > 0.0).collect();
+    if let (Some(most), false) = (config.skip_frequent_keys, config.compat) {
+        let counts =
+            keys.iter().map(|key| index.count(&key.ids, key.anchored)).collect::<Result<Vec<_>>>()?;
+        order.retain(|&key| counts[key as usize] <= most);
+    }
     order.sort_by(|&a, &b| weights[b as usize].total_cmp(&weights[a as usize]).then(a.cmp(&b)));
 
     let mut found: FxHashMap<u64, Scored> = FxHashMap::default();
@@ -130,15 +187,14 @@ pub fn rank(index: &Group, keys: &[Key], unigrams: &[f32], config: SealConfig) -
         if rows.iter().map(|rows| u64::from(rows.count())).sum::<u64>() > config.max_hits {
             continue;
         }
-        for (document, offset) in index.locate(&rows, key.ids.len() as u32, usize::MAX)? {
-            found.entry(document).or_default().add(
-                k,
-                &key.ids,
-                offset,
-                weights[k as usize],
-                config.beta,
-                false,
-            );
+        let (length, weight) = (key.ids.len() as u32, weights[k as usize]);
+        for (document, offset) in index.locate(&rows, length, usize::MAX)? {
+            let scored = found.entry(document).or_default();
+            if config.allow_overlaps {
+                scored.covered.clear();
+            }
+            let at = if config.compat { offset + length } else { offset };
+            scored.add(k, &key.ids, at, weight, config.beta, false);
         }
     }
     let mut candidates: Vec<(f64, u64)> =
@@ -150,7 +206,7 @@ pub fn rank(index: &Group, keys: &[Key], unigrams: &[f32], config: SealConfig) -
     let mut hits = Vec::with_capacity(candidates.len());
     for (_, document) in candidates {
         let text = index.extract(document, 0, u32::MAX)?;
-        let scored = full_score(keys, &weights, &trie, &unigrams, &text, config);
+        let scored = full_score(keys, weights, &trie, &unigrams, &text, config);
         hits.push(Hit { document, score: scored.total(config), keys: scored.keys });
     }
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.document.cmp(&b.document)));

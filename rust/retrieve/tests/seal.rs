@@ -2,7 +2,7 @@
 
 use draftwood_base::Token;
 use draftwood_retrieve::index::{Corpus, Group, Index, Tier};
-use draftwood_retrieve::{Hit, Key, SealConfig, key_weights, rank};
+use draftwood_retrieve::{Hit, Key, SealConfig, best_unigrams, key_weights, rank, rank_weighted};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,19 +64,26 @@ fn score(
 ) -> Option<Score> {
     let mut order: Vec<usize> = (0..keys.len()).filter(|&key| weights[key] > 0.0).collect();
     order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
-    let mut covered = vec![false; document.len()];
+    // The paper's code looks for free places behind the n-gram; they may lie outside of the document.
+    let behind = |key: usize| if config.compat && !full { keys[key].ids.len() } else { 0 };
+    let mut covered = vec![false; 3 * document.len()];
     let mut used: BTreeSet<Token> = BTreeSet::new();
     let (mut score, mut matched) = (Score { sum: 0.0, best: 0.0, keys: Vec::new() }, false);
     for key in order {
         let ids = &keys[key].ids;
         let count: usize = documents.iter().map(|document| offsets(document, &keys[key]).len()).sum();
-        if !full && count as u64 > config.max_hits {
+        let dropped = config.skip_frequent_keys.is_some_and(|most| count as u64 > most && !config.compat);
+        if (!full && count as u64 > config.max_hits) || dropped {
             continue;
         }
         let mut added = false;
         for at in offsets(document, &keys[key]) {
             matched = true;
             score.best = score.best.max(weights[key]);
+            if !full && config.allow_overlaps {
+                covered.fill(false);
+            }
+            let at = at + behind(key);
             if covered[at..at + ids.len()].contains(&true) || (added && !full) {
                 continue;
             }
@@ -165,20 +172,35 @@ fn cases() -> impl Strategy<Value = (Documents, Vec<Key>, Vec<f32>)> {
 
 fn configs() -> impl Strategy<Value = SealConfig> {
     let part = || prop::sample::select(vec![0.0, 0.3, 0.8, 1.0]);
-    (any::<bool>(), part(), part(), prop::sample::select(vec![0.0, 0.2]), 1u64..20, 1usize..9, 0usize..12)
-        .prop_map(|(frequency, beta, single_key, length_penalty, max_hits, fully_score, unigrams)| {
-            SealConfig {
-                use_fm_index_frequency: frequency,
-                beta,
-                single_key,
-                length_penalty,
-                max_hits,
-                fully_score,
-                use_top_k_unigrams: unigrams,
-                smoothing: 0.5,
-                ..SealConfig::default()
-            }
-        })
+    let quirks = (any::<bool>(), any::<bool>(), prop::option::of(1u64..6));
+    (
+        any::<bool>(),
+        part(),
+        part(),
+        prop::sample::select(vec![0.0, 0.2]),
+        1u64..20,
+        1usize..9,
+        0usize..12,
+        quirks,
+    )
+        .prop_map(
+            |(frequency, beta, single_key, length_penalty, max_hits, fully_score, unigrams, quirks)| {
+                SealConfig {
+                    compat: quirks.0,
+                    allow_overlaps: quirks.1,
+                    skip_frequent_keys: quirks.2,
+                    use_fm_index_frequency: frequency,
+                    beta,
+                    single_key,
+                    length_penalty,
+                    max_hits,
+                    fully_score,
+                    use_top_k_unigrams: unigrams,
+                    smoothing: 0.5,
+                    ..SealConfig::default()
+                }
+            },
+        )
 }
 
 proptest! {
@@ -248,6 +270,24 @@ fn what_the_parameters_mean() {
     let title = Key { anchored: true, ..key(&[3, 3], -0.1) };
     let hits = rank(&index, &[title, Key { anchored: true, ..key(&[7], -0.5) }], &[], plain).unwrap();
     assert_eq!(hits.iter().map(|hit| hit.document).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn the_best_unigrams_are_as_many_as_the_keys_and_none_of_them() {
+    let documents = vec![vec![1, 2, 3, 4], vec![5, 6, 7, 7]];
+    let index = group(&documents, 1);
+    let config = SealConfig { smoothing: 0.1, ..SealConfig::default() };
+    let keys = [key(&[1, 2], -0.1), key(&[5], -0.2)];
+    let unigrams = [-9.0f32, -0.4, -9.0, -0.3, -0.3, -0.01, -9.0, -0.1];
+    let best = best_unigrams(&index, &keys, &unigrams, config).unwrap();
+    let odds = |log_prob: f32, count| odds(f64::from(log_prob), count, 8, config);
+    assert_eq!(best.iter().map(|one| one.0.ids[0]).collect::<Vec<_>>(), [7, 3]);
+    for ((_, got), expected) in best.iter().zip([odds(-0.1, 2), odds(-0.3, 1)]) {
+        assert!((got - expected).abs() < 1e-9, "{got} and {expected}");
+    }
+    assert_eq!(best_unigrams(&index, &keys, &[], config).unwrap(), []);
+    let error = rank_weighted(&index, &keys, &[1.0], &[], config).unwrap_err().to_string();
+    assert!(error.starts_with("the number of weights must be 2, got 1"), "{error}");
 }
 
 #[test]

@@ -44,6 +44,11 @@ impl Index {
     ) -> Result<Self> {
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
+        let mut partial = std::path::PathBuf::from(partial);
+        // A resumable build keeps what it has in a folder of that name.
+        if partial.is_dir() {
+            partial.push("index");
+        }
         let written = (|| {
             let file = std::fs::File::create(&partial)?;
             let out = write(corpus, tier, fingerprint, BufWriter::with_capacity(1 << 20, file), progress)?;
@@ -85,7 +90,7 @@ fn write<W: Write + Seek>(
     out: W,
     progress: impl FnMut(Phase),
 ) -> io::Result<W> {
-    let (ids, symbols) = corpus.alphabet();
+    let (ids, symbols) = corpus.alphabet()?;
     let counts = Counts {
         tier,
         rows: (corpus.tokens() + corpus.documents()) as u64,
@@ -107,6 +112,7 @@ fn write<W: Write + Seek>(
     } else {
         write_rows::<u32, W>(&mut writer, corpus, &symbols, counts, |symbol| symbol, progress)?;
     }
+    write_names(&mut writer, corpus)?;
     Ok(writer.finish(counts)?.0)
 }
 
@@ -129,6 +135,28 @@ fn write_ids<W: Write + Seek>(writer: &mut Writer<W>, ids: &[u32]) -> io::Result
     writer.end(Kind::Tokens)
 }
 
+/// What documents are called, if anything, and how their titles end.
+fn write_names<W: Write + Seek>(writer: &mut Writer<W>, corpus: &Corpus) -> io::Result<()> {
+    if !corpus.names.is_empty() {
+        let unnamed = corpus.documents() - corpus.name_ends.len();
+        let end = (corpus.names.len() as u64, corpus.names.len() as u64);
+        for (name, title) in corpus.name_ends.iter().chain(std::iter::repeat_n(&end, unnamed)) {
+            writer.write_all(&name.to_le_bytes())?;
+            writer.write_all(&title.to_le_bytes())?;
+        }
+        writer.end(Kind::NameEnds)?;
+        writer.write_all(&corpus.names)?;
+        writer.end(Kind::Names)?;
+    }
+    if !corpus.title_end.is_empty() {
+        for id in &corpus.title_end {
+            writer.write_all(&id.to_le_bytes())?;
+        }
+        writer.end(Kind::TitleEnd)?;
+    }
+    Ok(())
+}
+
 fn write_rows<S: Symbol, W: Write + Seek>(
     writer: &mut Writer<W>,
     corpus: &Corpus,
@@ -139,9 +167,19 @@ fn write_rows<S: Symbol, W: Write + Seek>(
 ) -> io::Result<()> {
     let tier = counts.tier;
     let mut reversed: Vec<S> = Vec::with_capacity(counts.rows as usize);
-    for d in 0..corpus.documents() {
-        reversed.extend(corpus.document(d).iter().rev().map(|&id| narrow(symbols[id as usize])));
+    let symbol_of = |id: u32| symbols.get(id as usize).copied().unwrap_or(0);
+    let mut changed = false;
+    corpus.read_documents(|document| {
+        changed |= document.iter().any(|&id| symbol_of(id) == 0);
+        reversed.extend(document.iter().rev().map(|&id| narrow(symbol_of(id))));
         reversed.push(narrow(0));
+    })?;
+    // The sort relies on one separator per document.
+    if changed || reversed.len() as u64 != counts.rows {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a file of tokens has changed during the build",
+        ));
     }
     progress(Phase::Sort);
     let sa = suffix_array(&reversed, counts.symbols as usize);
@@ -172,7 +210,10 @@ fn write_rows<S: Symbol, W: Write + Seek>(
     write_lists(writer, &bwt, counts)?;
     drop(bwt);
     if tier.has(Kind::Text) {
-        write_packed(writer, corpus.tokens.iter().map(|&id| symbols[id as usize]), counts.symbol_width)?;
+        let mut packed =
+            PackedWriter::new(BufWriter::with_capacity(1 << 16, &mut *writer), counts.symbol_width);
+        corpus.read(|tokens| tokens.iter().try_for_each(|&id| packed.push(symbol_of(id))))?;
+        packed.finish()?;
         writer.end(Kind::Text)?;
     }
     Ok(())

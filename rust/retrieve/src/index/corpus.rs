@@ -1,17 +1,38 @@
 //! The documents of an index to be built.
 
 use draftwood_base::{Error, Result, Token};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 /// Largest token id that an index takes.
 pub const MAX_TOKEN: Token = (1 << 20) - 1;
+/// Most tokens that end a title.
+pub const MAX_TITLE_END: usize = 64;
 
-/// Documents one after the other; 4 bytes per token.
+/// Documents one after the other; 4 bytes per token, or none for tokens that lie in files.
 #[derive(Debug, Clone, Default)]
 pub struct Corpus {
-    pub(super) tokens: Vec<Token>,
-    /// End of each document in `tokens`.
+    pieces: Vec<Piece>,
+    /// End of each document among all tokens.
     pub(super) ends: Vec<u32>,
-    largest: Token,
+    /// The names and titles of the documents, one after the other; empty while no document has either.
+    pub(super) names: Vec<u8>,
+    /// Per document: where its name and its title end in `names`.
+    pub(super) name_ends: Vec<(u64, u64)>,
+    pub(super) title_end: Vec<Token>,
+}
+
+/// Whole documents.
+#[derive(Debug, Clone)]
+enum Piece {
+    Memory(Vec<Token>),
+    /// Little-endian u32 in a file, from `offset` on; read when they are needed.
+    File {
+        path: PathBuf,
+        offset: u64,
+        tokens: usize,
+    },
 }
 
 impl Corpus {
@@ -28,18 +49,90 @@ impl Corpus {
                 "the index takes vocabularies of up to 2^20 ids",
             ));
         }
-        let rows = self.tokens.len() + document.len() + self.ends.len() + 1;
-        if rows >= u32::MAX as usize {
+        self.check_room(document.len(), 1)?;
+        match self.pieces.last_mut() {
+            Some(Piece::Memory(tokens)) => tokens.extend_from_slice(document),
+            _ => self.pieces.push(Piece::Memory(document.to_vec())),
+        }
+        self.ends.push((self.tokens() + document.len()) as u32);
+        Ok(())
+    }
+
+    /// Appends documents of these lengths whose tokens lie in a file, little-endian u32 from byte `offset` on, each with
+    /// its name and title unless `names` is empty. They are read once now and again by the build; the file must not change
+    /// until then.
+    ///
+    /// # Errors
+    /// As [`Corpus::push`]; [`Error::InvalidArgument`] for a file that cannot be read or is too short.
+    pub fn push_file(
+        &mut self,
+        path: &Path,
+        offset: u64,
+        lengths: &[u32],
+        names: &[(String, String)],
+    ) -> Result<()> {
+        if !names.is_empty() && names.len() != lengths.len() {
             return Err(Error::invalid(
-                "the number of tokens and documents of one index",
-                format!("below {}", u32::MAX),
-                rows,
-                "cut the corpus into several indexes and query them together",
+                "the number of names",
+                lengths.len().to_string(),
+                names.len(),
+                "one each",
             ));
         }
-        self.tokens.extend_from_slice(document);
-        self.ends.push(self.tokens.len() as u32);
-        self.largest = document.iter().copied().fold(self.largest, Token::max);
+        let tokens = lengths.iter().map(|&length| length as usize).sum();
+        self.check_room(tokens, lengths.len())?;
+        let piece = Piece::File { path: path.to_owned(), offset, tokens };
+        if let Err(error) = piece.read(|_| Ok(())) {
+            let got = format!("{}: {error}", path.display());
+            return Err(Error::invalid("a file of tokens", "readable", got, ""));
+        }
+        self.pieces.push(piece);
+        for (i, length) in lengths.iter().enumerate() {
+            self.ends.push(self.ends.last().copied().unwrap_or(0) + length);
+            if let Some((name, title)) = names.get(i) {
+                self.name_last(name, title);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_room(&self, tokens: usize, documents: usize) -> Result<()> {
+        let rows = self.tokens() + tokens + self.ends.len() + documents;
+        if rows < u32::MAX as usize {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "the number of tokens and documents of one index",
+            format!("below {}", u32::MAX),
+            rows,
+            "cut the corpus into several indexes and query them together",
+        ))
+    }
+
+    /// Gives the last document a name and a title, as text: [`crate::index::Index::name`] tells them. Documents without
+    /// have empty ones.
+    pub fn name_last(&mut self, name: &str, title: &str) {
+        if self.ends.is_empty() || (name.is_empty() && title.is_empty()) {
+            return;
+        }
+        let unnamed = (self.names.len() as u64, self.names.len() as u64);
+        self.name_ends.resize(self.ends.len() - 1, unnamed);
+        self.names.extend_from_slice(name.as_bytes());
+        let middle = self.names.len() as u64;
+        self.names.extend_from_slice(title.as_bytes());
+        self.name_ends.push((middle, self.names.len() as u64));
+    }
+
+    /// Declares the tokens that end the title with which documents begin.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for more than [`MAX_TITLE_END`] tokens.
+    pub fn set_title_end(&mut self, ids: &[Token]) -> Result<()> {
+        if ids.len() > MAX_TITLE_END {
+            let expected = format!("at most {MAX_TITLE_END} tokens");
+            return Err(Error::invalid("the end of titles", expected, ids.len(), ""));
+        }
+        self.title_end = ids.to_vec();
         Ok(())
     }
 
@@ -50,32 +143,92 @@ impl Corpus {
 
     /// Number of tokens.
     pub fn tokens(&self) -> usize {
-        self.tokens.len()
+        self.ends.last().copied().unwrap_or(0) as usize
     }
 
-    /// Document `d`.
+    /// Document `d` if its tokens are in memory; none of those that lie in a file.
     ///
     /// # Panics
     /// If `d ≥ documents()`.
     pub fn document(&self, d: usize) -> &[Token] {
-        &self.tokens[self.start(d)..self.ends[d] as usize]
+        let (mut start, mut end) =
+            (if d == 0 { 0 } else { self.ends[d - 1] as usize }, self.ends[d] as usize);
+        for piece in &self.pieces {
+            match piece {
+                Piece::Memory(tokens) if end <= tokens.len() => return &tokens[start..end],
+                Piece::File { tokens, .. } if end <= *tokens => return &[],
+                Piece::Memory(_) | Piece::File { .. } => {}
+            }
+            let passed = piece.tokens();
+            (start, end) = (start.saturating_sub(passed), end - passed);
+        }
+        &[]
     }
 
-    pub(super) fn start(&self, d: usize) -> usize {
-        if d == 0 { 0 } else { self.ends[d - 1] as usize }
+    /// Hands over all tokens in order, in slices of whole documents.
+    pub(super) fn read(&self, mut each: impl FnMut(&[Token]) -> io::Result<()>) -> io::Result<()> {
+        self.pieces.iter().try_for_each(|piece| piece.read(&mut each))
+    }
+
+    /// Hands over every document in order.
+    pub(super) fn read_documents(&self, mut each: impl FnMut(&[Token])) -> io::Result<()> {
+        let (mut document, mut start) = (0, 0u32);
+        self.read(|tokens| {
+            let (first, end) = (start, start + tokens.len() as u32);
+            while let Some(&next) = self.ends.get(document).filter(|&&next| next <= end) {
+                each(&tokens[(start - first) as usize..(next - first) as usize]);
+                (document, start) = (document + 1, next);
+            }
+            Ok(())
+        })?;
+        // Empty documents behind the last token, or a corpus of nothing else.
+        (document..self.ends.len()).for_each(|_| each(&[]));
+        Ok(())
     }
 
     /// Token ids that occur, ascending, and the symbol of each id (1 + its rank; 0 where it does not occur).
-    pub(super) fn alphabet(&self) -> (Vec<Token>, Vec<u32>) {
-        let mut symbols = vec![0u32; self.largest as usize + 1];
-        for &id in &self.tokens {
-            symbols[id as usize] = 1;
-        }
+    pub(super) fn alphabet(&self) -> io::Result<(Vec<Token>, Vec<u32>)> {
+        let mut symbols = vec![0u32; 1];
+        self.read(|tokens| {
+            for &id in tokens {
+                if id as usize >= symbols.len() {
+                    symbols.resize(id as usize + 1, 0);
+                }
+                symbols[id as usize] = 1;
+            }
+            Ok(())
+        })?;
         let mut ids = Vec::new();
         for (id, symbol) in symbols.iter_mut().enumerate().filter(|(_, symbol)| **symbol == 1) {
             ids.push(id as Token);
             *symbol = ids.len() as u32;
         }
-        (ids, symbols)
+        Ok((ids, symbols))
+    }
+}
+
+impl Piece {
+    fn tokens(&self) -> usize {
+        match self {
+            Piece::Memory(tokens) => tokens.len(),
+            Piece::File { tokens, .. } => *tokens,
+        }
+    }
+
+    fn read(&self, mut each: impl FnMut(&[Token]) -> io::Result<()>) -> io::Result<()> {
+        let (path, offset, tokens) = match self {
+            Piece::Memory(tokens) => return each(tokens),
+            Piece::File { path, offset, tokens } => (path, *offset, *tokens),
+        };
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = vec![0; tokens * 4];
+        file.read_exact(&mut bytes)?;
+        let (words, _) = bytes.as_chunks::<4>();
+        let ids: Vec<Token> = words.iter().map(|word| Token::from_le_bytes(*word)).collect();
+        match ids.iter().find(|&&id| id > MAX_TOKEN) {
+            Some(id) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("a token id of {id}"))),
+            None => each(&ids),
+        }
     }
 }

@@ -56,9 +56,15 @@ pub(crate) enum Kind {
     Text,
     /// Per row: its position in the reversed text, u32.
     Positions,
+    /// Per document: u64 ends of its name and of its title in `Names`; absent if no document has either.
+    NameEnds,
+    /// UTF-8 of all names and titles.
+    Names,
+    /// The tokens that end a title, u32; absent if documents have none.
+    TitleEnd,
 }
 
-pub(crate) const KINDS: [Kind; 13] = [
+pub(crate) const KINDS: [Kind; 16] = [
     Kind::Ids,
     Kind::Tokens,
     Kind::Lists,
@@ -72,6 +78,9 @@ pub(crate) const KINDS: [Kind; 13] = [
     Kind::Documents,
     Kind::Text,
     Kind::Positions,
+    Kind::NameEnds,
+    Kind::Names,
+    Kind::TitleEnd,
 ];
 
 /// Where a section lies in the file; empty when the tier lacks it.
@@ -107,6 +116,8 @@ impl Counts {
         let present = tier.has(kind);
         let length = match kind {
             Kind::Ids | Kind::Directory | Kind::LowBits | Kind::Samples if present => return None,
+            // Whether documents have names and titles is their own affair: checked where they are read.
+            Kind::NameEnds | Kind::Names | Kind::TitleEnd => return None,
             Kind::Tokens => (symbols - 1) * 4,
             Kind::Lists => (symbols + 1) * 16,
             Kind::Bwt => bytes_for(rows, self.symbol_width),

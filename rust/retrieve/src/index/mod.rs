@@ -16,15 +16,17 @@ mod format;
 mod group;
 mod locate;
 mod matcher;
+mod names;
 mod next;
 mod packed;
 mod store;
 
 pub use attribute::Span;
 pub use build::Phase;
-pub use corpus::{Corpus, MAX_TOKEN};
+pub use corpus::{Corpus, MAX_TITLE_END, MAX_TOKEN};
 pub use group::Group;
 pub use matcher::{Match, Matcher};
+pub use names::Name;
 pub use next::Followers;
 
 use draftwood_base::{Result, Token};
@@ -56,6 +58,7 @@ impl Tier {
     fn has(self, kind: Kind) -> bool {
         let least = match kind {
             Kind::Ids | Kind::Tokens | Kind::Lists | Kind::Directory | Kind::LowBits => Tier::Tiny,
+            Kind::NameEnds | Kind::Names | Kind::TitleEnd => Tier::Tiny,
             Kind::Bwt | Kind::Starts | Kind::Ends => Tier::Compact,
             Kind::Marks | Kind::Samples => return matches!(self, Tier::Compact | Tier::Standard),
             Kind::Documents | Kind::Text => Tier::Standard,

@@ -2,7 +2,7 @@
 
 use crate::{Documents, TIERS, corpus, documents};
 use draftwood_base::{Error, Token};
-use draftwood_retrieve::index::{Followers, Index, Phase, Tier};
+use draftwood_retrieve::index::{Corpus, Followers, Group, Index, Name, Phase, Tier};
 use proptest::prelude::*;
 use std::path::PathBuf;
 
@@ -28,10 +28,23 @@ fn some_documents() -> Documents {
     (0..40u32).map(|d| (0..100 + d).map(|i| (i * i + d) % 70).collect()).collect()
 }
 
+/// Some of the documents have names, some titles, the last ones none.
+fn named(documents: &Documents) -> Corpus {
+    let mut corpus = Corpus::default();
+    for (d, document) in documents.iter().enumerate() {
+        corpus.push(document).unwrap();
+        if d % 3 != 2 && d + 5 < documents.len() {
+            corpus.name_last(&format!("§{d}"), if d % 3 == 0 { "Über alles" } else { "" });
+        }
+    }
+    corpus.set_title_end(&[7, 8]).unwrap();
+    corpus
+}
+
 fn bytes_of(documents: &Documents, tier: Tier) -> Vec<u8> {
     let folder = Folder::new(&format!("bytes-{tier:?}-{:?}", std::thread::current().id()));
     let path = folder.0.join("a.dwx");
-    Index::build(&corpus(documents), tier, None, &path, |_| ()).unwrap();
+    Index::build(&named(documents), tier, None, &path, |_| ()).unwrap();
     std::fs::read(&path).unwrap()
 }
 
@@ -57,6 +70,11 @@ fn answers(index: &Index) -> Result<Vec<u64>, Error> {
             );
         }
     }
+    for document in [0, 3, 4, 39] {
+        let name = index.name(document)?;
+        all.extend(name.id.bytes().chain([255]).chain(name.title.bytes()).map(u64::from));
+    }
+    all.extend(index.title_end()?.iter().map(|&id| u64::from(id)));
     if index.tier() != Tier::Tiny {
         let mut text = Vec::new();
         index.extract(3, 2, 90, &mut text)?;
@@ -86,6 +104,68 @@ fn a_file_opens_as_it_was_built() {
     let (total, sections) = Index::open(&path).unwrap().sizes();
     assert_eq!(total, std::fs::metadata(&path).unwrap().len());
     assert!(sections.iter().any(|(name, size)| name == "Positions" && *size == 4 * (40 * 100 + 780 + 40)));
+}
+
+#[test]
+fn documents_keep_their_names() {
+    let documents = some_documents();
+    let index = Index::build_in_memory(&named(&documents), Tier::Tiny).unwrap();
+    for d in 0..40u32 {
+        let has_name = d % 3 != 2 && d < 35;
+        let id = if has_name { format!("§{d}") } else { String::new() };
+        let title = if has_name && d % 3 == 0 { "Über alles".into() } else { String::new() };
+        assert_eq!(index.name(d).unwrap(), Name { id, title });
+    }
+    assert!(index.name(40).unwrap_err().to_string().contains("must be below 40"));
+    assert_eq!(index.title_end().unwrap(), [7, 8]);
+    let bare = Index::build_in_memory(&corpus(&documents), Tier::Tiny).unwrap();
+    assert_eq!((bare.name(3).unwrap(), bare.title_end().unwrap()), (Name::default(), Vec::new()));
+    let mut other = corpus(&documents);
+    other.set_title_end(&[7]).unwrap();
+    let other = Index::build_in_memory(&other, Tier::Tiny).unwrap();
+    let group = Group::new(vec![bare, index]).unwrap();
+    assert_eq!((group.title_end().unwrap(), group.name(43).unwrap().id), (vec![7, 8], "§3".into()));
+    let index = Index::build_in_memory(&named(&documents), Tier::Tiny).unwrap();
+    let error = Group::new(vec![index, other]).unwrap().title_end().unwrap_err().to_string();
+    assert!(error.contains("the end of titles must be [7, 8] in every index, got [7]"), "{error}");
+}
+
+#[test]
+fn documents_in_files_make_the_same_index() {
+    let folder = Folder::new("pieces");
+    let documents: Documents = vec![vec![], vec![5, 1, 5], vec![], vec![7], vec![1, 5, 2], vec![], vec![]];
+    let (whole, path) = (folder.0.join("whole.dwx"), folder.0.join("parts.dwx"));
+    for tier in TIERS {
+        let mut memory = corpus(&documents);
+        memory.name_last("last", "");
+        Index::build(&memory, tier, None, &whole, |_| ()).unwrap();
+        // In memory, in a file with something before it, in memory, and in a file of empty documents.
+        let bytes: Vec<u8> = [9u32, 7, 1, 5, 2].iter().flat_map(|id| id.to_le_bytes()).collect();
+        std::fs::write(folder.0.join("tokens"), bytes).unwrap();
+        let mut parts = corpus(&documents[..3].to_vec());
+        parts.push_file(&folder.0.join("tokens"), 4, &[1, 3], &[]).unwrap();
+        parts.push(&[]).unwrap();
+        let seen: Vec<&[Token]> = (0..parts.documents()).map(|d| parts.document(d)).collect();
+        assert_eq!(seen, [&[][..], &[5, 1, 5], &[], &[], &[], &[]]);
+        parts.push_file(&folder.0.join("tokens"), 0, &[0], &[("last".into(), String::new())]).unwrap();
+        Index::build(&parts, tier, None, &path, |_| ()).unwrap();
+        assert!(std::fs::read(&whole).unwrap() == std::fs::read(&path).unwrap(), "{tier:?}");
+    }
+    let tokens = folder.0.join("tokens");
+    let mut corpus = Corpus::default();
+    let mut error = |offset, lengths: &[u32], names: &[(String, String)]| {
+        corpus.push_file(&tokens, offset, lengths, names).unwrap_err().to_string()
+    };
+    assert!(error(4, &[5], &[]).contains("a file of tokens must be readable"));
+    assert!(error(1, &[4], &[]).contains("a token id of"));
+    assert!(
+        error(0, &[1, 1], &[(String::new(), String::new())]).contains("the number of names must be 2, got 1")
+    );
+    assert_eq!((corpus.documents(), corpus.tokens()), (0, 0));
+    // What changes under the build is noticed.
+    corpus.push_file(&tokens, 0, &[5], &[]).unwrap();
+    std::fs::write(&tokens, [0; 8]).unwrap();
+    assert!(Index::build(&corpus, Tier::Tiny, None, &path, |_| ()).is_err());
 }
 
 #[test]
