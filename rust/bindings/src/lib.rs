@@ -13,6 +13,7 @@ mod forest;
 mod gguf;
 mod index;
 mod native;
+mod rules;
 mod safetensors;
 mod search;
 mod session;
@@ -39,6 +40,8 @@ mod _core {
     use index::Index;
     #[pymodule_export]
     use native::{NativeExecutor, NativeModel};
+    #[pymodule_export]
+    use rules::{Rule, RuleState};
     #[pymodule_export]
     use safetensors::SafeTensors;
     #[pymodule_export]
