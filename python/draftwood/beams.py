@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from . import _core
 from .errors import InvalidArgument, OutOfPages
-from .processing import BeamProcessors
+from .processing import Processed, rules_of
 from .requests import _count as count_of
 from .requests import _field as field_of
+from .scoring import Scored
 from .types import BeamParams, Beams, BeamStats, Hypothesis, PhaseTimes
 
 __all__ = ["PromptSearch", "SessionSearch", "end_tokens_of", "open_search", "starved"]
@@ -53,9 +54,13 @@ class PromptSearch:
         minimum = count_of(params.min_new_tokens, "min_new_tokens")
         if minimum > count_of(params.max_new_tokens, "max_new_tokens"):
             raise InvalidArgument.of("min_new_tokens", f"at most max_new_tokens = {params.max_new_tokens}", minimum)
+        beams = count_of(params.num_beams, "num_beams")
+        groups = count_of(params.num_beam_groups, "num_beam_groups")
+        rules, others = rules_of(params.processors)
+        self._scorer = None if params.scorer is None else Scored(params)
         self._core = _core.BeamSearch(
             ids,
-            num_beams=count_of(params.num_beams, "num_beams"),
+            num_beams=beams,
             num_return=count_of(params.num_return, "num_return"),
             max_new_tokens=limit,
             min_new_tokens=min(minimum, limit),
@@ -66,8 +71,14 @@ class PromptSearch:
             sampling=sampling,
             repetition_penalty=field_of(params.repetition_penalty, float, "repetition_penalty", "a number"),
             no_repeat_ngram_size=count_of(params.no_repeat_ngram_size, "no_repeat_ngram_size"),
+            rules=rules,
+            num_groups=groups,
+            diversity=_diversity(params) if groups > 1 else None,
+            keep_candidates=bool(params.keep_candidates),
         )
-        self._processors = BeamProcessors(params.processors, ids) if params.processors else None
+        # A draw may fall on any token, so that rules which test tokens test them all.
+        need = 2**31 if params.do_sample else beams * (1 + max(1, len(end_tokens)))
+        self._processors = Processed(others, ids, end_tokens, need) if others else None
 
     @property
     def done(self) -> bool:
@@ -77,13 +88,19 @@ class PromptSearch:
     def step(self, values: Any, rows: Sequence[int], kind: str) -> list[tuple[int, int, float]]:
         """Moves the beams on; beam i reads row `rows[i]` of `values` [R, V] f32. Returns (beam, token, score) of each
         beam of the next step, best first."""
-        if self._processors is None:
-            return self._core.step(values, rows, kind)
-        scratch = np.empty((len(rows), values.shape[1]), np.float32)
-        self._core.write_rows(values, rows, kind, scratch)
-        self._processors.apply(scratch)
-        survivors = self._core.step(scratch, range(len(rows)), "processed")
-        self._processors.advance(survivors)
+        banked: list[Any] = []
+        if self._processors is not None:
+            scratch = np.empty((len(rows), values.shape[1]), np.float32)
+            self._core.write_rows(values, rows, kind, scratch)
+            self._processors.apply(scratch)
+            banked = self._processors.banked(scratch)
+            values, rows, kind = scratch, range(len(rows)), "processed"
+        if self._scorer is None:
+            survivors = self._core.step(values, rows, kind, banked)
+        else:
+            survivors = self._scorer.step(self._core, values, rows, kind, banked)
+        if self._processors is not None:
+            self._processors.advance(survivors)
         return survivors
 
     def beams(
@@ -94,7 +111,7 @@ class PromptSearch:
     ) -> Beams:
         """What has been found."""
         found = []
-        for tokens, score, reason, step_scores, rows in self._core.hypotheses():
+        for tokens, score, raw, reason, group, weight, step_scores, rows in self._core.hypotheses():
             ids = np.frombuffer(tokens, np.int32)
             stopped = reason == "stop"
             found.append(
@@ -106,9 +123,16 @@ class PromptSearch:
                     stop_reason=int(ids[-1]) if stopped else None,
                     step_scores=np.frombuffer(step_scores, np.float32),
                     beam_indices=np.frombuffer(rows, np.int32),
+                    raw_score=raw,
+                    group=group,
+                    log_weight=weight,
                 )
             )
-        return Beams(tuple(found), stats, error)
+        kept = tuple(
+            (np.frombuffer(beam, np.int32), np.frombuffer(token, np.int32), np.frombuffer(value, np.float32))
+            for beam, token, value in self._core.candidates()
+        )
+        return Beams(tuple(found), stats, error, kept)
 
 
 class SessionSearch:
@@ -170,6 +194,15 @@ def starved(counts: dict[str, Any]) -> OutOfPages:
         total=counts["pages_total"],
         hint="read or close the streams that hold them",
     )
+
+
+def _diversity(params: BeamParams) -> tuple[str, float, NDArray[np.float32] | None]:
+    table = params.diversity_embedding
+    if table is not None:
+        table = np.ascontiguousarray(table, np.float32)
+        if table.ndim != 2:
+            raise InvalidArgument.of("diversity_embedding", "an array [V, d]", f"{table.ndim} dimensions")
+    return str(params.diversity), field_of(params.diversity_penalty, float, "diversity_penalty", "a number"), table
 
 
 def _sampling(params: BeamParams) -> tuple[int | None, tuple[float, int, float, float, int] | None]:

@@ -1,4 +1,4 @@
-"""How a search carries the states of processors: one per live beam and rule."""
+"""How texts and searches carry the states of processors: one per live text and rule."""
 
 from __future__ import annotations
 
@@ -8,26 +8,75 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _core
+from .constraints import NativeRule
 from .errors import InvalidArgument
 
-__all__ = ["BeamProcessors"]
+__all__ = ["Processed", "RuledCore", "rules_of"]
 
 F32 = NDArray[np.float32]
+Banked = tuple[int, int, int, bool]
+"""(beam, token, progress, done)."""
 
 
-class BeamProcessors:
-    """The processors of one search and their states, one per live beam."""
+def rules_of(processors: Any) -> tuple[list[_core.Rule], list[Any]]:
+    """The rules at the front that run in Rust, and the others, in order."""
+    try:
+        listed = list(processors)
+    except TypeError:
+        raise InvalidArgument.of("processors", "a list", type(processors).__name__) from None
+    front = next((i for i, rule in enumerate(listed) if not isinstance(rule, NativeRule)), len(listed))
+    return [rule.core for rule in listed[:front]], listed[front:]
 
-    def __init__(self, processors: Sequence[Any], ids: NDArray[np.int32]) -> None:
-        self._rules = [_Own(rule, ids) if hasattr(rule, "init") else _Foreign(rule, ids) for rule in processors]
+
+class Processed:
+    """Processors in Python and their states, one per live text.
+
+    Rules that only test tokens come last: they look at what the others have left.
+    """
+
+    def __init__(self, processors: Sequence[Any], ids: NDArray[np.int32], ends: Sequence[int], need: int) -> None:
+        self._ends, self._need = list(ends), need
+        made = [_Own.of(rule, ids) if hasattr(rule, "init") else _Foreign.of(rule, ids) for rule in processors]
+        self._rules: list[_Own | _Foreign] = sorted(made, key=lambda rule: rule.tests)
+        self._asks = [rule for rule in self._rules if isinstance(rule, _Own) and rule.asks]
+        self._rows = [0]
+
+    @property
+    def rows(self) -> int:
+        """Rows that have been changed, those of copies included."""
+        return self._rows[0]
+
+    def copy(self) -> Processed:
+        """The same, going its own way."""
+        new = object.__new__(Processed)
+        new._ends, new._need, new._rows = self._ends, self._need, self._rows
+        new._rules = [rule.copy() for rule in self._rules]
+        new._asks = [rule for rule in new._rules if isinstance(rule, _Own) and rule.asks]
+        return new
 
     def apply(self, rows: F32) -> None:
-        """Changes the log-probabilities [beams, V] in place."""
+        """Changes the rows [texts, V] in place."""
+        self._rows[0] += len(rows)
         for rule in self._rules:
-            rule.apply(rows)
+            rule.apply(rows, self._ends, self._need)
+
+    def banked(self, rows: F32) -> list[Banked]:
+        """The progress of each text's best tokens, and of those that take it further; none if no rule asks for any."""
+        if not self._asks:
+            return []
+        found: list[Banked] = []
+        for i, row in enumerate(rows):
+            best = np.argsort(-row, kind="stable")[: self._need + len(self._ends)]
+            tokens = {int(token) for token in best}
+            tokens.update(token for rule in self._asks for token in rule.advances(i) if 0 <= token < len(row))
+            for token in sorted(token for token in tokens if row[token] > -np.inf):
+                says = [rule.after(i, token) for rule in self._asks]
+                found.append((i, token, sum(p for p, _ in says), all(done for _, done in says)))
+        return found
 
     def advance(self, survivors: Sequence[tuple[int, int, float]]) -> None:
-        """Follows the beams that go on: (row, token, score)."""
+        """Follows the texts that go on: (row, token, score)."""
         for rule in self._rules:
             rule.advance(survivors)
 
@@ -35,9 +84,20 @@ class BeamProcessors:
 class _Own:
     """A rule of our protocol."""
 
-    def __init__(self, rule: Any, ids: NDArray[np.int32]) -> None:
+    def __init__(self, rule: Any, states: list[Any]) -> None:
+        self._rule, self._states = rule, states
+        self._children: dict[tuple[int, int], Any] = {}
+        has = {name for name in ("apply", "mask", "candidates") if hasattr(rule, name)}
+        self.tests = not has and (hasattr(rule, "allows") or hasattr(rule, "child"))
+        self.asks = not isinstance(rule, NativeRule) and hasattr(rule, "progress")
+        if isinstance(rule, NativeRule):
+            self.asks = rule.progress(states[0]) is not None
+
+    @classmethod
+    def of(cls, rule: Any, ids: NDArray[np.int32]) -> _Own:
         needed = [name for name in ("fork", "advance") if not callable(getattr(rule, name, None))]
-        if needed or not (hasattr(rule, "apply") or hasattr(rule, "mask")):
+        does = ("apply", "mask", "candidates", "allows", "child", "progress", "done")
+        if needed or not any(hasattr(rule, name) for name in does):
             missing = " and ".join(needed) or "apply or mask"
             raise InvalidArgument.of(
                 f"the processor {type(rule).__name__}",
@@ -45,15 +105,60 @@ class _Own:
                 f"one without {missing}",
                 "see draftwood.processors.Processor",
             )
-        self._rule, self._states = rule, [rule.init(ids)]
+        return cls(rule, [rule.init(ids)])
 
-    def apply(self, rows: F32) -> None:
-        apply = getattr(self._rule, "apply", None)
-        for row, state in zip(rows, self._states, strict=True):
-            if apply is None:
-                row[~self._allowed(state, len(row))] = -np.inf
-            elif (new := apply(state, row)) is not None:
-                row[:] = _shaped(new, row.shape, self._rule)
+    def copy(self) -> _Own:
+        return _Own(self._rule, [self._rule.fork(state) for state in self._states])
+
+    def apply(self, rows: F32, ends: list[int], need: int) -> None:
+        self._children = {}
+        for i, (row, state) in enumerate(zip(rows, self._states, strict=True)):
+            known = [end for end in ends if end < len(row)]
+            kept = row[known]
+            self._change(i, row, state, known, need)
+            if hasattr(self._rule, "ends") and self._rule.ends(state):
+                row[known] = kept
+            if hasattr(self._rule, "done") and not self._rule.done(state):
+                row[known] = -np.inf
+
+    def _change(self, i: int, row: F32, state: Any, ends: list[int], need: int) -> None:
+        rule = self._rule
+        if hasattr(rule, "candidates") and (listed := rule.candidates(state)) is not None:
+            ids = np.asarray(listed)
+            if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+                got = f"{ids.dtype} {ids.shape}"
+                raise InvalidArgument.of(f"the candidates of {type(rule).__name__}", "a list of ids", got)
+            ids = ids[(ids >= 0) & (ids < len(row))].astype(np.int64)
+            values = row[ids]
+            row[:] = -np.inf
+            row[ids] = values
+        elif hasattr(rule, "apply"):
+            if (new := rule.apply(state, row)) is not None:
+                row[:] = _shaped(new, row.shape, rule)
+        elif hasattr(rule, "mask"):
+            row[~self._allowed(state, len(row))] = -np.inf
+        elif self.tests:
+            self._test(i, row, ends, need)
+
+    def _test(self, i: int, row: F32, ends: list[int], need: int) -> None:
+        """Tests tokens in descending order until enough are allowed; those that were not reached are masked too."""
+        allowed = [end for end in ends if row[end] > -np.inf and self._may_follow(i, end)]
+        found = 0
+        for token in np.argsort(-row, kind="stable").tolist():
+            if found == need or row[token] == -np.inf:
+                break
+            if token not in ends and self._may_follow(i, token):
+                allowed.append(token)
+                found += 1
+        values = row[allowed]
+        row[:] = -np.inf
+        row[allowed] = values
+
+    def _may_follow(self, i: int, token: int) -> bool:
+        if hasattr(self._rule, "child"):
+            child = self._children[i, token] = self._rule.child(self._states[i], token)
+            return child is not None
+        return bool(self._rule.allows(self._states[i], token))
 
     def _allowed(self, state: Any, vocab: int) -> NDArray[np.bool_]:
         mask = np.asarray(self._rule.mask(state))
@@ -62,10 +167,31 @@ class _Own:
             raise InvalidArgument.of(f"the mask of {type(self._rule).__name__}", f"bool ({vocab},)", got)
         return mask
 
+    def _child(self, i: int, token: int) -> Any:
+        """The state after one more token; the present one stays."""
+        found = self._children.get((i, token))
+        if found is not None:
+            return found
+        if hasattr(self._rule, "child") and (child := self._rule.child(self._states[i], token)) is not None:
+            return child
+        state = self._rule.fork(self._states[i])
+        new = self._rule.advance(state, token)
+        return state if new is None else new
+
+    def advances(self, i: int) -> list[int]:
+        return [int(token) for token in self._rule.advances(self._states[i])] if hasattr(self._rule, "advances") else []
+
+    def after(self, i: int, token: int) -> tuple[int, bool]:
+        child = self._child(i, token)
+        return int(self._rule.progress(child)), bool(self._rule.done(child)) if hasattr(self._rule, "done") else True
+
     def advance(self, survivors: Sequence[tuple[int, int, float]]) -> None:
         last_use = {row: i for i, (row, _, _) in enumerate(survivors)}
         states = []
         for i, (row, token, _) in enumerate(survivors):
+            if self._children or hasattr(self._rule, "child"):
+                states.append(self._child(row, token))
+                continue
             state = self._states[row]
             if last_use[row] != i:
                 state = self._rule.fork(state)
@@ -75,16 +201,25 @@ class _Own:
 
 
 class _Foreign:
-    """A logits processor of transformers: called once per step with all beams, ids [B, T] and scores [B, V]."""
+    """A logits processor of transformers: called once per step with all texts, ids [B, T] and scores [B, V]."""
 
-    def __init__(self, rule: Any, ids: NDArray[np.int32]) -> None:
+    tests = False
+
+    def __init__(self, rule: Any, texts: NDArray[np.int64]) -> None:
+        self._rule, self._texts = rule, texts
+
+    @classmethod
+    def of(cls, rule: Any, ids: NDArray[np.int32]) -> _Foreign:
         if not callable(rule):
             raise InvalidArgument.of(
                 "a processor", "an object with init, or a logits processor of transformers", type(rule).__name__
             )
-        self._rule, self._texts = rule, ids.astype(np.int64)[None]
+        return cls(rule, ids.astype(np.int64)[None])
 
-    def apply(self, rows: F32) -> None:
+    def copy(self) -> _Foreign:
+        return _Foreign(self._rule, self._texts)
+
+    def apply(self, rows: F32, ends: list[int], need: int) -> None:
         import torch
 
         scores = self._rule(torch.from_numpy(self._texts), torch.from_numpy(rows))
@@ -101,3 +236,64 @@ def _shaped(values: Any, shape: tuple[int, ...], rule: Any) -> F32:
     if array.shape != shape:
         raise InvalidArgument.of(f"what {type(rule).__name__} returns", f"of shape {shape}", array.shape)
     return array
+
+
+class RuledCore:
+    """A core session with the processors in Python of the texts that have some.
+
+    Rules see the rows of the visited path only, on a copy, and their states follow what is committed: a step that is
+    given up leaves them as they were.
+    """
+
+    def __init__(self, core: _core.Session) -> None:
+        self._core = core
+        self._rules: dict[int, Processed] = {}
+        self._next: dict[int, Processed] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any text has rules."""
+        return bool(self._rules)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._core, name)
+
+    def add(self, request: int, rules: Processed) -> None:
+        """The rules of a new request."""
+        self._rules[request] = rules
+
+    def forget(self, request: int) -> None:
+        """A request has ended."""
+        self._rules.pop(request, None)
+        self._next.pop(request, None)
+
+    def verify(self, logits: Any) -> None:
+        """Reads the rows; one text after the other asks its rules. What a rule raises ends its text."""
+        self._next = {}
+        self._core.verify(logits)
+        row: F32 = np.empty(logits.shape[1], np.float32)
+        while (waiting := self._core.waiting()) is not None:
+            sequence, request = waiting
+            try:
+                rules = self._rules[request].copy()
+                goes_on = True
+                while goes_on:
+                    self._core.write_waiting(logits, row)
+                    rules.apply(row[None])
+                    token, goes_on = self._core.settle(logits, row)
+                    if token is not None:
+                        rules.advance([(0, token, 0.0)])
+                self._next[request] = rules
+            except Exception as error:
+                self._core.refuse(sequence, error)
+
+    def commit(self, proposing: int, rest: int) -> tuple[list[_core.Event], bytes | None]:
+        """Keeps what goes on."""
+        news = self._core.commit(proposing, rest)
+        self._rules.update(self._next)
+        self._next = {}
+        return news
+
+    def rollback(self) -> None:
+        """Gives the step up."""
+        self._next = {}
+        self._core.rollback()

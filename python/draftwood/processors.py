@@ -8,18 +8,35 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Processor"]
+from .constraints import AllowedTokens, BadWords, MinLength, NoRepeatNgrams, RepetitionPenalty
+
+__all__ = [
+    "AllowedTokens",
+    "BadWords",
+    "MinLength",
+    "NoRepeatNgrams",
+    "Processor",
+    "RepetitionPenalty",
+]
 
 
 class Processor(Protocol):
     """A rule over texts. Its state follows one text; texts that fork, fork their states.
 
-    Besides the methods below it has one of
+    Besides the methods below it has at least one of
 
-    `apply(state, row)`: changes the log-probabilities `row` [V] f32 in place, or returns new ones; −inf forbids.
+    `apply(state, row)`: changes the row [V] f32 (logits in sampling, log-probabilities in beams) in place, or returns a
+    new one; −inf forbids.
     `mask(state)`: bool [V], True where a token is allowed.
+    `candidates(state) → ids | None`: all that may follow; None where another method is to be asked.
+    `allows(state, token) → bool`: tokens are tested in descending order until enough are allowed.
+    `child(state, token) → state | None`: the same test, which carries what it found.
 
-    and may have `allows(state, token) → bool`.
+    A rule about what must occur has `progress(state) → int`, `advances(state) → ids` (tokens that take the text
+    further) and `done(state) → bool` (end tokens are masked until then). `ends(state) → bool` says that the text may
+    end here, though the rule lists no end token.
+
+    One that raises ends its text or its search with what it raised.
 
     Shapes: ids [T] int32, the prompt.
     """

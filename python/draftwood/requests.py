@@ -82,6 +82,18 @@ def submit(session: Session, ids: Any, params: SamplingParams, seed: int, is_str
     if stop and not session.core.has_text:
         raise UnsupportedModel.of("a stop string without a tokenizer", "give the engine a tokenizer")
     seed = _count(seed, "seed", 2**64 - 1)
+    rules = native_rules(params)
+    others: list[Any] = []
+    processed = None
+    if params.processors:
+        from .processing import Processed, rules_of
+
+        leading, others = rules_of(params.processors)
+        rules += leading
+    if others:
+        ends = [] if params.ignore_eos else session.core.end_tokens
+        # A draw may fall on any token, so that rules which test tokens test them all.
+        processed = Processed(others, ids, ends, 2**31 if params.temperature else 1)
     request = session.core.submit(
         ids,
         temperature=_field(params.temperature, float, "temperature", "a number"),
@@ -94,18 +106,46 @@ def submit(session: Session, ids: Any, params: SamplingParams, seed: int, is_str
         stop=stop,
         ignore_eos=bool(params.ignore_eos),
         logprobs=None if params.logprobs is None else _count(params.logprobs, "logprobs"),
+        rules=rules,
+        foreign=processed is not None,
     )
-    return Ticket(request, seed, stop, params.logprobs, session.times, is_stream)
+    if processed is not None:
+        session.ruled.add(request, processed)
+    return Ticket(request, seed, stop, params.logprobs, session.times, is_stream, processed)
+
+
+def native_rules(params: SamplingParams) -> list[Any]:
+    """The rules that fields ask for, in the order in which they are applied."""
+    from . import constraints
+
+    rules: list[constraints.NativeRule] = []
+    if params.repetition_penalty != 1.0:
+        rules.append(constraints.RepetitionPenalty(params.repetition_penalty))
+    if params.no_repeat_ngram_size != 0:
+        rules.append(constraints.NoRepeatNgrams(params.no_repeat_ngram_size))
+    if len(params.bad_words):
+        rules.append(constraints.BadWords(params.bad_words))
+    if params.allowed_tokens is not None:
+        rules.append(constraints.AllowedTokens(params.allowed_tokens))
+    return [rule.core for rule in rules]
 
 
 class Ticket:
     """One submitted prompt: the events that nobody has read yet, and everything generated so far."""
 
     def __init__(
-        self, request: int, seed: int, stop: list[str], top: int | None, since: PhaseTimes, is_stream: bool
+        self,
+        request: int,
+        seed: int,
+        stop: list[str],
+        top: int | None,
+        since: PhaseTimes,
+        is_stream: bool,
+        processed: Any = None,
     ) -> None:
         self.request, self.is_stream, self.paused, self.done = request, is_stream, False, False
         self._seed, self._stop, self._top, self._since = seed, stop, top, since
+        self._processed = processed
         self._inbox: deque[Any] = deque()
         self._all: list[Any] = []
         self._times = PhaseTimes()
@@ -141,6 +181,7 @@ class Ticket:
         last = self._all[-1]
         tokens, logprobs = _arrays(self._all, self._top)
         prompt, new, steps, prefill, drafted, accepted = last.stats
+        rows = 0 if self._processed is None else self._processed.rows
         stop = last.stop_token if last.stop_string is None else self._stop[last.stop_string]
         return Output(
             text="".join(event.text for event in self._all),
@@ -148,7 +189,7 @@ class Ticket:
             finish_reason=last.finish_reason,
             stop_reason=stop,
             logprobs=logprobs,
-            stats=Stats(prompt, new, steps, prefill, drafted, accepted, self._seed, self._times),
+            stats=Stats(prompt, new, steps, prefill, drafted, accepted, self._seed, self._times, rows),
             error=last.error,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .constraints import AllowedPrefix, BlockNgrams, Phrases, Trie
 from .errors import InvalidArgument
 from .types import BeamParams, Beams, BeamStats, PhaseTimes
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["beam"]
+__all__ = ["AllowedPrefix", "BlockNgrams", "Phrases", "Trie", "beam"]
 
 
 def beam(step: Callable[[NDArray[np.int64], Any], Any], state: Any = None, params: BeamParams | None = None) -> Beams:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .processing import RuledCore
 from .step import StepPlan
 from .types import DraftStats, Executor, PhaseTimes
 
@@ -59,6 +60,8 @@ class Session:
 
     def __init__(self, core: _core.Session, executor: Executor, drafter: BatchDrafter | None) -> None:
         self.core, self.executor, self.drafter = core, executor, drafter
+        self.ruled = RuledCore(core)
+        """Takes the place of `core` in steps of texts that have processors in Python."""
         self.steps = 0
         self.on_step: Callable[[StepPlan, list[_core.Event]], None] | None = None
         self._told: list[_core.Event] = []
@@ -70,7 +73,7 @@ class Session:
         """Runs one step of every text that can run; after an exception all texts are as they were before it."""
         if self._unmeasured:
             self._measure()
-        return self._run(self.core, self.drafter)
+        return self._run(self.ruled or self.core, self.drafter)
 
     def search_step(self, core: StepCore) -> list[_core.Event]:
         """Runs one step of the texts that `core` chooses and decides about, without drafts."""
@@ -119,6 +122,8 @@ class Session:
         events, self._told = self._told, []
         close = getattr(self.drafter, "close", None)
         for event in events:
+            if self.ruled and event.finish_reason is not None:
+                self.ruled.forget(event.request)
             if close is not None and event.finish_reason is not None and event.sequence is not None:
                 close(event.sequence)
         return events

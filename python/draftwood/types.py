@@ -66,6 +66,17 @@ class SamplingParams:
     """Before so many tokens, end tokens are masked and stop strings do not end."""
     logprobs: int | None = None
     """Raw log-probabilities of the chosen tokens, and of this many best ones per position."""
+    processors: Sequence[Any] = ()
+    """Rules of `draftwood.processors` and `draftwood.search`, objects of the `Processor` protocol, or transformers'
+    logits processors, applied in this order to the logits."""
+    repetition_penalty: float = 1.0
+    """Logits of tokens that the text holds, prompt included, are divided by it, negative ones multiplied."""
+    no_repeat_ngram_size: int = 0
+    """No n-gram of this size comes twice, prompt included; 0 allows all."""
+    bad_words: Sequence[Sequence[int]] = ()
+    """Sequences of ids that are never completed."""
+    allowed_tokens: Sequence[int] | None = None
+    """Nothing but these ids, end tokens included; None allows all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,23 @@ class BeamParams:
     """No n-gram of this size comes twice, prompt included; 0 allows all."""
     processors: Sequence[Any] = ()
     """Objects of the `draftwood.processors.Processor` protocol, or transformers' logits processors, in this order."""
+    num_beam_groups: int = 1
+    """G: groups of B / G beams, each with a pool of its own, that avoid what the groups before them chose."""
+    diversity_penalty: float = 0.5
+    """With groups: how much resembling earlier groups costs; 0 makes all groups equal."""
+    diversity: Literal["hamming", "cumulative", "ngram", "embedding"] = "hamming"
+    """With groups, what is compared: this step's tokens, whole texts, pairs of tokens, or embeddings of tokens."""
+    diversity_embedding: NDArray[np.float32] | None = None
+    """[V, d] for diversity="embedding"."""
+    keep_candidates: bool = False
+    """Records the best max(2, 1 + number of end ids) · B candidates of each step in `Beams.candidates`."""
+    scorer: Any = None
+    """Something with `log_prob(ids) → [n]`, log c(A | text) of n texts (generated ids), called once per step, and
+    perhaps `accepts(ids) → bool`: only accepted hypotheses are returned."""
+    scorer_weight: float = 1.0
+    """Texts are kept by log p + weight · log c, and ranked by log p at the end."""
+    scorer_top_k: int = 0
+    """Continuations scored per beam, end tokens aside; 0 takes num_beams."""
     bos_token_id: int | None = None
     """First token of `dw.search.beam`; an engine has a prompt instead."""
     eos_token_id: int | Sequence[int] | None = None
@@ -129,7 +157,7 @@ class Hypothesis:
 
     token_ids: NDArray[np.int32]
     score: float
-    """Sum of step_scores / T ** length_penalty."""
+    """Sum of step_scores / T ** length_penalty; in groups less their penalties."""
     text: str
     """Without the end token; empty without a tokenizer."""
     finish_reason: str
@@ -138,6 +166,12 @@ class Hypothesis:
     """The end token."""
     step_scores: NDArray[np.float32]
     beam_indices: NDArray[np.int32]
+    raw_score: float = 0.0
+    """Sum of step_scores / T ** length_penalty, always."""
+    group: int = 0
+    """Which group of beams found it."""
+    log_weight: float | None = None
+    """Log of the importance weight of a draw without replacement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +196,8 @@ class Beams(Sequence["Hypothesis"]):
     stats: BeamStats
     error: Exception | None = None
     """What ended the search early, in a list of prompts; the hypotheses are those found until then."""
+    candidates: tuple[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]], ...] = ()
+    """With `keep_candidates`, per step: the beam, the token and the score of its best candidates."""
 
     @overload
     def __getitem__(self, index: int) -> Hypothesis: ...
@@ -250,6 +286,8 @@ class Stats:
     """Drafted nodes that became text."""
     seed: int
     times: PhaseTimes = field(default_factory=PhaseTimes)
+    processed_rows: int = 0
+    """Rows that processors in Python have seen; each costs calls between the languages."""
 
     @property
     def tokens_per_step(self) -> float:

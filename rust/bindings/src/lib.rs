@@ -13,6 +13,7 @@ mod gguf;
 mod index;
 mod native;
 mod probe;
+mod rules;
 mod safetensors;
 mod seal;
 mod search;
@@ -40,6 +41,8 @@ mod _core {
     use native::{NativeExecutor, NativeModel};
     #[pymodule_export]
     use probe::{multiply_rate, read_bandwidth};
+    #[pymodule_export]
+    use rules::{Rule, RuleState};
     #[pymodule_export]
     use safetensors::SafeTensors;
     #[pymodule_export]

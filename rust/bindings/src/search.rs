@@ -3,20 +3,26 @@
 use crate::buffer::{F32Out, LogitRows};
 use crate::enter::{enter, lock};
 use crate::events::bytes_of;
+use crate::rules::Rule;
 use draftwood_base::{Error, Result, Token};
 use draftwood_logits::RowResult;
 use draftwood_sample::Params;
 use draftwood_search::{
-    self as search, AnyProcessor, BeamConfig, BeamSampling, EarlyStopping, FinishReason, NoRepeatNgrams,
-    RepetitionPenalty, Rows, TokenSet,
+    self as search, AnyProcessor, Banked, BeamConfig, BeamSampling, Diversity, DiversityKind, EarlyStopping,
+    Embedding, FinishReason, NoRepeatNgrams, RepetitionPenalty, Rows, TokenSet,
 };
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::sync::Mutex;
 
-/// (tokens as int32 bytes, score, reason, step scores as float32 bytes, beam indices as int32 bytes).
-type Found = (Py<PyBytes>, f32, &'static str, Py<PyBytes>, Py<PyBytes>);
+/// (tokens as int32 bytes, score, raw score, reason, group, log weight, step scores as float32 bytes, beam indices as
+/// int32 bytes).
+type Found = (Py<PyBytes>, f32, f32, &'static str, u32, Option<f64>, Py<PyBytes>, Py<PyBytes>);
+/// (beam, token, score) of a beam that goes on.
+type Next = (u32, Token, f32);
+/// (beam, token, progress, done) of a possible continuation, as processors in Python see it.
+type Progress = (u32, Token, u32, bool);
 
 /// One prompt's search; a step takes one row per live beam and tells which beams go on.
 #[pyclass(frozen, module = "draftwood._core")]
@@ -26,7 +32,7 @@ pub struct BeamSearch(Mutex<search::BeamSearch>);
 impl BeamSearch {
     /// `early_stopping` None is "never"; `sampling` is (temperature, top_k, top_p, min_p, seed).
     #[new]
-    #[pyo3(signature = (prompt, *, num_beams, num_return, max_new_tokens, min_new_tokens, length_penalty, early_stopping, end_tokens, banned, sampling, repetition_penalty, no_repeat_ngram_size))]
+    #[pyo3(signature = (prompt, *, num_beams, num_return, max_new_tokens, min_new_tokens, length_penalty, early_stopping, end_tokens, banned, sampling, repetition_penalty, no_repeat_ngram_size, rules, num_groups, diversity, keep_candidates))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -42,14 +48,30 @@ impl BeamSearch {
         sampling: Option<(f32, u32, f32, f32, u64)>,
         repetition_penalty: f32,
         no_repeat_ngram_size: u32,
+        rules: Vec<Bound<'_, Rule>>,
+        num_groups: u32,
+        diversity: Option<(String, f32, Option<PyBuffer<f32>>)>,
+        keep_candidates: bool,
     ) -> PyResult<Self> {
         let prompt: Vec<Token> = prompt.to_vec(py)?.into_iter().map(|id| id as Token).collect();
         let sampling = sampling.map(|(temperature, top_k, top_p, min_p, seed)| BeamSampling {
             params: Params { temperature, top_k, top_p, min_p },
             seed,
         });
+        let given: Vec<AnyProcessor> = rules.iter().map(|rule| rule.get().0.clone()).collect();
+        let diversity = match diversity {
+            Some((kind, penalty, embedding)) => Some((kind, penalty, embedding_of(py, embedding)?)),
+            None => None,
+        };
         enter(py, || {
+            let diversity = diversity.map(|(kind, penalty, embedding)| {
+                let kind = diversity_of(&kind, embedding)?;
+                Ok::<_, Error>(Diversity { kind, penalty })
+            });
             let config = BeamConfig {
+                num_groups,
+                diversity: diversity.transpose()?,
+                keep_candidates,
                 num_beams,
                 num_return,
                 max_new_tokens,
@@ -71,6 +93,7 @@ impl BeamSearch {
             if no_repeat_ngram_size > 0 {
                 rules.push(AnyProcessor::new(NoRepeatNgrams::new(no_repeat_ngram_size)?));
             }
+            rules.extend(given);
             Ok(Self(Mutex::new(search::BeamSearch::new(config, &prompt, rules)?)))
         })
     }
@@ -83,13 +106,54 @@ impl BeamSearch {
         values: &Bound<'_, PyAny>,
         rows: Vec<u32>,
         kind: &str,
-    ) -> PyResult<Vec<(u32, Token, f32)>> {
+        banked: Vec<Progress>,
+    ) -> PyResult<Vec<Next>> {
         let values = LogitRows::borrow(values)?;
         enter(py, || {
             let rows = rows_of(&values, &rows, kind)?;
             let mut search = lock(&self.0);
-            Ok(search.step(&rows)?.iter().map(|s| (s.row, s.token, s.score)).collect())
+            Ok(next(search.step_banked(&rows, &mut banked_of(&banked))?))
         })
+    }
+
+    /// The first half of a step with a scorer: (beam, token, score, whether it would end its text) of the continuations
+    /// to be scored.
+    fn extend(
+        &self,
+        py: Python<'_>,
+        values: &Bound<'_, PyAny>,
+        rows: Vec<u32>,
+        kind: &str,
+        banked: Vec<Progress>,
+        most: usize,
+    ) -> PyResult<Vec<(u32, Token, f32, bool)>> {
+        let values = LogitRows::borrow(values)?;
+        enter(py, || {
+            let rows = rows_of(&values, &rows, kind)?;
+            let mut search = lock(&self.0);
+            let found = search.extend(&rows, &mut banked_of(&banked), most)?;
+            Ok(found.into_iter().map(|(kept, ends)| (kept.row, kept.token, kept.score, ends)).collect())
+        })
+    }
+
+    /// The second half: what to add to the score of each, and whether it may be a hypothesis.
+    fn choose(&self, py: Python<'_>, bonus: Vec<f32>, accepts: Vec<bool>) -> PyResult<Vec<Next>> {
+        enter(py, || Ok(next(lock(&self.0).choose(&bonus, &accepts)?)))
+    }
+
+    /// (beams as int32 bytes, tokens as int32 bytes, scores as float32 bytes) of the best candidates of each step.
+    #[expect(clippy::type_complexity, reason = "three arrays per step")]
+    fn candidates(&self, py: Python<'_>) -> PyResult<Vec<(Py<PyBytes>, Py<PyBytes>, Py<PyBytes>)>> {
+        let kept = enter(py, || Ok(lock(&self.0).candidates().to_vec()))?;
+        let bytes = |bytes: Vec<u8>| PyBytes::new(py, &bytes).unbind();
+        let steps = kept.iter().map(|step| {
+            (
+                bytes(bytes_of(step, |kept| kept.row.to_ne_bytes())),
+                bytes(bytes_of(step, |kept| kept.token.to_ne_bytes())),
+                bytes(bytes_of(step, |kept| kept.score.to_ne_bytes())),
+            )
+        });
+        Ok(steps.collect())
     }
 
     /// Writes the log-probabilities [beams, V] after the built-in rules into `out`.
@@ -131,12 +195,46 @@ impl BeamSearch {
             (
                 bytes(bytes_of(&h.tokens, u32::to_ne_bytes)),
                 h.score,
+                h.raw_score,
                 reason,
+                h.group,
+                h.log_weight,
                 bytes(bytes_of(&h.step_scores, f32::to_ne_bytes)),
                 bytes(bytes_of(&h.beam_indices, u32::to_ne_bytes)),
             )
         });
         Ok(found.collect())
+    }
+}
+
+fn next(survivors: &[search::Survivor]) -> Vec<Next> {
+    survivors.iter().map(|s| (s.row, s.token, s.score)).collect()
+}
+
+fn banked_of(banked: &[Progress]) -> Vec<Banked> {
+    let one = |&(row, token, progress, done): &Progress| Banked { row, token, progress, done };
+    banked.iter().map(one).collect()
+}
+
+/// Values and width of an array [V, width].
+fn embedding_of(py: Python<'_>, array: Option<PyBuffer<f32>>) -> PyResult<Option<(Vec<f32>, usize)>> {
+    let one = |array: PyBuffer<f32>| Ok((array.to_vec(py)?, array.shape().get(1).copied().unwrap_or(0)));
+    array.map(one).transpose()
+}
+
+fn diversity_of(kind: &str, embedding: Option<(Vec<f32>, usize)>) -> Result<DiversityKind> {
+    match (kind, embedding) {
+        ("hamming", _) => Ok(DiversityKind::Hamming),
+        ("cumulative", _) => Ok(DiversityKind::Cumulative),
+        ("ngram", _) => Ok(DiversityKind::Ngram),
+        ("embedding", Some((values, width))) => Ok(DiversityKind::Embedding(Embedding::new(values, width)?)),
+        ("embedding", None) => Err(Error::invalid(
+            "diversity_embedding",
+            "an array [V, d] with diversity=\"embedding\"",
+            "None",
+            "",
+        )),
+        _ => Err(Error::invalid("diversity", "hamming, cumulative, ngram or embedding", kind, "")),
     }
 }
 

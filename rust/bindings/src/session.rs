@@ -1,10 +1,11 @@
 //! The session and what drafters see of it.
 
-use crate::buffer::{I32Block, LogitRows};
+use crate::buffer::{F32Out, I32Block, LogitRows};
 use crate::enter::{enter, lock};
 use crate::errors;
 use crate::events::{self, Event, News, bytes_of};
 use crate::forest::Forest;
+use crate::rules::Rule;
 use crate::text::TokenBytes;
 use draftwood_base::{Error, Result, SequenceId, SlotId, Token};
 use draftwood_logits::RowResult;
@@ -74,6 +75,12 @@ impl Session {
         self.config.page_size
     }
 
+    /// Ids that end a text, unless a request ignores them.
+    #[getter]
+    fn end_tokens(&self) -> Vec<Token> {
+        self.config.end_tokens.clone()
+    }
+
     /// Whether tokens have bytes, so that there is text and stop strings can be found.
     #[getter]
     fn has_text(&self) -> bool {
@@ -86,7 +93,7 @@ impl Session {
         self.config.plan_capacity()
     }
 
-    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1))]
+    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, rules=vec![], foreign=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn submit(
         &self,
@@ -103,7 +110,10 @@ impl Session {
         ignore_eos: bool,
         logprobs: Option<u32>,
         width: u32,
+        rules: Vec<Bound<'_, Rule>>,
+        foreign: bool,
     ) -> PyResult<u32> {
+        let rules = rules.iter().map(|rule| rule.get().0.clone()).collect();
         let prompt = prompt.to_vec(py)?.into_iter().map(|id| id as Token).collect();
         enter(py, || {
             let request = Request {
@@ -117,6 +127,8 @@ impl Session {
                 stops: StopStrings::new(&stop)?,
                 ignore_end: ignore_eos,
                 logprobs,
+                rules,
+                foreign,
             };
             Ok(lock(&self.inner).submit(request)?.0)
         })
@@ -193,6 +205,49 @@ impl Session {
             let result = RowResult::full(rows.as_slice(), rows.shape.0, rows.shape.1)?;
             lock(&self.inner).verify(&result)
         })
+    }
+
+    /// (sequence, request) whose row waits for processors in Python; all must be settled before the commit.
+    fn waiting(&self, py: Python<'_>) -> PyResult<Option<(u32, u32)>> {
+        self.ask(py, |session| session.waiting().map(|(sequence, request)| (sequence.0, request.0)))
+    }
+
+    /// Writes the row that waits, after masks and native rules, into `out` [V].
+    fn write_waiting(
+        &self,
+        py: Python<'_>,
+        logits: &Bound<'_, PyAny>,
+        out: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let rows = LogitRows::borrow(logits)?;
+        let mut out = F32Out::borrow(out, "out", rows.shape.1)?;
+        enter(py, || {
+            let result = RowResult::full(rows.as_slice(), rows.shape.0, rows.shape.1)?;
+            lock(&self.inner).write_waiting(&result, out.as_mut_slice())
+        })
+    }
+
+    /// Chooses a token from what the processors made of the row [V]; returns it, None if there is none, and whether
+    /// another row of the text waits.
+    fn settle(
+        &self,
+        py: Python<'_>,
+        logits: &Bound<'_, PyAny>,
+        row: PyBuffer<f32>,
+    ) -> PyResult<(Option<Token>, bool)> {
+        let rows = LogitRows::borrow(logits)?;
+        let row = row.to_vec(py)?;
+        enter(py, || {
+            let result = RowResult::full(rows.as_slice(), rows.shape.0, rows.shape.1)?;
+            lock(&self.inner).settle(&result, &row)
+        })
+    }
+
+    /// Ends a text whose row waits, or was settled last, with what a processor raised.
+    fn refuse(&self, py: Python<'_>, sequence: u32, error: Py<PyAny>) -> PyResult<()> {
+        let words = error.bind(py).to_string();
+        lock(&self.failures).insert(sequence, error);
+        self.ask(py, |session| session.refuse(SequenceId(sequence), Error::Internal(words)))
     }
 
     /// Keeps what was verified. The step has spent so many nanoseconds on proposing drafts and on everything else; 0

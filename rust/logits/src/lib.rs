@@ -16,6 +16,7 @@ mod isa;
 mod lse;
 mod mask;
 mod result;
+mod rules;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,10 @@ pub use isa::{Isa, isa, isa_checked};
 pub use lse::{log_sum_exp, logprobs};
 pub use mask::{count_unmasked, mask};
 pub use result::{RowResult, Selector};
+pub use rules::{
+    AnyProcessor, BlockSequences, MinLength, NoRepeatNgrams, OnlyTokens, Phrase, Phrases, Processor,
+    RepetitionPenalty, States, TokenSet, Trie,
+};
 pub use scan::{Scan, scan};
 pub use top_k::top_k;
 pub use weight::{Weights, portion};

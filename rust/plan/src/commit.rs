@@ -19,6 +19,9 @@ impl Session {
         let Phase::Verified(_) = &self.phase else {
             return Err(Error::Internal("commit() must follow verify()".into()));
         };
+        if self.waiting().is_some() {
+            return Err(Error::Internal("commit() must follow settle() of all rows that wait".into()));
+        }
         self.learn();
         let mut survivors = std::mem::take(&mut self.record.survivors);
         survivors.clear();
@@ -246,8 +249,12 @@ impl Sequence {
     fn extend(&mut self, trees: &Forest, path: &[u32], next: Option<(usize, Token)>) {
         if let Some((i, token)) = next {
             let tree = trees.tree(i);
+            let from = self.tokens.len();
             self.tokens.extend(path[1..].iter().map(|&node| tree.tokens[node as usize]));
             self.tokens.push(token);
+            for &token in &self.tokens[from..] {
+                self.states.advance(&self.spec.rules, token);
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::SessionConfig;
 use draftwood_base::{Error, Result, Token};
+use draftwood_logits::AnyProcessor;
 use draftwood_sample::Params;
 use draftwood_text::StopStrings;
 
@@ -32,6 +33,10 @@ pub struct Request {
     pub ignore_end: bool,
     /// Raw log-probabilities: of the chosen token, and of this many best ones.
     pub logprobs: Option<u32>,
+    /// Rules that change or forbid tokens before one is chosen.
+    pub rules: Vec<AnyProcessor>,
+    /// Rows of this request wait in [`crate::Session::verify`] for processors outside of this crate.
+    pub foreign: bool,
 }
 
 impl Request {

@@ -2,6 +2,7 @@
 
 use crate::request::{Request, RequestId};
 use draftwood_base::{Error, SequenceId, Token};
+use draftwood_logits::States;
 use draftwood_text::TextStream;
 
 /// What a text has cost so far.
@@ -29,6 +30,8 @@ pub(crate) struct Sequence {
     /// Prompt and output. Room for the whole request is taken at admission, so steps never move it.
     pub tokens: Vec<Token>,
     pub text: TextStream,
+    /// What the request's rules remember of `tokens`.
+    pub states: States,
     pub stats: SequenceStats,
     pub paused: bool,
     pub cancelled: bool,
@@ -44,12 +47,14 @@ impl Sequence {
         tokens.reserve_exact(room.saturating_sub(tokens.len()));
         let stats = SequenceStats { prompt_tokens: tokens.len() as u32, ..Default::default() };
         let text = TextStream::new(&spec.stops);
+        let states = States::init(&spec.rules, &tokens);
         Self {
             id,
             request,
             spec,
             tokens,
             text,
+            states,
             stats,
             paused: false,
             cancelled: false,
@@ -67,6 +72,7 @@ impl Sequence {
             tokens,
             spec: self.spec.clone(),
             text: self.text.clone(),
+            states: self.states.clone(),
             failed: None,
             closing: false,
             ..*self

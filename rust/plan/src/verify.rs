@@ -1,9 +1,10 @@
 //! From logit rows to chosen tokens.
 
 use crate::commit::Head;
+use crate::request::RequestId;
 use crate::session::{Phase, Session};
 use draftwood_base::{Error, Ragged, Result, SequenceId, Token};
-use draftwood_logits::{RowResult, logprobs, mask};
+use draftwood_logits::{RowResult, States, logprobs, mask};
 use draftwood_sample::verify::walk;
 use draftwood_sample::{Draw, RowFault};
 use draftwood_store::Paths;
@@ -27,6 +28,18 @@ pub(crate) struct Record {
     pub ids: Vec<SequenceId>,
     /// Sequence of each survivor.
     pub kept: Vec<SequenceId>,
+    /// Sequences whose rows wait for processors outside of this crate, the next one last.
+    pub waiting: Vec<Waiting>,
+}
+
+/// A walk that stands at a node.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiting {
+    /// Index into `scheduled`.
+    scheduled: usize,
+    first_row: usize,
+    path: Vec<u32>,
+    states: States,
 }
 
 #[derive(Debug, Clone)]
@@ -62,10 +75,19 @@ impl Session {
         self.record.paths.clear();
         self.record.chosen.clear();
         self.record.top.clear();
+        self.record.waiting.clear();
         let mut first_row = 0;
         for i in 0..self.scheduled.len() {
             if self.scheduled[i].is_read() {
-                self.walk_one(i, first_row, rows);
+                let sequence = &self.running[self.scheduled[i].at];
+                match sequence.spec.foreign {
+                    true => {
+                        let states = sequence.states.clone();
+                        let waiting = Waiting { scheduled: i, first_row, path: vec![0], states };
+                        self.record.waiting.push(waiting);
+                    }
+                    false => self.walk_one(i, first_row, rows),
+                }
                 first_row += self.trees.tree(i).len();
             }
         }
@@ -78,7 +100,12 @@ impl Session {
         let (spec, scratch, record) = (&sequence.spec, &mut self.scratch, &mut self.record);
         let (sampler, usable, holes) = (&mut self.sampler, self.usable, &self.holes);
         let ends: &[Token] = if spec.ignore_end { &[] } else { &self.config.end_tokens };
+        let (tree, rules) = (self.trees.tree(i), &spec.rules[..]);
+        let mut states = if rules.is_empty() { States::default() } else { sequence.states.clone() };
         let choose = |node: u32, depth: u32| {
+            if depth > 0 {
+                states.advance(rules, tree.tokens[node as usize]);
+            }
             let row = &rows.row(first_row + node as usize)[..usable];
             let draw = Draw {
                 seed: spec.seed,
@@ -87,7 +114,7 @@ impl Session {
                 slot: 0,
             };
             let held = sequence.stats.new_tokens + depth < spec.min_new_tokens;
-            let choice = if holes.is_empty() && (!held || ends.is_empty()) {
+            let choice = if rules.is_empty() && holes.is_empty() && (!held || ends.is_empty()) {
                 sampler.choose(row, &spec.params, &draw)
             } else {
                 scratch.row.clear();
@@ -96,6 +123,7 @@ impl Session {
                 if held {
                     mask(&mut scratch.row, ends);
                 }
+                states.apply(rules, &mut scratch.row, ends);
                 sampler.choose(&scratch.row, &spec.params, &draw)
             }?;
             if let Some(k) = spec.logprobs {
@@ -107,10 +135,103 @@ impl Session {
             }
             Ok(choice.token)
         };
-        let walked = walk(self.trees.tree(i), choose, |token| ends.contains(&token), &mut scratch.path);
+        let walked = walk(tree, choose, |token| ends.contains(&token), &mut scratch.path);
         record.chosen.end_row();
         record.top.end_row();
         record.paths.extend_row(scratch.path.iter().copied());
         record.verdicts.push(Verdict { scheduled: i, outcome: walked.map(|walk| walk.next_token) });
+    }
+    /// The sequence whose row waits for processors outside of this crate. All must be settled before the commit.
+    pub fn waiting(&self) -> Option<(SequenceId, RequestId)> {
+        let waiting = self.record.waiting.last()?;
+        let sequence = &self.running[self.scheduled[waiting.scheduled].at];
+        Some((sequence.id, sequence.request))
+    }
+
+    /// Writes the row [V] that waits, after masks and own rules.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if none waits, [`Error::InvalidArgument`] unless `out` has V values.
+    pub fn write_waiting(&self, rows: &RowResult<'_>, out: &mut [f32]) -> Result<()> {
+        let (waiting, row) = self.waiting_row(rows, out.len())?;
+        let sequence = &self.running[self.scheduled[waiting.scheduled].at];
+        let spec = &sequence.spec;
+        out[..self.usable].copy_from_slice(&row[..self.usable]);
+        out[self.usable..].fill(f32::NEG_INFINITY);
+        mask(out, &self.holes);
+        let ends: &[Token] = if spec.ignore_end { &[] } else { &self.config.end_tokens };
+        if sequence.stats.new_tokens + (waiting.path.len() as u32) <= spec.min_new_tokens {
+            mask(out, ends);
+        }
+        waiting.states.apply(&spec.rules, out, ends);
+        Ok(())
+    }
+
+    /// Chooses the token of the row that waits from `row` [V], what the processors have made of it. Returns it, and
+    /// whether the walk goes on below a drafted node, whose row waits then.
+    ///
+    /// # Errors
+    /// As [`Session::write_waiting`].
+    pub fn settle(&mut self, rows: &RowResult<'_>, row: &[f32]) -> Result<(Option<Token>, bool)> {
+        let (waiting, raw) = self.waiting_row(rows, row.len())?;
+        let (i, depth) = (waiting.scheduled, waiting.path.len() as u32 - 1);
+        let node = waiting.path.last().copied().unwrap_or(0);
+        let sequence = &self.running[self.scheduled[i].at];
+        let spec = &sequence.spec;
+        let position = sequence.tokens.len() as u32 + depth;
+        let draw = Draw { seed: spec.seed, sample: spec.sample, position, slot: 0 };
+        let choice = self.sampler.choose(&row[..self.usable], &spec.params, &draw);
+        let Ok(choice) = choice else {
+            self.close_waiting(choice.map(|choice| choice.token));
+            return Ok((None, false));
+        };
+        if let Some(k) = spec.logprobs {
+            let best = &mut self.scratch.best;
+            self.record.chosen.push(logprobs(&raw[..self.usable], choice.token, k as usize, best));
+            best.iter().for_each(|&pair| self.record.top.push(pair));
+        }
+        let is_end = !spec.ignore_end && self.config.end_tokens.contains(&choice.token);
+        match self.trees.tree(i).child(node as usize, choice.token) {
+            Some(child) if !is_end => {
+                if let Some(waiting) = self.record.waiting.last_mut() {
+                    waiting.path.push(child as u32);
+                    waiting.states.advance(&spec.rules, choice.token);
+                }
+                Ok((Some(choice.token), true))
+            }
+            _ => {
+                self.close_waiting(Ok(choice.token));
+                Ok((Some(choice.token), false))
+            }
+        }
+    }
+
+    /// Gives a sequence up, whose row waits or was settled last: a processor has failed. It ends with `error`.
+    pub fn refuse(&mut self, sequence: SequenceId, error: Error) {
+        if self.waiting().is_some_and(|(id, _)| id == sequence) {
+            self.close_waiting(Err(RowFault::AllMasked));
+        }
+        self.fail(sequence, error);
+    }
+
+    fn close_waiting(&mut self, outcome: std::result::Result<Token, RowFault>) {
+        let record = &mut self.record;
+        let Some(waiting) = record.waiting.pop() else { return };
+        record.chosen.end_row();
+        record.top.end_row();
+        record.paths.extend_row(waiting.path.iter().copied());
+        record.verdicts.push(Verdict { scheduled: waiting.scheduled, outcome });
+    }
+
+    fn waiting_row<'a>(&self, rows: &RowResult<'a>, len: usize) -> Result<(&Waiting, &'a [f32])> {
+        let Some(waiting) = self.record.waiting.last() else {
+            return Err(Error::Internal("no row waits for processors".into()));
+        };
+        let node = waiting.path.last().copied().unwrap_or(0) as usize;
+        let vocab = self.config.vocab as usize;
+        if waiting.first_row + node >= rows.rows() || len != vocab {
+            return Err(Error::invalid("a processed row", format!("{vocab} values"), len, ""));
+        }
+        Ok((waiting, rows.row(waiting.first_row + node)))
     }
 }

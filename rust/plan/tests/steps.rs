@@ -39,6 +39,8 @@ fn request(prompt: Vec<Token>, temperature: f32) -> Request {
         stops: StopStrings::new::<&str>(&[]).unwrap(),
         ignore_end: false,
         logprobs: None,
+        rules: vec![],
+        foreign: false,
     }
 }
 

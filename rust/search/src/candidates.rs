@@ -4,6 +4,7 @@ use crate::row::LogRow;
 use draftwood_base::Token;
 use draftwood_logits::top_k;
 use std::cmp::Ordering;
+use std::cmp::Reverse;
 
 /// One possible continuation of a beam.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,10 +16,16 @@ pub(crate) struct Candidate {
     pub step: f32,
     /// The beam's sum with the token's share added; what the selection adds up.
     pub score: f32,
+    /// The sum of log-probabilities alone; with penalties `score` is lower.
+    pub raw: f32,
     /// What the selection compares: `score`, with noise added when candidates are drawn.
     pub rank: f32,
     /// Whether the token ends the text.
     pub ends: bool,
+    /// Whether the text may count as finished: nothing is missing that must occur.
+    pub complete: bool,
+    /// Its progress towards what must occur.
+    pub class: u32,
 }
 
 /// Higher rank first, of equals the lower row · V + token.
@@ -75,6 +82,25 @@ pub(crate) fn best_tokens(
     }
 }
 
+/// Orders candidates, best first, so that the slots of a step go round over the classes of progress, most progress first:
+/// the best of each class, then the second of each.
+///
+/// Source: the banks of Post and Vilar (2018), arXiv 1804.06609, in transformers' round-robin form.
+pub(crate) fn deal(candidates: &mut [Candidate], turns: &mut Vec<(u32, Candidate)>) {
+    if candidates.windows(2).all(|pair| pair[0].class == pair[1].class) {
+        return;
+    }
+    candidates.sort_by_key(|candidate| Reverse(candidate.class));
+    turns.clear();
+    for chunk in candidates.chunk_by(|a, b| a.class == b.class) {
+        turns.extend(chunk.iter().enumerate().map(|(turn, &candidate)| (turn as u32, candidate)));
+    }
+    turns.sort_by_key(|&(turn, candidate)| (turn, Reverse(candidate.class)));
+    for (place, &(_, candidate)) in candidates.iter_mut().zip(turns.iter()) {
+        *place = candidate;
+    }
+}
+
 /// Keeps the `need` best in any order.
 pub(crate) fn keep_best(candidates: &mut Vec<Candidate>, from: usize, need: usize) {
     if candidates.len() - from > need {
@@ -87,7 +113,7 @@ impl Candidate {
     /// A candidate of plain search: the token's log-probability added to the beam's sum.
     pub fn plain(row: u32, token: Token, step: f32, sum: f32, ends: bool) -> Self {
         let score = sum + step;
-        Self { row, token, step, score, rank: score, ends }
+        Self { row, token, step, score, raw: score, rank: score, ends, complete: true, class: 0 }
     }
 }
 

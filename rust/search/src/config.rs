@@ -1,8 +1,9 @@
 //! What a search is asked for.
 
+use crate::diversity::Diversity;
 use draftwood_base::{Error, Result, Token};
+use draftwood_logits::TokenSet;
 use draftwood_sample::Params;
-use std::sync::Arc;
 
 /// Most beams of one search.
 pub const MAX_BEAMS: u32 = 4096;
@@ -28,34 +29,6 @@ pub struct BeamSampling {
     pub seed: u64,
 }
 
-/// A set of token ids, one bit each.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TokenSet(Arc<[u64]>);
-
-impl TokenSet {
-    /// The set of `tokens`.
-    pub fn new(tokens: &[Token]) -> Self {
-        let words = tokens.iter().max().map_or(0, |&most| most as usize / 64 + 1);
-        let mut bits = vec![0u64; words];
-        for &token in tokens {
-            bits[token as usize / 64] |= 1 << (token % 64);
-        }
-        Self(bits.into())
-    }
-
-    /// Whether it holds `token`.
-    #[inline]
-    pub fn contains(&self, token: Token) -> bool {
-        self.0.get(token as usize / 64).is_some_and(|word| word >> (token % 64) & 1 == 1)
-    }
-
-    /// The tokens, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = Token> {
-        let all = 0..self.0.len() as Token * 64;
-        all.filter(|&token| self.contains(token))
-    }
-}
-
 /// Everything that one search needs to know besides its rows.
 #[derive(Debug, Clone)]
 pub struct BeamConfig {
@@ -77,6 +50,12 @@ pub struct BeamConfig {
     pub banned: TokenSet,
     /// Draw candidates.
     pub sampling: Option<BeamSampling>,
+    /// Groups of beams, each with its own pool; `num_beams` and `num_return` are shared out among them evenly.
+    pub num_groups: u32,
+    /// What a group pays for resembling the groups before it; needed with several groups.
+    pub diversity: Option<Diversity>,
+    /// Record the best candidates of each step.
+    pub keep_candidates: bool,
 }
 
 impl Default for BeamConfig {
@@ -91,6 +70,9 @@ impl Default for BeamConfig {
             end_tokens: Vec::new(),
             banned: TokenSet::default(),
             sampling: None,
+            num_groups: 1,
+            diversity: None,
+            keep_candidates: false,
         }
     }
 }
@@ -111,6 +93,28 @@ impl BeamConfig {
         if !(1..=beams).contains(&num_return) {
             let expected = format!("1 … num_beams = {beams}");
             return invalid("num_return", expected, num_return.to_string(), "");
+        }
+        let groups = self.num_groups;
+        if groups == 0 || !beams.is_multiple_of(groups) {
+            return invalid(
+                "num_beam_groups",
+                format!("a divisor of num_beams = {beams}"),
+                groups.to_string(),
+                "",
+            );
+        }
+        if !num_return.is_multiple_of(groups) {
+            let expected = format!("a multiple of num_beam_groups = {groups}");
+            return invalid("num_return", expected, num_return.to_string(), "each group returns as many");
+        }
+        if groups > 1 && self.sampling.is_some() {
+            let hint = "groups are diverse without drawing";
+            return invalid("num_beam_groups", "1 with do_sample".into(), groups.to_string(), hint);
+        }
+        if let Some(diversity) = self.diversity.as_ref().filter(|d| !d.penalty.is_finite() || d.penalty < 0.0)
+        {
+            let got = diversity.penalty.to_string();
+            return invalid("diversity_penalty", "0 or more, and finite".into(), got, "0.2 … 0.8 is usual");
         }
         if self.max_new_tokens == 0 {
             return invalid("max_new_tokens", "at least 1".into(), "0".into(), "");
@@ -142,6 +146,16 @@ impl BeamConfig {
     pub(crate) fn drawn_per_beam(&self) -> usize {
         self.end_tokens.len().max(1) + 1
     }
+
+    /// Beams of a group.
+    pub(crate) fn width(&self) -> usize {
+        (self.num_beams / self.num_groups) as usize
+    }
+
+    /// Candidates of a step that are recorded: as many as transformers looks at.
+    pub(crate) fn kept(&self) -> usize {
+        self.drawn_per_beam() * self.width()
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +172,14 @@ mod tests {
             (BeamConfig { num_beams: 4097, ..ok.clone() }, "num_beams must be 1 … 4096, got 4097"),
             (BeamConfig { num_return: 0, ..ok.clone() }, "num_return must be 1 … num_beams = 4, got 0"),
             (BeamConfig { num_return: 5, ..ok.clone() }, "num_return must be 1 … num_beams = 4, got 5"),
+            (
+                BeamConfig { num_groups: 3, ..ok.clone() },
+                "num_beam_groups must be a divisor of num_beams = 4, got 3",
+            ),
+            (
+                BeamConfig { num_groups: 2, num_return: 3, ..ok.clone() },
+                "num_return must be a multiple of num_beam_groups = 2, got 3",
+            ),
             (BeamConfig { max_new_tokens: 0, ..ok.clone() }, "max_new_tokens must be at least 1, got 0"),
             (BeamConfig { length_penalty: f64::NAN, ..ok.clone() }, "length_penalty must be finite, got NaN"),
             (
@@ -169,13 +191,5 @@ mod tests {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.starts_with(text), "{error} is not {text}");
         }
-    }
-
-    #[test]
-    fn a_set_holds_what_was_put_in() {
-        let set = TokenSet::new(&[3, 64, 127, 3]);
-        assert_eq!(set.iter().collect::<Vec<_>>(), [3, 64, 127]);
-        assert!(!set.contains(2) && !set.contains(1_000_000));
-        assert!(!TokenSet::default().contains(0));
     }
 }

@@ -11,19 +11,21 @@
 mod beam;
 mod candidates;
 mod config;
-mod no_repeat;
+mod diversity;
+mod group;
 mod paths;
 mod pool;
-mod processor;
-mod repetition;
 mod row;
 mod warp;
 
-pub use beam::{BeamSearch, Survivor};
-pub use config::{BeamConfig, BeamSampling, EarlyStopping, MAX_BEAMS, TokenSet};
-pub use no_repeat::NoRepeatNgrams;
+pub use beam::{BeamSearch, Kept};
+pub use config::{BeamConfig, BeamSampling, EarlyStopping, MAX_BEAMS};
+pub use diversity::{Diversity, DiversityKind, Embedding};
+pub use draftwood_logits::{
+    AnyProcessor, BlockSequences, MinLength, NoRepeatNgrams, OnlyTokens, Phrase, Phrases, Processor,
+    RepetitionPenalty, TokenSet, Trie,
+};
+pub use group::{Banked, Survivor};
 pub use paths::Hypothesis;
 pub use pool::FinishReason;
-pub use processor::{AnyProcessor, Processor};
-pub use repetition::RepetitionPenalty;
 pub use row::Rows;

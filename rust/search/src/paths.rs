@@ -10,8 +10,14 @@ pub struct Hypothesis {
     pub tokens: Vec<Token>,
     /// What ranks it: the sum of `step_scores` over length ^ length penalty.
     pub score: f32,
+    /// The sum of `step_scores` over length ^ length penalty; `score` is lower by the penalties of diverse groups.
+    pub raw_score: f32,
     /// Why it ended.
     pub finish: FinishReason,
+    /// The group of beams that found it.
+    pub group: u32,
+    /// Log of the importance weight of a draw without replacement.
+    pub log_weight: Option<f64>,
     /// Log-probability of each token, after processors.
     pub step_scores: Vec<f32>,
     /// The row that each token was chosen from, counted over the live beams of its step.
@@ -48,6 +54,11 @@ impl Paths {
         (self.nodes.len() - 1) as u32
     }
 
+    /// The tokens of a text, last one first.
+    pub fn tokens_upwards(&self, node: u32) -> impl Iterator<Item = Token> {
+        self.upwards(node).map(|node| node.token)
+    }
+
     fn upwards(&self, node: u32) -> impl Iterator<Item = Node> {
         let mut at = node;
         std::iter::from_fn(move || {
@@ -65,7 +76,10 @@ impl Paths {
         Hypothesis {
             tokens: nodes.iter().map(|n| n.token).collect(),
             score: ended.score,
+            raw_score: ended.raw,
             finish: ended.finish,
+            group: 0,
+            log_weight: None,
             step_scores: nodes.iter().map(|n| n.step).collect(),
             beam_indices: nodes.iter().map(|n| n.row).collect(),
         }

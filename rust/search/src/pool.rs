@@ -17,6 +17,8 @@ pub enum FinishReason {
 pub(crate) struct Ended {
     pub node: u32,
     pub score: f32,
+    /// The same of the plain sum.
+    pub raw: f32,
     pub finish: FinishReason,
 }
 
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     fn ended(node: u32, score: f32) -> Ended {
-        Ended { node, score, finish: FinishReason::Stop }
+        Ended { node, score, raw: score, finish: FinishReason::Stop }
     }
 
     #[test]

@@ -67,9 +67,31 @@ impl<'a> Rows<'a> {
         self.kind == Kind::Processed
     }
 
+    fn place(&self, i: usize) -> usize {
+        self.order.map_or(i, |order| order[i] as usize)
+    }
+
+    /// Row `i`, which has been checked, with its log-sum-exp.
+    pub(crate) fn known(&self, i: usize, lse: f64) -> LogRow<'a> {
+        LogRow { values: self.result.row(self.place(i)), lse }
+    }
+
+    /// Log-sum-exp of row `i` of which only `tokens` will be read: log-probabilities are checked there alone.
+    pub(crate) fn check_at(&self, i: usize, tokens: &[Token]) -> Result<f64> {
+        let values = self.result.row(self.place(i));
+        if self.kind == Kind::Logits {
+            return Ok(self.row(i)?.lse);
+        }
+        let value = |token: Token| values.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        match tokens.iter().find(|&&token| value(token).is_nan() || value(token) == f32::INFINITY) {
+            Some(&token) => Err(fault("log-probabilities", i, value(token), token)),
+            None => Ok(0.0),
+        }
+    }
+
     /// Row `i` after its check; a row with nothing above −inf is sound and has no candidates.
     pub(crate) fn row(&self, i: usize) -> Result<LogRow<'a>> {
-        let values = self.result.row(self.order.map_or(i, |order| order[i] as usize));
+        let values = self.result.row(self.place(i));
         let (what, lse) = match self.kind {
             Kind::Logits => ("logits", log_sum_exp(values)),
             Kind::LogProbs | Kind::Processed => ("log-probabilities", 0.0),
@@ -78,15 +100,19 @@ impl<'a> Rows<'a> {
         if (self.kind != Kind::Logits || !lse.is_finite())
             && let Some(token) = scan(values).fault
         {
-            return Err(Error::invalid(
-                format!("the {what} of beam {i}"),
-                "finite or -inf",
-                format!("{} at token {token}", values[token as usize]),
-                "check the model's weights and dtype",
-            ));
+            return Err(fault(what, i, values[token as usize], token));
         }
         Ok(LogRow { values, lse })
     }
+}
+
+fn fault(what: &str, beam: usize, value: f32, token: Token) -> Error {
+    Error::invalid(
+        format!("the {what} of beam {beam}"),
+        "finite or -inf",
+        format!("{value} at token {token}"),
+        "check the model's weights and dtype",
+    )
 }
 
 /// One row: log p(token) = value − lse.

@@ -106,6 +106,8 @@ fn request(text: &Text) -> Request {
         stops: StopStrings::new::<&str>(&[]).unwrap(),
         ignore_end: true,
         logprobs: None,
+        rules: Vec::new(),
+        foreign: false,
     }
 }
 

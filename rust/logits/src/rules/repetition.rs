@@ -1,6 +1,6 @@
 //! A penalty on tokens that the text already holds.
 
-use crate::processor::Processor;
+use super::Processor;
 use draftwood_base::{Error, Result, Token};
 
 /// Multiplies negative values of tokens that occur in the text, prompt included, by `penalty`, and divides the others.

@@ -1,6 +1,6 @@
 //! No n-gram twice.
 
-use crate::processor::Processor;
+use super::Processor;
 use draftwood_base::{Error, Result, Token};
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Processor for NoRepeatNgrams {
     }
 
     fn apply(&self, state: &Ngrams, row: &mut [f32]) {
-        draftwood_logits::mask(row, &state.forbidden);
+        crate::mask(row, &state.forbidden);
     }
 
     fn allows(&self, state: &Ngrams, token: Token) -> Option<bool> {
