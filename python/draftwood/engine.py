@@ -77,7 +77,7 @@ class Engine:
             executor: "native" (ours, no torch), "transformers", or "auto": native where the model allows.
             dtype: "auto" keeps the weights as the file stores them (quantised ones with activations in 8 bits),
                 "float32" dequantises them at load; the transformers executor computes in float32 always.
-            drafter: "auto" (n-grams of the request's own text), None (plain decoding), or a drafter.
+            drafter: "auto" (n-grams and suffixes of the request's own text), None (plain decoding), or a drafter.
             draft_policy: "auto" forwards the drafts that are expected to pay, by what steps have cost and what came
                 true, and none where drafts do not pay; "always" all of them. The text is the same.
             max_context: most tokens of a text; the model's own limit if None.

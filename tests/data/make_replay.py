@@ -13,7 +13,8 @@ from pathlib import Path
 
 PER_TASK = 5
 
-records = [json.loads(line) for line in gzip.open(sys.argv[1], "rt")]
+with gzip.open(sys.argv[1], "rt") as lines:
+    records = [json.loads(line) for line in lines]
 numbers: list[int] = []
 for task in dict.fromkeys(record["task"] for record in records):
     for record in [record for record in records if record["task"] == task][:PER_TASK]:
