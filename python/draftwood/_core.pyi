@@ -36,6 +36,7 @@ __all__ = [
     "isa",
     "multiply_rate",
     "num_threads",
+    "bf16_products",
     "read_bandwidth",
     "seal_rank",
     "set_num_threads",

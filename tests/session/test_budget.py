@@ -61,12 +61,13 @@ class CountingExecutor(ToyExecutor):
         super().apply(moves)
 
 
+@pytest.mark.parametrize("policy", ["auto", "always"])
 @pytest.mark.parametrize(
     "drafter", ["auto", None, RandomTrees(64, 32, 1, ORACLE.greedy)], ids=["auto", "none", "python"]
 )
-def test_four_calls_one_block_and_moves_only_when_there_are_any(drafter):
+def test_four_calls_one_block_and_moves_only_when_there_are_any(drafter, policy):
     executor = CountingExecutor(**TOY)
-    with dw.Engine(Parts(executor, "toy"), drafter=drafter, draft_policy="always") as model:
+    with dw.Engine(Parts(executor, "toy"), drafter=drafter, draft_policy=policy) as model:
         session: Session = model._session
         session.core = counting = Counting(session.core)
         outputs = model.generate(prompts(8, 64, seed=2), dw.SamplingParams(max_new_tokens=30))
@@ -78,7 +79,7 @@ def test_four_calls_one_block_and_moves_only_when_there_are_any(drafter):
         compacted = model.stats().rows_compacted
         assert (executor.moves > 0) == (compacted > 0)
         assert executor.moves <= executor.forwards
-        if drafter is not None:
+        if drafter is not None and policy == "always":
             assert sum(o.stats.accepted for o in outputs) > 0
 
 

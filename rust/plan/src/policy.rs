@@ -7,12 +7,14 @@
 mod acceptance;
 mod balance;
 mod cost;
+mod nodes;
 
-use acceptance::{Acceptance, Drafted};
+use acceptance::Acceptance;
 use balance::Balance;
 use cost::CostCurve;
 use draftwood_base::Token;
 use draftwood_tree::{Forest, TreeRef};
+use nodes::Nodes;
 
 /// Which drafts are forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,14 +70,6 @@ struct Choice {
     plain_rows: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Node {
-    /// Probability that its path is accepted.
-    reach: f32,
-    tree: u32,
-    node: u32,
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Policy {
     kind: DraftPolicy,
@@ -90,13 +84,8 @@ pub(crate) struct Policy {
     is_untold: bool,
     /// Seconds of proposing and of the rest of the present step.
     times: Option<(f32, f32)>,
-    nodes: Vec<Node>,
-    drafted: Vec<(f32, Drafted)>,
-    children: Vec<u32>,
-    numbers: Vec<u32>,
+    nodes: Nodes,
 }
-
-const CUT: u32 = u32::MAX;
 
 impl Policy {
     pub fn new(kind: DraftPolicy) -> Self {
@@ -144,40 +133,20 @@ impl Policy {
         self.choice.drafted = chosen as u32;
         self.choice.rows += chosen as u32;
         if chosen == proposed as usize {
-            (0..proposals.len()).for_each(|i| copy(proposals.tree(i), |_| true, &mut self.numbers, trees));
-            return;
-        }
-        // In order of tree and node, so that one pass picks them up.
-        self.nodes.truncate(chosen);
-        self.nodes.sort_unstable_by_key(|node| (node.tree, node.node));
-        let mut next = self.nodes.iter().peekable();
-        for i in 0..proposals.len() {
-            let keeps = |node: usize| next.next_if(|n| (n.tree, n.node) == (i as u32, node as u32)).is_some();
-            copy(proposals.tree(i), keeps, &mut self.numbers, trees);
+            self.nodes.copy(proposals, trees);
+        } else {
+            self.nodes.cut(proposals, chosen, trees);
         }
     }
 
     /// Lists the nodes in order of probability and says how many of them to forward.
     fn most(&mut self, proposals: &Forest) -> usize {
-        self.nodes.clear();
-        for i in 0..proposals.len() {
-            self.describe(proposals.tree(i));
-            let nodes = self.drafted.iter().enumerate().skip(1);
-            self.nodes.extend(nodes.map(|(node, &(reach, _))| Node {
-                reach,
-                tree: i as u32,
-                node: node as u32,
-            }));
-        }
+        self.nodes.list(proposals, &self.acceptance);
         // What drafts save is a step without them, so that must be known.
         let is_known = self.is_untold || self.cost.has_seen(self.choice.texts);
-        if self.nodes.is_empty() || self.choice.texts == 0 || !is_known {
+        if self.nodes.listed.is_empty() || self.choice.texts == 0 || !is_known {
             return 0;
         }
-        // Of equals the earlier node, so that parents stay before their children.
-        self.nodes.sort_unstable_by(|a, b| {
-            b.reach.total_cmp(&a.reach).then((a.tree, a.node).cmp(&(b.tree, b.node)))
-        });
         let Choice { texts, rows, .. } = self.choice;
         let (count, plain) = (texts as f32, self.cost.ratio(texts));
         let extra =
@@ -188,7 +157,7 @@ impl Policy {
         };
         let best = |rate: f32, most: f32| {
             let (mut best, mut at, mut tokens) = (0.0f32, 0, 0.0f32);
-            for (i, node) in self.nodes.iter().take(largest).enumerate() {
+            for (i, node) in self.nodes.listed.iter().take(largest).enumerate() {
                 tokens += node.reach / count;
                 let extra = extra(&self.cost, i + 1);
                 if extra > most {
@@ -215,36 +184,20 @@ impl Policy {
         best(EXPLORE_DOUBT, EXPLORE_COST).1.max(1)
     }
 
-    /// The nodes of a tree: reach, and what acceptance is learned by.
-    fn describe(&mut self, tree: TreeRef<'_>) {
-        self.drafted.clear();
-        self.children.clear();
-        self.children.resize(tree.len(), 0);
-        self.drafted.push((1.0, Drafted { prob: 1.0, depth: 0, rank: 0 }));
-        for node in 1..tree.len() {
-            let parent = tree.parents[node] as usize;
-            let (reach, above) = self.drafted[parent];
-            let rank = self.children[parent];
-            self.children[parent] += 1;
-            let drafted = Drafted { prob: tree.prob[node], depth: above.depth + 1, rank };
-            self.drafted.push((reach * self.acceptance.expect(drafted), drafted));
-        }
-    }
-
     /// `tokens` came after the root of a tree that was proposed: learns which of its nodes came true, whether they were
     /// forwarded or not. Returns whether any did.
     pub fn learn(&mut self, proposal: TreeRef<'_>, tokens: impl Iterator<Item = Token>) -> bool {
         if self.kind == DraftPolicy::Always || proposal.len() < 2 {
             return false;
         }
-        self.describe(proposal);
+        self.nodes.describe(proposal, &self.acceptance);
         let mut at = 0;
         for token in tokens {
             let mut child = None;
             for node in at + 1..proposal.len() {
                 if proposal.parents[node] == at as i32 {
                     let hit = proposal.tokens[node] == token;
-                    self.acceptance.learn(self.drafted[node].1, hit);
+                    self.acceptance.learn(self.nodes.described[node].1, hit);
                     if hit {
                         child = Some(node);
                     }
@@ -284,20 +237,4 @@ impl Policy {
             self.is_untold = self.cost.largest() == 0;
         }
     }
-}
-
-/// Appends to `trees` the nodes that `keeps` names, which must hold the parents of all it names.
-fn copy(tree: TreeRef<'_>, mut keeps: impl FnMut(usize) -> bool, numbers: &mut Vec<u32>, trees: &mut Forest) {
-    trees.open(tree.tokens[0]);
-    numbers.clear();
-    numbers.push(0);
-    for node in 1..tree.len() {
-        let kept = keeps(node) && numbers[tree.parents[node] as usize] != CUT;
-        numbers.push(if kept {
-            trees.push(numbers[tree.parents[node] as usize], tree.tokens[node], tree.prob[node])
-        } else {
-            CUT
-        });
-    }
-    trees.close();
 }

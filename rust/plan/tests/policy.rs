@@ -29,9 +29,9 @@ fn text(prompt: usize, tokens: Vec<Token>) -> Text {
     Text { prompt: tokens[..prompt].to_vec(), output: tokens[prompt..].to_vec() }
 }
 
-type Curve = Box<dyn Fn(u32) -> f64>;
+type Curve = (&'static str, Box<dyn Fn(u32) -> f64>);
 
-fn curves() -> Vec<(&'static str, Curve)> {
+fn curves() -> Vec<Curve> {
     vec![
         ("4-bit weights", Box::new(table(Q4_1))),
         ("f32 weights", Box::new(table(F32))),

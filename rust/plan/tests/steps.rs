@@ -67,6 +67,7 @@ fn step(session: &mut Session, forest: &mut Forest, rows: &mut Vec<f32>) {
         forest.close();
     }
     session.plan(Some(forest)).unwrap();
+    session.took(1e-6, 1e-3 + 1e-4 * session.step_plan().rows().tokens.len() as f32);
     logits(session.step_plan(), rows);
     let heads = session.step_plan().rows().head_rows.len();
     session.verify(&RowResult::full(rows, heads, VOCAB).unwrap()).unwrap();
@@ -90,6 +91,8 @@ fn warm_steps_do_not_allocate() {
         step(&mut session, &mut forest, &mut rows);
     }
     assert_eq!(allocations() - before, 0);
+    let counts = session.draft_counts();
+    assert!(0 < counts.drafted && counts.drafted < counts.proposed, "the policy must have had to choose");
     assert_eq!(session.counts().running, 8, "the texts must still be running for the count to mean anything");
     assert!(session.counts().store.free < session.counts().store.total);
 }

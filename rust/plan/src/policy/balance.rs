@@ -3,7 +3,7 @@
 /// The running rate is an average over about so many steps.
 const RATE_DECAY: f32 = 0.99;
 /// Plain steps' worth of time that drafts may have lost before they must stop.
-const CREDIT: f32 = 2.0;
+const CREDIT: f32 = 1.8;
 /// Before that, each lost step's worth makes drafts prove themselves by so much more.
 const CAUTION: f32 = 0.6;
 /// Gains count up to here, so that a text that repeated pays little for one that does not.
