@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .beam_driver import BeamDriver
@@ -13,7 +13,7 @@ from .executors.options import NativeOptions
 from .loading import load_parts
 from .requests import Ticket, prompts_of, submit
 from .streaming import UNREAD_EVENTS, AsyncDriver, AsyncStream, Stream
-from .types import BeamParams, CacheConfig, EngineStats, Executor, SamplingParams, error_of_output
+from .types import BeamParams, CacheConfig, EngineStats, Executor, Output, SamplingParams, error_of_output
 
 if TYPE_CHECKING:
     from .models.tokenizer import Tokenizer
@@ -131,8 +131,8 @@ class Engine:
         self._tokenizer_problem: Exception | None = parts.tokenizer_problem
         self._session: Session = make_session(parts, drafter, cache, draft_policy)
         self._draft_policy = draft_policy
-        context = parts.max_context or self.executor.caps.max_context
-        self._beams = BeamDriver(self, make_drafter(drafter)[1], parts.stop_ids, context)
+        self.max_context: int = parts.max_context or self.executor.caps.max_context
+        self._beams = BeamDriver(self, make_drafter(drafter)[1], parts.stop_ids, self.max_context)
         self._lock = threading.Lock()
         self._freed = threading.Condition()
         self._tickets: dict[int, Ticket] = {}
@@ -283,15 +283,93 @@ class Engine:
             raise InvalidArgument.of("params", expected, got)
         return each
 
-    def _submit(self, prompt: Prompt, params: SamplingParams, *, is_stream: bool = False) -> Ticket:
+    def score(self, prompt: Any, continuation: Any) -> Any:
+        """Log-probabilities of the tokens of a given continuation, raw, each after all tokens before it.
+
+        Strings are encoded together, as one text; the first token that differs from the prompt's own encoding starts
+        the continuation. Ids leave no such question.
+
+        Shapes
+            prompt: a string or ids [P]; or a list of those. continuation: a string or ids [T]; a list of as many.
+        Returns
+            float32 array [T]; a list of arrays for a list of prompts.
+        Errors
+            InvalidArgument (an empty continuation, a text that is too long, a string beside ids), OutOfPages.
+        Cost
+            One forward per 32 tokens of the continuation, for all prompts together; each prompt is processed once.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw
+            >>> engine = dw.testing.toy_engine()
+            >>> out = engine.generate([1, 2], dw.SamplingParams(max_new_tokens=5, logprobs=0))
+            >>> bool((engine.score([1, 2], out.token_ids) == out.logprobs.chosen).all())
+            True
+        """
+        from .reading import score
+
+        return score(self, prompt, continuation)
+
+    def embed(self, text: Prompt | Sequence[Prompt]) -> Any:
+        """The last hidden state of a text, or of each text of a list: what the head reads after its last token.
+
+        Shapes
+            text: as the prompt of `generate`.
+        Returns
+            float32 array [d]; a list of arrays for a list of texts. Not normalised.
+        Errors
+            InvalidArgument (text), UnsupportedModel (an executor without hidden states), OutOfPages.
+        Cost
+            One forward for all texts, in chunks; one row of the head each.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw
+            >>> dw.testing.toy_engine().embed([1, 2, 3])
+            Traceback (most recent call last):
+            ...
+            draftwood.errors.UnsupportedModel: ...
+        """
+        from .reading import embed
+
+        return embed(self, text)
+
+    def _submit(
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        *,
+        is_stream: bool = False,
+        forced: Any = None,
+        keep_hidden: bool = False,
+    ) -> Ticket:
         if self._closed:
             raise InvalidArgument.of("an engine", "open", "one that was closed")
         ids = self.encode(prompt)
         seed = secrets.randbits(63) if params.seed is None else params.seed
         with self._lock:
-            ticket = submit(self._session, ids, params, seed, is_stream)
+            ticket = submit(self._session, ids, params, seed, is_stream, forced)
             self._tickets[ticket.request] = ticket
+            if keep_hidden:
+                self._session.hidden[ticket.request] = None
         return ticket
+
+    def _run_all(self, tickets: Iterable[Ticket]) -> Iterator[tuple[Ticket, Output]]:
+        """Runs what the iterable submits to the end; raises the first error of a text."""
+        submitted: list[Ticket] = []
+        try:
+            for ticket in tickets:
+                submitted.append(ticket)
+            for ticket in submitted:
+                self._advance(ticket)
+        finally:
+            self._release(submitted)
+        for ticket in submitted:
+            output = ticket.output()
+            error = error_of_output(output)
+            if error is not None:
+                raise error
+            yield ticket, output
 
     def encode(self, prompt: Prompt) -> Any:
         """The ids of a prompt, int32 [T]: a string without chat template, a list of messages through it, ids as is.

@@ -74,7 +74,9 @@ def _count(value: Any, name: str, most: int = 2**31 - 1) -> int:
     return number
 
 
-def submit(session: Session, ids: Any, params: SamplingParams, seed: int, is_stream: bool) -> Ticket:
+def submit(
+    session: Session, ids: Any, params: SamplingParams, seed: int, is_stream: bool, forced: Any = None
+) -> Ticket:
     """Queues one prompt; checks every field."""
     stop = [params.stop] if isinstance(params.stop, str) else list(params.stop)
     if not all(isinstance(one, str) for one in stop):
@@ -108,6 +110,7 @@ def submit(session: Session, ids: Any, params: SamplingParams, seed: int, is_str
         logprobs=None if params.logprobs is None else _count(params.logprobs, "logprobs"),
         rules=rules,
         foreign=processed is not None,
+        forced=forced,
     )
     if processed is not None:
         session.ruled.add(request, processed)

@@ -62,6 +62,9 @@ class Session:
         self.core, self.executor, self.drafter = core, executor, drafter
         self.ruled = RuledCore(core)
         """Takes the place of `core` in steps of texts that have processors in Python."""
+        self.hidden: dict[int, Any] = {}
+        """Hidden states [d] of the last row that was read of each request that is listed here, kept for its caller."""
+        self._needs_hidden = getattr(drafter, "needs_hidden", False)
         self.steps = 0
         self.on_step: Callable[[StepPlan, list[_core.Event]], None] | None = None
         self._told: list[_core.Event] = []
@@ -73,21 +76,21 @@ class Session:
         """Runs one step of every text that can run; after an exception all texts are as they were before it."""
         if self._unmeasured:
             self._measure()
-        return self._run(self.ruled or self.core, self.drafter)
+        return self._run(self.ruled or self.core, self.drafter, self._needs_hidden or bool(self.hidden))
 
     def search_step(self, core: StepCore) -> list[_core.Event]:
         """Runs one step of the texts that `core` chooses and decides about, without drafts."""
         return self._run(core, None)
 
-    def _run(self, core: StepCore, drafter: BatchDrafter | None) -> list[_core.Event]:
+    def _run(self, core: StepCore, drafter: BatchDrafter | None, hidden: bool = False) -> list[_core.Event]:
         try:
-            self._step(core, drafter)
+            self._step(core, drafter, hidden)
         except BaseException:
             core.rollback()
             raise
         return self._tell()
 
-    def _step(self, core: StepCore, drafter: BatchDrafter | None) -> None:
+    def _step(self, core: StepCore, drafter: BatchDrafter | None, hidden: bool) -> None:
         start = perf_counter_ns()
         views = core.begin()
         if views.idle:
@@ -100,9 +103,11 @@ class Session:
         planned = perf_counter_ns()
         if plan.copies.size:
             self.executor.apply(plan.copies)
-        rows = self.executor.forward(plan)
+        rows = self.executor.forward(plan, ("last",) if hidden else ())
         forwarded = perf_counter_ns()
         core.verify(rows.logits)
+        if hidden:
+            self._keep_hidden(rows.hidden)  # type: ignore[attr-defined]  # caps.hidden_states promises it
         verified = perf_counter_ns()
         events, moves = core.commit(drafted - start, verified - drafted)
         self._told.extend(events)  # told by a later step, should anything below raise
@@ -111,6 +116,16 @@ class Session:
         self._count(start, drafted, planned, forwarded, verified, perf_counter_ns())
         if self.on_step is not None:
             self.on_step(plan, events)
+
+    def _keep_hidden(self, states: Any) -> None:
+        """Hands the hidden states of visited rows to the drafter that wants them, and to callers of `embed`."""
+        seen = {}
+        for sequence, request, visited in self.core.visited():
+            seen[sequence] = states[visited]
+            if request in self.hidden:
+                self.hidden[request] = states[visited[-1:]][0]
+        if self._needs_hidden:
+            self.drafter.observe(seen)  # type: ignore[union-attr]
 
     def take_events(self) -> list[_core.Event]:
         """News between steps: the ends of requests that were cancelled."""

@@ -62,6 +62,19 @@ class PythonDrafter:
     def __init__(self, drafter: Drafter) -> None:
         self._drafter = drafter
         self._forest = _core.Forest()
+        self.needs_hidden = bool(getattr(drafter, "needs_hidden", False))
+        self._hidden: dict[int, Any] = {}
+
+    def observe(self, hidden: dict[int, Any]) -> None:
+        """Takes the hidden states [t, d] of the rows that were verified in this step, by sequence."""
+        self._hidden.update(hidden)
+
+    def close(self, sequence: int) -> None:
+        """Forgets a text."""
+        self._hidden.pop(sequence, None)
+        close = getattr(self._drafter, "close", None)
+        if close is not None:
+            close(sequence)
 
     def propose_batch(self, views: _core.Views) -> _core.Forest:
         forest = self._forest
@@ -69,7 +82,7 @@ class PythonDrafter:
         for i in range(len(views)):
             sequence, tokens, budget, max_depth = views.view(i)
             try:
-                view = View(np.frombuffer(tokens, np.int32), budget, max_depth, sequence)
+                view = View(np.frombuffer(tokens, np.int32), budget, max_depth, sequence, self._hidden.get(sequence))
                 tree = self._drafter.propose(view)
                 if tree is None:
                     forest.add_root(views, i)

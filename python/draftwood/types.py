@@ -386,6 +386,9 @@ class View:
     """Most levels below node 0 that can be accepted; deeper nodes are dropped."""
     sequence: int
     """Stays the same from step to step."""
+    hidden: Any = None
+    """For drafters with `needs_hidden`: hidden states [t, d], the input of the head, of the rows that chose the last t
+    tokens; None before the first ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,24 @@ def test_logits_are_those_of_transformers_on_32_prompts(prompts):
     check_logits(prompts[:32])
 
 
+def test_scores_are_the_bits_of_generation_and_embeddings_those_of_transformers(plain, prompts):
+    torch = pytest.importorskip("torch")
+    from draftwood.models import gguf
+
+    params = dw.SamplingParams(max_new_tokens=40, temperature=0.8, seed=1, logprobs=0, ignore_eos=True)
+    output = plain.generate(prompts[0], params)
+    assert plain.score(prompts[0], output.token_ids).tobytes() == output.logprobs.chosen.tobytes()
+    # Strings are encoded as one text: " world" is one token only behind its space.
+    together = plain.encode("Hello world")
+    assert plain.score("Hello ", "world").tolist() == plain.score(together[:1], together[1:]).tolist()
+    module = gguf.load(gguf.find()).module
+    with torch.inference_mode():
+        expected = module.model(torch.tensor([prompts[0]])).last_hidden_state[0, -1].numpy()
+    got = plain.embed(prompts[0])
+    error = np.abs(got - expected).max() / np.abs(expected).max()
+    assert error < (1e-5 if "(F32" in plain.stats().executor else 0.1)
+
+
 def check_drafts(plain, prompts, new_tokens):
     """Greedy and seeded texts with drafts, in batches of 8, equal the plain ones token for token. No near-ties here."""
     accepted = 0

@@ -7,7 +7,7 @@ use crate::events::{self, Event, News, bytes_of};
 use crate::forest::Forest;
 use crate::rules::Rule;
 use crate::text::TokenBytes;
-use draftwood_base::{Error, Result, SequenceId, SlotId, Token};
+use draftwood_base::{Error, Ragged, Result, SequenceId, SlotId, Token};
 use draftwood_logits::RowResult;
 use draftwood_plan::{self as plan, DraftPolicy, Request, RequestId, SessionConfig};
 use draftwood_sample::Params;
@@ -93,7 +93,7 @@ impl Session {
         self.config.plan_capacity()
     }
 
-    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, rules=vec![], foreign=false))]
+    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, rules=vec![], foreign=false, forced=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn submit(
         &self,
@@ -112,9 +112,12 @@ impl Session {
         width: u32,
         rules: Vec<Bound<'_, Rule>>,
         foreign: bool,
+        forced: Option<PyBuffer<i32>>,
     ) -> PyResult<u32> {
         let rules = rules.iter().map(|rule| rule.get().0.clone()).collect();
-        let prompt = prompt.to_vec(py)?.into_iter().map(|id| id as Token).collect();
+        let tokens =
+            |ids: PyBuffer<i32>| Ok::<_, PyErr>(ids.to_vec(py)?.into_iter().map(|id| id as Token).collect());
+        let (prompt, forced) = (tokens(prompt)?, forced.map(tokens).transpose()?.unwrap_or_default());
         enter(py, || {
             let request = Request {
                 prompt,
@@ -129,6 +132,7 @@ impl Session {
                 logprobs,
                 rules,
                 foreign,
+                forced,
             };
             Ok(lock(&self.inner).submit(request)?.0)
         })
@@ -204,6 +208,16 @@ impl Session {
         enter(py, || {
             let result = RowResult::full(rows.as_slice(), rows.shape.0, rows.shape.1)?;
             lock(&self.inner).verify(&result)
+        })
+    }
+
+    /// (sequence, request, indices of its visited rows among the read ones, root first) of each text that was verified.
+    fn visited(&self, py: Python<'_>) -> PyResult<Vec<(u32, u32, Vec<u32>)>> {
+        self.ask(py, |session| {
+            let (mut texts, mut rows) = (Vec::new(), Ragged::default());
+            session.visited(&mut texts, &mut rows);
+            let texts = texts.into_iter().enumerate();
+            texts.map(|(i, (sequence, request))| (sequence.0, request.0, rows.row(i).to_vec())).collect()
         })
     }
 

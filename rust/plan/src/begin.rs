@@ -16,7 +16,12 @@ pub(crate) struct Scheduled {
     pub budget: u32,
     /// Most levels below the root.
     pub max_depth: u32,
+    /// Its tree is the chain of its forced tokens.
+    pub is_forced: bool,
 }
+
+/// Most nodes of a chain of forced tokens: one word of mask bits, which the plan has room for whatever the tree budget.
+const FORCED_NODES: u32 = 32;
 
 impl Scheduled {
     pub fn is_read(&self) -> bool {
@@ -45,7 +50,8 @@ impl Session {
             }
         }
         self.schedule();
-        self.wants_drafts = self.scheduled.iter().any(|s| s.budget > 1) && self.policy.wants_proposal();
+        self.wants_drafts =
+            self.scheduled.iter().any(|s| s.budget > 1 && !s.is_forced) && self.policy.wants_proposal();
         self.phase = Phase::Begun;
         Ok(self.scheduled.len())
     }
@@ -54,7 +60,8 @@ impl Session {
     pub fn views(&self) -> impl Iterator<Item = View<'_>> {
         self.scheduled.iter().filter(|s| s.is_read()).map(|s| {
             let sequence = &self.running[s.at];
-            View { sequence: sequence.id, tokens: &sequence.tokens, budget: s.budget, max_depth: s.max_depth }
+            let budget = if s.is_forced { 1 } else { s.budget };
+            View { sequence: sequence.id, tokens: &sequence.tokens, budget, max_depth: s.max_depth }
         })
     }
 
@@ -74,10 +81,16 @@ impl Session {
                 let chunk = chain.min(rows);
                 rows -= chunk;
                 let max_depth = sequence.remaining(config.max_context).saturating_sub(1);
-                let drafted = if max_depth == 0 { 0 } else { (config.tree_budget - 1).min(rows) };
+                let is_forced = !sequence.forced().is_empty();
+                let most = if is_forced {
+                    FORCED_NODES.min(sequence.forced().len() as u32)
+                } else {
+                    config.tree_budget
+                };
+                let drafted = if max_depth == 0 { 0 } else { (most - 1).min(rows) };
                 let budget = if chunk == chain { 1 + drafted } else { 0 };
                 rows -= budget.saturating_sub(1);
-                self.scheduled.push(Scheduled { at, chunk, budget, max_depth });
+                self.scheduled.push(Scheduled { at, chunk, budget, max_depth, is_forced });
             }
         }
         self.scheduled.sort_unstable_by_key(|s| s.at);

@@ -35,6 +35,9 @@ impl Session {
 
     /// Lets the policy see which of the proposed nodes came true.
     fn learn(&mut self) {
+        if self.scheduled.iter().any(|s| s.is_forced) {
+            return; // Nothing was proposed that could have been wrong.
+        }
         let (mut accepted, mut was_right) = (0, false);
         for (v, verdict) in self.record.verdicts.iter().enumerate() {
             let (path, i) = (self.record.paths.row(v), verdict.scheduled);

@@ -26,7 +26,8 @@ impl Session {
         self.prune(forest);
         self.was_asked = forest.is_some();
         let known = self.scheduled.iter().map(|s| s.chunk).sum();
-        self.policy.choose(&self.proposals, known, views as u32, &mut self.trees);
+        let all = self.scheduled.iter().any(|s| s.is_forced);
+        self.policy.choose(&self.proposals, known, views as u32, all, &mut self.trees);
         let scratch = &mut self.scratch;
         scratch.wants.clear();
         for (i, s) in self.scheduled.iter().enumerate() {
@@ -49,7 +50,7 @@ impl Session {
 
     /// Keeps of each draft what may be accepted: nodes within budget and depth, none at or below an end token (the token
     /// is chosen by its parent's row, so its own row is never needed) or a token that the model does not have (a corpus
-    /// may know more).
+    /// may know more). Forced tokens are a chain of their own.
     fn prune(&mut self, forest: Option<&Forest>) {
         self.proposals.clear();
         let mut views = 0;
@@ -58,7 +59,13 @@ impl Session {
             let ends: &[u32] = if sequence.spec.ignore_end { &[] } else { &self.config.end_tokens };
             let root = sequence.tokens[self.store.len(sequence.id) as usize + s.chunk as usize - 1];
             self.proposals.open(root);
-            if let (true, Some(forest)) = (s.is_read(), forest) {
+            if s.is_forced && s.is_read() {
+                let mut parent = 0;
+                for &token in &sequence.forced()[..s.budget as usize - 1] {
+                    parent = self.proposals.push(parent, token, 1.0);
+                }
+                views += 1;
+            } else if let (true, Some(forest)) = (s.is_read(), forest) {
                 let draft = forest.tree(views);
                 views += 1;
                 draft.depths_into(&mut self.scratch.depths);

@@ -115,9 +115,9 @@ impl Policy {
         self.kind == DraftPolicy::Always || self.balance.wants_proposal()
     }
 
-    /// Copies from `proposals` to `trees` what is to be forwarded. `known` rows are forwarded anyway, for `texts` texts
-    /// that get a token.
-    pub fn choose(&mut self, proposals: &Forest, known: u32, texts: u32, trees: &mut Forest) {
+    /// Copies from `proposals` to `trees` what is to be forwarded, or `all`. `known` rows are forwarded anyway, for `texts`
+    /// texts that get a token.
+    pub fn choose(&mut self, proposals: &Forest, known: u32, texts: u32, all: bool, trees: &mut Forest) {
         let proposed = (0..proposals.len()).map(|i| proposals.tree(i).len() as u32 - 1).sum();
         self.times = None;
         self.choice = Choice {
@@ -129,7 +129,8 @@ impl Policy {
             plain_rows: known == texts && texts as usize == proposals.len(),
         };
         trees.clear();
-        let chosen = if self.kind == DraftPolicy::Always { proposed as usize } else { self.most(proposals) };
+        let all = all || self.kind == DraftPolicy::Always;
+        let chosen = if all { proposed as usize } else { self.most(proposals) };
         self.choice.drafted = chosen as u32;
         self.choice.rows += chosen as u32;
         if chosen == proposed as usize {

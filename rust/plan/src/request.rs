@@ -33,6 +33,8 @@ pub struct Request {
     pub ignore_end: bool,
     /// Raw log-probabilities: of the chosen token, and of this many best ones.
     pub logprobs: Option<u32>,
+    /// Tokens that come whatever the model says, at most `max_new_tokens`: their log-probabilities are what is asked for.
+    pub forced: Vec<Token>,
     /// Rules that change or forbid tokens before one is chosen.
     pub rules: Vec<AnyProcessor>,
     /// Rows of this request wait in [`crate::Session::verify`] for processors outside of this crate.
@@ -63,6 +65,10 @@ impl Request {
                 self.prompt[at],
                 "these ids may belong to another tokenizer",
             ));
+        }
+        if self.forced.len() > self.max_new_tokens as usize {
+            let most = format!("at most max_new_tokens = {}", self.max_new_tokens);
+            return Err(Error::invalid("the number of forced tokens", most, self.forced.len(), ""));
         }
         if self.width == 0 {
             return Err(Error::invalid("width", "at least 1", 0, ""));

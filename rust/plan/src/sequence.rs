@@ -79,6 +79,11 @@ impl Sequence {
         }
     }
 
+    /// Tokens that come next whatever the model says.
+    pub fn forced(&self) -> &[Token] {
+        self.spec.forced.get(self.stats.new_tokens as usize..).unwrap_or_default()
+    }
+
     /// Tokens that may still come: the request's limit and the context's.
     pub fn remaining(&self, max_context: u32) -> u32 {
         let context = max_context.saturating_sub(self.tokens.len() as u32);

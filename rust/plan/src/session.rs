@@ -129,6 +129,15 @@ impl Session {
     /// fit an empty pool.
     pub fn submit(&mut self, request: Request) -> Result<RequestId> {
         request.validate(&self.config)?;
+        if let Some(&token) = request.forced.iter().find(|&&token| token as usize >= self.usable) {
+            let expected = format!("0 … {}", self.usable - 1);
+            return Err(Error::invalid(
+                "a forced token",
+                expected,
+                token,
+                "these ids may belong to another tokenizer",
+            ));
+        }
         let needed = self.store.pages_for(request.capacity(&self.config), request.width);
         if needed > self.store.total() {
             return Err(Error::OutOfPages {

@@ -126,14 +126,15 @@ impl Session {
                 states.apply(rules, &mut scratch.row, ends);
                 sampler.choose(&scratch.row, &spec.params, &draw)
             }?;
+            let token = sequence.forced().get(depth as usize).copied().unwrap_or(choice.token);
             if let Some(k) = spec.logprobs {
-                let value = logprobs(row, choice.token, k as usize, &mut scratch.best);
+                let value = logprobs(row, token, k as usize, &mut scratch.best);
                 record.chosen.push(value);
                 for &pair in &scratch.best {
                     record.top.push(pair);
                 }
             }
-            Ok(choice.token)
+            Ok(token)
         };
         let walked = walk(tree, choose, |token| ends.contains(&token), &mut scratch.path);
         record.chosen.end_row();
@@ -141,6 +142,19 @@ impl Session {
         record.paths.extend_row(scratch.path.iter().copied());
         record.verdicts.push(Verdict { scheduled: i, outcome: walked.map(|walk| walk.next_token) });
     }
+
+    /// Of each text that was read, the visited rows, root first, as indices into `plan.head_rows`: appended to `rows`, the
+    /// texts to `texts`. Valid between [`Session::verify`] and the commit.
+    pub fn visited(&self, texts: &mut Vec<(SequenceId, RequestId)>, rows: &mut Ragged<u32>) {
+        for (v, verdict) in self.record.verdicts.iter().enumerate() {
+            let before = (0..verdict.scheduled).filter(|&i| self.scheduled[i].is_read());
+            let first: u32 = before.map(|i| self.trees.tree(i).len() as u32).sum();
+            let sequence = &self.running[self.scheduled[verdict.scheduled].at];
+            texts.push((sequence.id, sequence.request));
+            rows.extend_row(self.record.paths.row(v).iter().map(|node| first + node));
+        }
+    }
+
     /// The sequence whose row waits for processors outside of this crate. All must be settled before the commit.
     pub fn waiting(&self) -> Option<(SequenceId, RequestId)> {
         let waiting = self.record.waiting.last()?;

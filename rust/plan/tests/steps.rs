@@ -41,6 +41,7 @@ fn request(prompt: Vec<Token>, temperature: f32) -> Request {
         logprobs: None,
         rules: vec![],
         foreign: false,
+        forced: vec![],
     }
 }
 

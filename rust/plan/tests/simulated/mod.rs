@@ -108,6 +108,7 @@ fn request(text: &Text) -> Request {
         logprobs: None,
         rules: Vec::new(),
         foreign: false,
+        forced: vec![],
     }
 }
 
