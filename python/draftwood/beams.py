@@ -56,6 +56,9 @@ class PromptSearch:
             raise InvalidArgument.of("min_new_tokens", f"at most max_new_tokens = {params.max_new_tokens}", minimum)
         beams = count_of(params.num_beams, "num_beams")
         groups = count_of(params.num_beam_groups, "num_beam_groups")
+        # Continuations of a beam that may be chosen, end tokens aside.
+        asked = count_of(params.scorer_top_k, "scorer_top_k") or beams
+        self._width = beams // max(1, groups) if params.scorer is None else asked
         rules, others = rules_of(params.processors)
         self._scorer = None if params.scorer is None else Scored(params)
         self._core = _core.BeamSearch(
@@ -93,7 +96,7 @@ class PromptSearch:
             scratch = np.empty((len(rows), values.shape[1]), np.float32)
             self._core.write_rows(values, rows, kind, scratch)
             self._processors.apply(scratch)
-            banked = self._processors.banked(scratch)
+            banked = self._processors.banked(scratch, self._width)
             values, rows, kind = scratch, range(len(rows)), "processed"
         if self._scorer is None:
             survivors = self._core.step(values, rows, kind, banked)

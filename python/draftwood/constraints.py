@@ -285,5 +285,5 @@ def _flat(sequences: Any, what: str) -> tuple[NDArray[np.uint32], NDArray[np.uin
         except (TypeError, ValueError):
             raise InvalidArgument.of(what, "lists of ids", "something else") from None
     if flat.size and (flat.dtype.kind not in "iu" or flat.min() < 0 or flat.max() >= 2**31):
-        raise InvalidArgument.of(what, "token ids", f"{flat.dtype} values, {flat.min()} … {flat.max()}")
+        raise InvalidArgument.of(what, "token ids", f"{flat.dtype} values, the first one {flat[0]!r}")
     return np.ascontiguousarray(flat, np.uint32), lengths

@@ -61,14 +61,16 @@ class Processed:
         for rule in self._rules:
             rule.apply(rows, self._ends, self._need)
 
-    def banked(self, rows: F32) -> list[Banked]:
-        """The progress of each text's best tokens, and of those that take it further; none if no rule asks for any."""
+    def banked(self, rows: F32, width: int) -> list[Banked]:
+        """The progress of each text's best `width` tokens, of end tokens, and of those that take it further; nothing if
+        no rule asks for any."""
         if not self._asks:
             return []
         found: list[Banked] = []
         for i, row in enumerate(rows):
-            best = np.argsort(-row, kind="stable")[: self._need + len(self._ends)]
-            tokens = {int(token) for token in best}
+            order = np.argsort(-row, kind="stable")[: width + len(self._ends)].tolist()
+            tokens = set([token for token in order if token not in self._ends][:width])
+            tokens.update(end for end in self._ends if end < len(row))
             tokens.update(token for rule in self._asks for token in rule.advances(i) if 0 <= token < len(row))
             for token in sorted(token for token in tokens if row[token] > -np.inf):
                 says = [rule.after(i, token) for rule in self._asks]
