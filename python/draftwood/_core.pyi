@@ -64,6 +64,7 @@ class BeamSearch:
         num_groups: int,
         diversity: tuple[str, float, NDArray[float32] | None] | None,
         keep_candidates: bool,
+        drawn: tuple[str, int] | None,
     ) -> BeamSearch: ...
     @property
     def live(self) -> int: ...

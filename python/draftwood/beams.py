@@ -51,6 +51,14 @@ class PromptSearch:
         if params.early_stopping not in (True, False, "never"):
             raise InvalidArgument.of("early_stopping", 'True, False or "never"', repr(params.early_stopping))
         self.seed, sampling = _sampling(params)
+        drawn = None
+        if params.stochastic is not False:
+            self.seed = _seed(params) if self.seed is None else self.seed
+            drawn = str(params.stochastic), self.seed
+            if params.scorer is not None or params.num_beam_groups != 1 or params.keep_candidates:
+                raise InvalidArgument.of(
+                    "stochastic", "False with groups, scorer or keep_candidates", params.stochastic
+                )
         minimum = count_of(params.min_new_tokens, "min_new_tokens")
         if minimum > count_of(params.max_new_tokens, "max_new_tokens"):
             raise InvalidArgument.of("min_new_tokens", f"at most max_new_tokens = {params.max_new_tokens}", minimum)
@@ -78,6 +86,7 @@ class PromptSearch:
             num_groups=groups,
             diversity=_diversity(params) if groups > 1 else None,
             keep_candidates=bool(params.keep_candidates),
+            drawn=drawn,
         )
         # A draw may fall on any token, so that rules which test tokens test them all.
         need = 2**31 if params.do_sample else beams * (1 + max(1, len(end_tokens)))
@@ -185,7 +194,9 @@ def open_search(
         raise InvalidArgument.of("eos_token_id", f"below the vocabulary size {vocab}", ends[-1])
     banned = [] if token_bytes is None else [*token_bytes.holes(), *range(len(token_bytes), vocab)]
     search = PromptSearch(ids, params, ends, banned, limit)
-    return SessionSearch(ids, search, count_of(params.num_beams, "num_beams"), limit, since)
+    # A stochastic search keeps one text more, whose noise is the threshold of the weights.
+    width = count_of(params.num_beams, "num_beams") + (params.stochastic is not False)
+    return SessionSearch(ids, search, width, limit, since)
 
 
 def starved(counts: dict[str, Any]) -> OutOfPages:
@@ -208,6 +219,10 @@ def _diversity(params: BeamParams) -> tuple[str, float, NDArray[np.float32] | No
     return str(params.diversity), field_of(params.diversity_penalty, float, "diversity_penalty", "a number"), table
 
 
+def _seed(params: BeamParams) -> int:
+    return secrets.randbits(63) if params.seed is None else count_of(params.seed, "seed", 2**64 - 1)
+
+
 def _sampling(params: BeamParams) -> tuple[int | None, tuple[float, int, float, float, int] | None]:
     if not params.do_sample:
         for name, default in _WARPERS.items():
@@ -219,7 +234,7 @@ def _sampling(params: BeamParams) -> tuple[int | None, tuple[float, int, float, 
                     "or set do_sample=True",
                 )
         return None, None
-    seed = secrets.randbits(63) if params.seed is None else count_of(params.seed, "seed", 2**64 - 1)
+    seed = _seed(params)
     return seed, (
         field_of(params.temperature, float, "temperature", "a number"),
         count_of(params.top_k, "top_k"),

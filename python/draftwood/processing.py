@@ -77,6 +77,10 @@ class Processed:
                 found.append((i, token, sum(p for p, _ in says), all(done for _, done in says)))
         return found
 
+    def done(self) -> bool:
+        """Whether all texts hold what must occur."""
+        return all(rule.done() for rule in self._rules)
+
     def advance(self, survivors: Sequence[tuple[int, int, float]]) -> None:
         """Follows the texts that go on: (row, token, score)."""
         for rule in self._rules:
@@ -180,6 +184,9 @@ class _Own:
         new = self._rule.advance(state, token)
         return state if new is None else new
 
+    def done(self) -> bool:
+        return not hasattr(self._rule, "done") or all(self._rule.done(state) for state in self._states)
+
     def advances(self, i: int) -> list[int]:
         return [int(token) for token in self._rule.advances(self._states[i])] if hasattr(self._rule, "advances") else []
 
@@ -217,6 +224,9 @@ class _Foreign:
                 "a processor", "an object with init, or a logits processor of transformers", type(rule).__name__
             )
         return cls(rule, ids.astype(np.int64)[None])
+
+    def done(self) -> bool:
+        return True
 
     def copy(self) -> _Foreign:
         return _Foreign(self._rule, self._texts)

@@ -131,6 +131,9 @@ class BeamParams:
     """With groups, what is compared: this step's tokens, whole texts, pairs of tokens, or embeddings of tokens."""
     diversity_embedding: NDArray[np.float32] | None = None
     """[V, d] for diversity="embedding"."""
+    stochastic: Literal[False, "sequences", "first_token"] = False
+    """Draws `num_beams` texts without replacement, in drawing order: whole sequences, each with its importance weight,
+    or first tokens, each continued greedily or, with `do_sample`, by draws. The law is the model's after processors."""
     keep_candidates: bool = False
     """Records the best max(2, 1 + number of end ids) · B candidates of each step in `Beams.candidates`."""
     scorer: Any = None

@@ -215,6 +215,49 @@ def test_rules_that_test_tokens(how):
         assert rule.tests > 0
 
 
+@pytest.mark.parametrize(("start", "count"), CASES)
+def test_exact_search_equals_brute_force(start, count):
+    saved = 0
+    for seed in range(start, start + count):
+        rng = np.random.default_rng(seed)
+        vocab = int(rng.integers(2, 6))
+        params = dataclasses.replace(draw(rng, vocab), length_penalty=float(rng.choice([0.0, 1.0, 2.0, -0.5])))
+        row = random_model(rng, vocab)
+        slow, rules = None, []
+        if seed % 3 == 1:
+            entries = [[rng.integers(0, vocab, 2).tolist()]]
+            slow, rules = SlowPhrases(entries, False), [dw.search.Phrases(entries)]
+        elif seed % 3 == 2:
+            sequences = [rng.integers(0, vocab, rng.integers(1, 4)).tolist() for _ in range(5)]
+            slow, rules = SlowTrie(sequences), [dw.search.Trie(sequences)]
+        whole = complete_texts(row, params.eos_token_id, vocab, params.max_new_tokens, slow, params.min_new_tokens)
+        whole = sorted((log_p / len(text) ** params.length_penalty for text, log_p in whole), reverse=True)
+        found = dw.search.exact(stepper(row), START, dataclasses.replace(params, processors=rules))
+        assert np.allclose([h.score for h in found], whole[: params.num_return], atol=1e-5)
+        saved += found.stats.steps < sum(vocab**i for i in range(params.max_new_tokens))
+        for h in found:
+            length = len(h.token_ids) ** params.length_penalty
+            assert abs(h.step_scores.sum() / length - h.score) < 1e-4
+    assert saved > 0.8 * count
+
+
+def test_exact_search_refuses_what_it_cannot_do():
+    row = random_model(np.random.default_rng(0), 5)
+    params = dw.BeamParams(max_new_tokens=6, bos_token_id=0)
+    for fields, words in [
+        ({"do_sample": True}, "do_sample must be left out of an exact search"),
+        ({"bos_token_id": None}, "bos_token_id must be the id of the first token"),
+        ({"num_return": 0}, "num_return must be at least 1"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
+    ]:
+        with pytest.raises(dw.InvalidArgument, match=words):
+            dw.search.exact(stepper(row), START, dataclasses.replace(params, **fields))
+    with pytest.raises(dw.InvalidArgument, match="an exact search must be done within 3 steps"):
+        dw.search.exact(stepper(row), START, params, max_steps=3)
+    with pytest.raises(dw.InvalidArgument, match="the log-probabilities of step must be at most 0"):
+        dw.search.exact(lambda tokens, state: np.full((1, 4), 0.5), None, params)
+
+
 class Prefers:
     """log c = −distance of the number of 1s from two; accepts exactly two."""
 

@@ -16,6 +16,7 @@ mod group;
 mod paths;
 mod pool;
 mod row;
+mod stochastic;
 mod warp;
 
 pub use beam::{BeamSearch, Kept};
@@ -29,3 +30,4 @@ pub use group::{Banked, Survivor};
 pub use paths::Hypothesis;
 pub use pool::FinishReason;
 pub use row::Rows;
+pub use stochastic::{Drawn, StochasticSearch};
