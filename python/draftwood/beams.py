@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .errors import InvalidArgument, OutOfPages
+from .errors import InvalidArgument, OutOfPages, UnsupportedModel
 from .processing import Processed, rules_of
 from .requests import _count as count_of
 from .requests import _field as field_of
@@ -46,19 +46,23 @@ class PromptSearch:
         end_tokens: Sequence[int],
         banned: Sequence[int] = (),
         limit: int | None = None,
+        token_bytes: _core.TokenBytes | None = None,
     ) -> None:
         limit = count_of(params.max_new_tokens, "max_new_tokens") if limit is None else limit
         if params.early_stopping not in (True, False, "never"):
             raise InvalidArgument.of("early_stopping", 'True, False or "never"', repr(params.early_stopping))
+        self._stop = [params.stop] if isinstance(params.stop, str) else list(params.stop)
+        if not all(isinstance(one, str) for one in self._stop):
+            raise InvalidArgument.of("stop", "strings", repr(self._stop))
+        if self._stop and token_bytes is None:
+            raise UnsupportedModel.of("a stop string without a tokenizer", "give the engine a tokenizer")
         self.seed, sampling = _sampling(params)
         drawn = None
         if params.stochastic is not False:
             self.seed = _seed(params) if self.seed is None else self.seed
             drawn = str(params.stochastic), self.seed
-            if params.scorer is not None or params.num_beam_groups != 1 or params.keep_candidates:
-                raise InvalidArgument.of(
-                    "stochastic", "False with groups, scorer or keep_candidates", params.stochastic
-                )
+            if params.scorer is not None or params.num_beam_groups != 1 or params.keep_candidates or self._stop:
+                raise InvalidArgument.of("stochastic", "False with groups, scorer, stop or keep_candidates", "True")
         minimum = count_of(params.min_new_tokens, "min_new_tokens")
         if minimum > count_of(params.max_new_tokens, "max_new_tokens"):
             raise InvalidArgument.of("min_new_tokens", f"at most max_new_tokens = {params.max_new_tokens}", minimum)
@@ -87,6 +91,8 @@ class PromptSearch:
             diversity=_diversity(params) if groups > 1 else None,
             keep_candidates=bool(params.keep_candidates),
             drawn=drawn,
+            stop=self._stop,
+            token_bytes=token_bytes,
         )
         # A draw may fall on any token, so that rules which test tokens test them all.
         need = 2**31 if params.do_sample else beams * (1 + max(1, len(end_tokens)))
@@ -123,16 +129,19 @@ class PromptSearch:
     ) -> Beams:
         """What has been found."""
         found = []
-        for tokens, score, raw, reason, group, weight, step_scores, rows in self._core.hypotheses():
+        for tokens, score, raw, reason, stop, group, weight, step_scores, rows in self._core.hypotheses():
             ids = np.frombuffer(tokens, np.int32)
-            stopped = reason == "stop"
+            stopped = reason == "stop" and stop is None
+            text = "" if decode is None else decode(ids[:-1] if stopped else ids)
+            if stop is not None:
+                text = _cut(text, self._stop[stop], "" if decode is None else decode(ids[:-1]))
             found.append(
                 Hypothesis(
                     token_ids=ids,
                     score=score,
-                    text="" if decode is None else decode(ids[:-1] if stopped else ids),
+                    text=text,
                     finish_reason=reason,
-                    stop_reason=int(ids[-1]) if stopped else None,
+                    stop_reason=int(ids[-1]) if stopped else None if stop is None else self._stop[stop],
                     step_scores=np.frombuffer(step_scores, np.float32),
                     beam_indices=np.frombuffer(rows, np.int32),
                     raw_score=raw,
@@ -193,7 +202,7 @@ def open_search(
     if ends and ends[-1] >= vocab:
         raise InvalidArgument.of("eos_token_id", f"below the vocabulary size {vocab}", ends[-1])
     banned = [] if token_bytes is None else [*token_bytes.holes(), *range(len(token_bytes), vocab)]
-    search = PromptSearch(ids, params, ends, banned, limit)
+    search = PromptSearch(ids, params, ends, banned, limit, token_bytes)
     # A stochastic search keeps one text more, whose noise is the threshold of the weights.
     width = count_of(params.num_beams, "num_beams") + (params.stochastic is not False)
     return SessionSearch(ids, search, width, limit, since)
@@ -208,6 +217,12 @@ def starved(counts: dict[str, Any]) -> OutOfPages:
         total=counts["pages_total"],
         hint="read or close the streams that hold them",
     )
+
+
+def _cut(text: str, stop: str, before: str) -> str:
+    """The text in front of the stop string that its last token completes; `before` lacks that token."""
+    at = text.find(stop, max(0, len(before) - len(stop) + 1))
+    return text[:at] if at >= 0 else text.partition(stop)[0]
 
 
 def _diversity(params: BeamParams) -> tuple[str, float, NDArray[np.float32] | None]:

@@ -102,6 +102,8 @@ class BeamParams:
     early_stopping: bool | Literal["never"] = False
     """With B hypotheses: False stops when the best live beam would not be one of them if it ended now, "never" when it
     could not become one at any length, True at once."""
+    stop: Sequence[str] | str = ()
+    """Strings that end a text; not part of `text`. The token that completes one is a token of the hypothesis."""
     ignore_eos: bool = False
     """Treat end tokens as ordinary ones."""
     do_sample: bool = False
@@ -164,8 +166,8 @@ class Hypothesis:
     """Without the end token; empty without a tokenizer."""
     finish_reason: str
     """stop, length, or constraint: nothing could be finished, this is the best prefix."""
-    stop_reason: int | None
-    """The end token."""
+    stop_reason: int | str | None
+    """The end token or the stop string."""
     step_scores: NDArray[np.float32]
     beam_indices: NDArray[np.int32]
     raw_score: float = 0.0

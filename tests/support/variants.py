@@ -144,7 +144,7 @@ class SlowPhrases(Free):
         return [p[self._matched(rest, p)] for entry in pending for p in entry]
 
 
-def search(row, params, ends, vocab, rule=None, scorer=None):
+def search(row, params, ends, vocab, rule=None, scorer=None, stops=lambda tokens: False):
     """[(tokens, score, raw score, group)], group by group, best first; and the smallest margin that decided."""
     rule = rule or Free()
     groups = params.num_beam_groups
@@ -183,18 +183,19 @@ def search(row, params, ends, vocab, rule=None, scorer=None):
                 if groups > 1:
                     pay = penalties(params.diversity, tokens, earlier, vocab, params.diversity_embedding)
                     paid = law + (-params.diversity_penalty * pay).astype(F)
+                halts = {t for t in range(vocab) if t in ends or stops((*tokens, t))}
                 order = [t for t in np.argsort(-paid, kind="stable").tolist() if paid[t] > -np.inf]
-                going = [t for t in order if t not in ends]
+                going = [t for t in order if t not in halts]
                 top = params.scorer_top_k or params.num_beams
                 chosen = going[: top if scorer else width]
                 chosen += [t for t in dict.fromkeys(rule.advances(tokens)) if t in going and t not in chosen]
-                chosen += [t for t in order if t in ends]
+                chosen += [t for t in order if t in halts]
                 for token in chosen:
                     new = (*tokens, token)
                     score = F(total + paid[token])
                     rank = F(score + F(params.scorer_weight * scorer.log_prob([list(new)])[0])) if scorer else score
                     if rank > -np.inf:
-                        found.append((new, score, F(raw + law[token]), rank, beam, token in ends))
+                        found.append((new, score, F(raw + law[token]), rank, beam, token in halts))
             found.sort(key=lambda one: (-one[3], one[4], one[0][-1]))
             near([one[3] for one in found])
             classes = sorted({rule.progress(one[0]) for one in found}, reverse=True)

@@ -4,22 +4,24 @@ use crate::buffer::{F32Out, LogitRows};
 use crate::enter::{enter, lock};
 use crate::events::bytes_of;
 use crate::rules::Rule;
+use crate::text::TokenBytes;
 use draftwood_base::{Error, Result, Token};
 use draftwood_logits::RowResult;
 use draftwood_sample::Params;
 use draftwood_search::{
     self as search, AnyProcessor, Banked, BeamConfig, BeamSampling, Diversity, DiversityKind, Drawn,
-    EarlyStopping, Embedding, FinishReason, NoRepeatNgrams, RepetitionPenalty, Rows, StochasticSearch,
+    EarlyStopping, Embedding, FinishReason, NoRepeatNgrams, RepetitionPenalty, Rows, StochasticSearch, Stops,
     TokenSet,
 };
+use draftwood_text::StopStrings;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-/// (tokens as int32 bytes, score, raw score, reason, group, log weight, step scores as float32 bytes, beam indices as
+/// (tokens as int32 bytes, score, raw score, reason, stop string, group, log weight, step scores as float32 bytes, beam indices as
 /// int32 bytes).
-type Found = (Py<PyBytes>, f32, f32, &'static str, u32, Option<f64>, Py<PyBytes>, Py<PyBytes>);
+type Found = (Py<PyBytes>, f32, f32, &'static str, Option<u32>, u32, Option<f64>, Py<PyBytes>, Py<PyBytes>);
 /// (beam, token, score) of a beam that goes on.
 type Next = (u32, Token, f32);
 /// (beam, token, progress, done) of a possible continuation, as processors in Python see it.
@@ -50,7 +52,7 @@ impl Search {
 impl BeamSearch {
     /// `early_stopping` None is "never"; `sampling` is (temperature, top_k, top_p, min_p, seed).
     #[new]
-    #[pyo3(signature = (prompt, *, num_beams, num_return, max_new_tokens, min_new_tokens, length_penalty, early_stopping, end_tokens, banned, sampling, repetition_penalty, no_repeat_ngram_size, rules, num_groups, diversity, keep_candidates, drawn))]
+    #[pyo3(signature = (prompt, *, num_beams, num_return, max_new_tokens, min_new_tokens, length_penalty, early_stopping, end_tokens, banned, sampling, repetition_penalty, no_repeat_ngram_size, rules, num_groups, diversity, keep_candidates, drawn, stop, token_bytes=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -71,6 +73,8 @@ impl BeamSearch {
         diversity: Option<(String, f32, Option<PyBuffer<f32>>)>,
         keep_candidates: bool,
         drawn: Option<(String, u64)>,
+        stop: Vec<String>,
+        token_bytes: Option<&TokenBytes>,
     ) -> PyResult<Self> {
         let prompt: Vec<Token> = prompt.to_vec(py)?.into_iter().map(|id| id as Token).collect();
         let sampling = sampling.map(|(temperature, top_k, top_p, min_p, seed)| BeamSampling {
@@ -82,7 +86,9 @@ impl BeamSearch {
             Some((kind, penalty, embedding)) => Some((kind, penalty, embedding_of(py, embedding)?)),
             None => None,
         };
+        let bytes = token_bytes.filter(|_| !stop.is_empty()).map(|bytes| Arc::clone(&bytes.inner));
         enter(py, || {
+            let stops = bytes.map(|bytes| Ok::<_, Error>(Stops::new(bytes, StopStrings::new(&stop)?)));
             let diversity = diversity.map(|(kind, penalty, embedding)| {
                 let kind = diversity_of(&kind, embedding)?;
                 Ok::<_, Error>(Diversity { kind, penalty })
@@ -91,6 +97,7 @@ impl BeamSearch {
                 num_groups,
                 diversity: diversity.transpose()?,
                 keep_candidates,
+                stops: stops.transpose()?,
                 num_beams,
                 num_return,
                 max_new_tokens,
@@ -272,6 +279,7 @@ impl BeamSearch {
                 h.score,
                 h.raw_score,
                 reason,
+                h.stop,
                 h.group,
                 h.log_weight,
                 bytes(bytes_of(&h.step_scores, f32::to_ne_bytes)),

@@ -4,6 +4,7 @@ use crate::config::BeamConfig;
 use crate::group::{Banked, Group, Scratch, Shared, Survivor, Task};
 use crate::paths::{Hypothesis, Paths};
 use crate::row::Rows;
+use crate::stops::Stops;
 use draftwood_base::{Error, Result, Token};
 use draftwood_logits::{AnyProcessor, States};
 
@@ -60,7 +61,9 @@ impl BeamSearch {
         let nodes = 2 * config.num_beams as usize * config.max_new_tokens as usize;
         let states = States::init(&rules, prompt);
         Ok(Self {
-            groups: (0..config.num_groups).map(|_| Group::new(config.width(), states.clone())).collect(),
+            groups: (0..config.num_groups)
+                .map(|_| Group::new(config.width(), states.clone(), config.stops.as_ref().map(Stops::start)))
+                .collect(),
             task: Task { config, rules, length: 0, prompt: prompt.len() as u32 },
             paths: Paths::with_room(nodes.min(MOST_ROOM)),
             vocab: None,

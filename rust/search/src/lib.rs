@@ -17,6 +17,7 @@ mod paths;
 mod pool;
 mod row;
 mod stochastic;
+mod stops;
 mod warp;
 
 pub use beam::{BeamSearch, Kept};
@@ -31,3 +32,4 @@ pub use paths::Hypothesis;
 pub use pool::FinishReason;
 pub use row::Rows;
 pub use stochastic::{Drawn, StochasticSearch};
+pub use stops::Stops;

@@ -77,11 +77,11 @@ impl StochasticSearch {
         if let Drawn::FirstTokens(params) = &drawn {
             params.validate()?;
         }
-        if config.num_groups > 1 || config.sampling.is_some() {
+        if config.num_groups > 1 || config.sampling.is_some() || config.stops.is_some() {
             let hint = "stochastic beams are drawn by themselves";
             return Err(Error::invalid(
                 "a stochastic search",
-                "one group, without do_sample",
+                "one group, without do_sample and stop strings",
                 "another",
                 hint,
             ));
@@ -292,7 +292,7 @@ impl StochasticSearch {
     fn hypothesis(&self, node: u32, log_p: f64, finish: FinishReason) -> Hypothesis {
         let length = self.paths.tokens_upwards(node).count() as u32;
         let score = penalised(log_p as f32, length, self.task.config.length_penalty);
-        self.paths.hypothesis(&Ended { node, score, raw: score, finish })
+        self.paths.hypothesis(&Ended { node, score, raw: score, finish, stop: None })
     }
 
     fn check(&self, rows: &Rows<'_>) -> Result<()> {
