@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .errors import InvalidArgument, OutOfPages
+from .errors import InvalidArgument, OutOfPages, UnsupportedModel
 from .processing import Processed, rules_of
 from .requests import _count as count_of
 from .requests import _field as field_of
@@ -46,16 +46,31 @@ class PromptSearch:
         end_tokens: Sequence[int],
         banned: Sequence[int] = (),
         limit: int | None = None,
+        token_bytes: _core.TokenBytes | None = None,
     ) -> None:
         limit = count_of(params.max_new_tokens, "max_new_tokens") if limit is None else limit
         if params.early_stopping not in (True, False, "never"):
             raise InvalidArgument.of("early_stopping", 'True, False or "never"', repr(params.early_stopping))
+        self._stop = [params.stop] if isinstance(params.stop, str) else list(params.stop)
+        if not all(isinstance(one, str) for one in self._stop):
+            raise InvalidArgument.of("stop", "strings", repr(self._stop))
+        if self._stop and token_bytes is None:
+            raise UnsupportedModel.of("a stop string without a tokenizer", "give the engine a tokenizer")
         self.seed, sampling = _sampling(params)
+        drawn = None
+        if params.stochastic is not False:
+            self.seed = _seed(params) if self.seed is None else self.seed
+            drawn = str(params.stochastic), self.seed
+            if params.scorer is not None or params.num_beam_groups != 1 or params.keep_candidates or self._stop:
+                raise InvalidArgument.of("stochastic", "False with groups, scorer, stop or keep_candidates", "True")
         minimum = count_of(params.min_new_tokens, "min_new_tokens")
         if minimum > count_of(params.max_new_tokens, "max_new_tokens"):
             raise InvalidArgument.of("min_new_tokens", f"at most max_new_tokens = {params.max_new_tokens}", minimum)
         beams = count_of(params.num_beams, "num_beams")
         groups = count_of(params.num_beam_groups, "num_beam_groups")
+        # Continuations of a beam that may be chosen, end tokens aside.
+        asked = count_of(params.scorer_top_k, "scorer_top_k") or beams
+        self._width = beams // max(1, groups) if params.scorer is None else asked
         rules, others = rules_of(params.processors)
         self._scorer = None if params.scorer is None else Scored(params)
         self._core = _core.BeamSearch(
@@ -75,6 +90,9 @@ class PromptSearch:
             num_groups=groups,
             diversity=_diversity(params) if groups > 1 else None,
             keep_candidates=bool(params.keep_candidates),
+            drawn=drawn,
+            stop=self._stop,
+            token_bytes=token_bytes,
         )
         # A draw may fall on any token, so that rules which test tokens test them all.
         need = 2**31 if params.do_sample else beams * (1 + max(1, len(end_tokens)))
@@ -93,7 +111,7 @@ class PromptSearch:
             scratch = np.empty((len(rows), values.shape[1]), np.float32)
             self._core.write_rows(values, rows, kind, scratch)
             self._processors.apply(scratch)
-            banked = self._processors.banked(scratch)
+            banked = self._processors.banked(scratch, self._width)
             values, rows, kind = scratch, range(len(rows)), "processed"
         if self._scorer is None:
             survivors = self._core.step(values, rows, kind, banked)
@@ -111,16 +129,19 @@ class PromptSearch:
     ) -> Beams:
         """What has been found."""
         found = []
-        for tokens, score, raw, reason, group, weight, step_scores, rows in self._core.hypotheses():
+        for tokens, score, raw, reason, stop, group, weight, step_scores, rows in self._core.hypotheses():
             ids = np.frombuffer(tokens, np.int32)
-            stopped = reason == "stop"
+            stopped = reason == "stop" and stop is None
+            text = "" if decode is None else decode(ids[:-1] if stopped else ids)
+            if stop is not None:
+                text = _cut(text, self._stop[stop], "" if decode is None else decode(ids[:-1]))
             found.append(
                 Hypothesis(
                     token_ids=ids,
                     score=score,
-                    text="" if decode is None else decode(ids[:-1] if stopped else ids),
+                    text=text,
                     finish_reason=reason,
-                    stop_reason=int(ids[-1]) if stopped else None,
+                    stop_reason=int(ids[-1]) if stopped else None if stop is None else self._stop[stop],
                     step_scores=np.frombuffer(step_scores, np.float32),
                     beam_indices=np.frombuffer(rows, np.int32),
                     raw_score=raw,
@@ -181,8 +202,10 @@ def open_search(
     if ends and ends[-1] >= vocab:
         raise InvalidArgument.of("eos_token_id", f"below the vocabulary size {vocab}", ends[-1])
     banned = [] if token_bytes is None else [*token_bytes.holes(), *range(len(token_bytes), vocab)]
-    search = PromptSearch(ids, params, ends, banned, limit)
-    return SessionSearch(ids, search, count_of(params.num_beams, "num_beams"), limit, since)
+    search = PromptSearch(ids, params, ends, banned, limit, token_bytes)
+    # A stochastic search keeps one text more, whose noise is the threshold of the weights.
+    width = count_of(params.num_beams, "num_beams") + (params.stochastic is not False)
+    return SessionSearch(ids, search, width, limit, since)
 
 
 def starved(counts: dict[str, Any]) -> OutOfPages:
@@ -196,6 +219,12 @@ def starved(counts: dict[str, Any]) -> OutOfPages:
     )
 
 
+def _cut(text: str, stop: str, before: str) -> str:
+    """The text in front of the stop string that its last token completes; `before` lacks that token."""
+    at = text.find(stop, max(0, len(before) - len(stop) + 1))
+    return text[:at] if at >= 0 else text.partition(stop)[0]
+
+
 def _diversity(params: BeamParams) -> tuple[str, float, NDArray[np.float32] | None]:
     table = params.diversity_embedding
     if table is not None:
@@ -203,6 +232,10 @@ def _diversity(params: BeamParams) -> tuple[str, float, NDArray[np.float32] | No
         if table.ndim != 2:
             raise InvalidArgument.of("diversity_embedding", "an array [V, d]", f"{table.ndim} dimensions")
     return str(params.diversity), field_of(params.diversity_penalty, float, "diversity_penalty", "a number"), table
+
+
+def _seed(params: BeamParams) -> int:
+    return secrets.randbits(63) if params.seed is None else count_of(params.seed, "seed", 2**64 - 1)
 
 
 def _sampling(params: BeamParams) -> tuple[int | None, tuple[float, int, float, float, int] | None]:
@@ -216,7 +249,7 @@ def _sampling(params: BeamParams) -> tuple[int | None, tuple[float, int, float, 
                     "or set do_sample=True",
                 )
         return None, None
-    seed = secrets.randbits(63) if params.seed is None else count_of(params.seed, "seed", 2**64 - 1)
+    seed = _seed(params)
     return seed, (
         field_of(params.temperature, float, "temperature", "a number"),
         count_of(params.top_k, "top_k"),

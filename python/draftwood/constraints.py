@@ -89,6 +89,8 @@ class Trie(NativeRule):
     Shapes
         sequences: lists of ids, or an array [N, L]. End tokens need not be part of them: where a sequence is complete,
             any end token may come. Without end tokens texts end by `max_new_tokens`.
+    Returns
+        A rule for `processors`.
     Errors
         InvalidArgument without a sequence, for an empty one, or for what is no token id.
     Cost
@@ -115,6 +117,8 @@ class Phrases(NativeRule):
     Shapes
         phrases: each entry a phrase (a list of ids), or a list of phrases of which one must occur.
         ordered: one after the other without overlap; otherwise in any order, and they may overlap.
+    Returns
+        A rule for `processors`. Beams are kept by how far they have come; texts that lack a phrase are no hypotheses.
     Errors
         InvalidArgument without a phrase or for an empty one.
     Cost
@@ -146,6 +150,8 @@ class BlockNgrams(NativeRule):
     Shapes
         ngrams: ids, all of length n.
         n: their length.
+    Returns
+        A rule for `processors`.
     Errors
         InvalidArgument without an n-gram, or for one of another length.
     Cost
@@ -215,6 +221,8 @@ class AllowedPrefix:
 
     Shapes
         fn: called with all ids of the text, int32 [T], prompt included; returns the ids that may follow.
+    Returns
+        A rule for `processors`.
     Errors
         InvalidArgument for what is no function; what `fn` raises ends the text or the search.
     Cost
@@ -285,5 +293,5 @@ def _flat(sequences: Any, what: str) -> tuple[NDArray[np.uint32], NDArray[np.uin
         except (TypeError, ValueError):
             raise InvalidArgument.of(what, "lists of ids", "something else") from None
     if flat.size and (flat.dtype.kind not in "iu" or flat.min() < 0 or flat.max() >= 2**31):
-        raise InvalidArgument.of(what, "token ids", f"{flat.dtype} values, {flat.min()} … {flat.max()}")
+        raise InvalidArgument.of(what, "token ids", f"{flat.dtype} values, the first one {flat[0]!r}")
     return np.ascontiguousarray(flat, np.uint32), lengths

@@ -61,19 +61,25 @@ class Processed:
         for rule in self._rules:
             rule.apply(rows, self._ends, self._need)
 
-    def banked(self, rows: F32) -> list[Banked]:
-        """The progress of each text's best tokens, and of those that take it further; none if no rule asks for any."""
+    def banked(self, rows: F32, width: int) -> list[Banked]:
+        """The progress of each text's best `width` tokens, of end tokens, and of those that take it further; nothing if
+        no rule asks for any."""
         if not self._asks:
             return []
         found: list[Banked] = []
         for i, row in enumerate(rows):
-            best = np.argsort(-row, kind="stable")[: self._need + len(self._ends)]
-            tokens = {int(token) for token in best}
+            order = np.argsort(-row, kind="stable")[: width + len(self._ends)].tolist()
+            tokens = set([token for token in order if token not in self._ends][:width])
+            tokens.update(end for end in self._ends if end < len(row))
             tokens.update(token for rule in self._asks for token in rule.advances(i) if 0 <= token < len(row))
             for token in sorted(token for token in tokens if row[token] > -np.inf):
                 says = [rule.after(i, token) for rule in self._asks]
                 found.append((i, token, sum(p for p, _ in says), all(done for _, done in says)))
         return found
+
+    def done(self) -> bool:
+        """Whether all texts hold what must occur."""
+        return all(rule.done() for rule in self._rules)
 
     def advance(self, survivors: Sequence[tuple[int, int, float]]) -> None:
         """Follows the texts that go on: (row, token, score)."""
@@ -178,6 +184,9 @@ class _Own:
         new = self._rule.advance(state, token)
         return state if new is None else new
 
+    def done(self) -> bool:
+        return not hasattr(self._rule, "done") or all(self._rule.done(state) for state in self._states)
+
     def advances(self, i: int) -> list[int]:
         return [int(token) for token in self._rule.advances(self._states[i])] if hasattr(self._rule, "advances") else []
 
@@ -215,6 +224,9 @@ class _Foreign:
                 "a processor", "an object with init, or a logits processor of transformers", type(rule).__name__
             )
         return cls(rule, ids.astype(np.int64)[None])
+
+    def done(self) -> bool:
+        return True
 
     def copy(self) -> _Foreign:
         return _Foreign(self._rule, self._texts)

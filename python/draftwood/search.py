@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["AllowedPrefix", "BlockNgrams", "Phrases", "Trie", "beam"]
+__all__ = ["AllowedPrefix", "BlockNgrams", "Phrases", "Trie", "beam", "exact"]
 
 
 def beam(step: Callable[[NDArray[np.int64], Any], Any], state: Any = None, params: BeamParams | None = None) -> Beams:
@@ -69,6 +69,39 @@ def beam(step: Callable[[NDArray[np.int64], Any], Any], state: Any = None, param
             return search.beams(BeamStats(1, steps, 0, search.seed, PhaseTimes()))
         state = _select(state, np.array([row for row, _, _ in survivors], np.int64))
         tokens = np.array([token for _, token, _ in survivors], np.int64)
+
+
+def exact(
+    step: Callable[[NDArray[np.int64], Any], Any],
+    state: Any = None,
+    params: BeamParams | None = None,
+    max_steps: int | None = None,
+) -> Beams:
+    """Finds the best texts of a small model with certainty: a judge for searches that do not.
+
+    Shapes
+        step, state: as in `beam`; every call has one row, and `state` is selected before each, so that it is copied.
+        params: max_new_tokens, min_new_tokens, length_penalty, num_return, processors, bos_token_id, eos_token_id.
+        max_steps: most calls of `step`; None has no limit.
+    Returns
+        `Beams`, best first; `stats.steps` counts the calls.
+    Errors
+        InvalidArgument (parameter, rows as in `beam`, values above 0, more than `max_steps`).
+    Cost
+        Exponential in the worst case: depth first, children in falling probability, cut off where the sum so far cannot
+        exceed the worst of the `num_return` best texts.
+    Source
+        Stahlberg and Byrne, "On NMT search errors and model errors: cat got your tongue?", 2019.
+    Example
+        >>> import numpy as np, draftwood as dw
+        >>> table = np.log([[0.1, 0.6, 0.3], [0.2, 0.1, 0.7], [1.0, 1e-9, 1e-9]])
+        >>> params = dw.BeamParams(max_new_tokens=3, length_penalty=0, bos_token_id=0, eos_token_id=2)
+        >>> dw.search.exact(lambda tokens, state: table[tokens], None, params)[0].token_ids.tolist()
+        [1, 2]
+    """
+    from .exact import ExactSearch
+
+    return ExactSearch(step, BeamParams() if params is None else params, max_steps).run(state)
 
 
 def _log_probs(values: Any, rows: int) -> NDArray[np.float32]:

@@ -103,6 +103,8 @@ class BeamParams:
     early_stopping: bool | Literal["never"] = False
     """With B hypotheses: False stops when the best live beam would not be one of them if it ended now, "never" when it
     could not become one at any length, True at once."""
+    stop: Sequence[str] | str = ()
+    """Strings that end a text; not part of `text`. The token that completes one is a token of the hypothesis."""
     ignore_eos: bool = False
     """Treat end tokens as ordinary ones."""
     do_sample: bool = False
@@ -132,6 +134,9 @@ class BeamParams:
     """With groups, what is compared: this step's tokens, whole texts, pairs of tokens, or embeddings of tokens."""
     diversity_embedding: NDArray[np.float32] | None = None
     """[V, d] for diversity="embedding"."""
+    stochastic: Literal[False, "sequences", "first_token"] = False
+    """Draws `num_beams` texts without replacement, in drawing order: whole sequences, each with its importance weight,
+    or first tokens, each continued greedily or, with `do_sample`, by draws. The law is the model's after processors."""
     keep_candidates: bool = False
     """Records the best max(2, 1 + number of end ids) · B candidates of each step in `Beams.candidates`."""
     scorer: Any = None
@@ -162,8 +167,8 @@ class Hypothesis:
     """Without the end token; empty without a tokenizer."""
     finish_reason: str
     """stop, length, or constraint: nothing could be finished, this is the best prefix."""
-    stop_reason: int | None
-    """The end token."""
+    stop_reason: int | str | None
+    """The end token or the stop string."""
     step_scores: NDArray[np.float32]
     beam_indices: NDArray[np.int32]
     raw_score: float = 0.0

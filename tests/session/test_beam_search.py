@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import draftwood as dw
+from draftwood import _core
 from draftwood.loading import Parts
 from draftwood.models.toy import ToyExecutor
 from support.beams import SlowBeams, assert_close, log_softmax, shape
 from support.toy import Oracle, prompts
+from support.variants import search
 
 SIZES = {"vocab_size": 48, "context_weight": 0.8}
 ORACLE = Oracle(**SIZES)
@@ -412,3 +414,163 @@ def test_bad_prompts(prompt, words):
         assert idle(e)
         with pytest.raises(dw.InvalidArgument, match="params must be a BeamParams or a list of 1"):
             e.beam_search([1], [dw.SamplingParams()])
+
+
+# ── the family: every search of the engine is that of the step function ─────────────────────────────────────────────
+
+
+class Texts(list):
+    def select(self, rows):
+        return Texts([list(self[row]) for row in rows])
+
+
+def step(tokens, texts):
+    texts = Texts([[*text, int(token)] for text, token in zip(texts, tokens, strict=True)])
+    return np.stack([log_softmax(ORACLE.logits(text)) for text in texts]), texts
+
+
+class CountsOnes:
+    """A scorer that likes even tokens."""
+
+    def log_prob(self, ids):
+        return [-sum(token % 2 for token in one) / len(one) for one in ids]
+
+    def accepts(self, ids):
+        return ids[0] % 2 == 0
+
+
+class Even:
+    """A rule in Python that counts its states."""
+
+    def init(self, ids):
+        return len(ids)
+
+    def fork(self, state):
+        return state
+
+    def advance(self, state, token):
+        return state + 1
+
+    def mask(self, state):
+        return (np.arange(48) % 3 != state % 3) | np.isin(np.arange(48), (3, 17, 40))
+
+
+FAMILY = {
+    "groups": {"num_beam_groups": 2, "diversity_penalty": 0.7},
+    "cumulative": {"num_beam_groups": 4, "diversity": "cumulative"},
+    "ngram": {"num_beam_groups": 2, "diversity": "ngram"},
+    "trie": {"processors": [dw.search.Trie([[5, 6], [5, 7, 8, 9], [30], [31, 2, 11]])]},
+    "phrases": {"processors": [dw.search.Phrases([[10, 11], [[20], [21, 22]]])], "num_beams": 8},
+    "blocked": {"processors": [dw.search.BlockNgrams([[a, b] for a in range(48) for b in range(0, 48, 5)], 2)]},
+    "scorer": {"scorer": CountsOnes(), "scorer_weight": 2.0},
+    "a rule in Python": {"processors": [Even()]},
+    "both": {"processors": [dw.search.Phrases([[10, 11]]), Even(), dw.processors.NoRepeatNgrams(2)]},
+    "sequences": {"stochastic": "sequences", "seed": 3},
+    "first tokens": {"stochastic": "first_token", "seed": 3, "do_sample": True, "top_k": 5},
+}
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_every_search_of_the_engine_is_that_of_the_step_function(name):
+    params = dataclasses.replace(PARAMS, **FAMILY[name])
+    some = prompts(5, 48, seed=20)
+    changed = 0
+    with engine(cache=dw.CacheConfig(page_size=4)) as e:
+        for prompt, ours in zip(some, e.beam_search(some, params), strict=True):
+            functional = dataclasses.replace(params, bos_token_id=prompt[-1])
+            if prompt[:-1] and (params.processors or params.stochastic):
+                # A rule sees the prompt and noise knows positions, of which a step function has one token.
+                start = [prompt[-1]]
+                ours = e.beam_search(start, params)
+                found = dw.search.beam(step, Texts([[]]), functional)
+            else:
+                found = dw.search.beam(step, Texts([prompt[:-1]]), functional)
+            assert_close(shape(ours), shape(found))
+            assert [h.group for h in ours] == [h.group for h in found]
+            for a, b in zip(ours, found, strict=True):
+                assert abs(a.raw_score - b.raw_score) < 1e-4
+                assert (a.log_weight is None) == (b.log_weight is None)
+            changed += shape(ours) != shape(e.beam_search(prompt, PARAMS))
+        assert idle(e)
+    assert changed == 5
+
+
+@pytest.mark.parametrize("name", ["groups", "sequences", "trie"])
+def test_a_batch_of_the_family_equals_its_prompts_alone(name):
+    params = dataclasses.replace(PARAMS, **FAMILY[name])
+    some = prompts(4, 48, seed=21)
+    with engine() as e:
+        together = e.beam_search(some, params)
+        for prompt, ours in zip(some, together, strict=True):
+            assert shape(ours) == shape(e.beam_search(prompt, params))
+
+
+class Letters:
+    """Eight tokens with letters, some of several."""
+
+    SPELLED = (b"a", b"b", b"ab", b"ba", b"c", b"cab", b"", b"aa")
+
+    def __init__(self):
+        self.token_bytes = _core.TokenBytes.from_bytes(list(self.SPELLED), [])
+
+    def decode(self, ids):
+        return b"".join(self.SPELLED[int(i)] for i in ids).decode()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_stop_strings_end_beams(groups):
+    sizes = {"vocab_size": 8, "context_weight": 0.8}
+    oracle, letters = Oracle(**sizes), Letters()
+    stopped = total = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        stop = [["c", "bab"], ["ab"], ["aa", "cb"]][seed % 3]
+        params = dataclasses.replace(
+            draw(rng),
+            num_beams=2 * groups * int(rng.integers(1, 3)),
+            num_return=2 * groups,
+            num_beam_groups=groups,
+            eos_token_id=[6],
+            stop=stop,
+            min_new_tokens=int(rng.integers(0, 3)),
+            max_new_tokens=8,
+        )
+        prompt = rng.integers(0, 8, 5).tolist()
+
+        def row(tokens, prompt=prompt):
+            return log_softmax(oracle.logits([*prompt, *tokens]))
+
+        def halts(tokens, stop=stop, least=params.min_new_tokens):
+            # An occurrence that ends in the last token: one that was complete before has not ended the text.
+            text, before = letters.decode(tokens), len(letters.decode(tokens[:-1]))
+            return len(tokens) >= least and any(text.find(one, max(0, before - len(one) + 1)) >= 0 for one in stop)
+
+        parts = Parts(ToyExecutor(max_context=256, **sizes), "toy", (6,), tokenizer=letters)
+        with dw.Engine(parts) as e:
+            found = e.beam_search(prompt, params)
+        reference, margin = search(row, params, [6], 8, stops=halts)
+        if margin < 1e-5:
+            continue
+        assert [h.token_ids.tolist() for h in found] == [list(tokens) for tokens, *_ in reference]
+        for h, (_, score, _, _) in zip(found, reference, strict=True):
+            total += 1
+            assert abs(h.score - score) < 1e-4
+            if isinstance(h.stop_reason, str):
+                stopped += 1
+                whole = letters.decode(h.token_ids)
+                before = len(letters.decode(h.token_ids[:-1]))
+                at = whole.find(h.stop_reason, max(0, before - len(h.stop_reason) + 1))
+                assert h.text == whole[:at]
+                assert h.finish_reason == "stop"
+                assert not any(one in h.text for one in stop) or params.min_new_tokens
+    assert 0.15 * total < stopped < total
+
+
+def test_stop_strings_need_a_tokenizer():
+    with engine() as e, pytest.raises(dw.UnsupportedModel, match="a stop string without a tokenizer"):
+        e.beam_search([1], dataclasses.replace(PARAMS, stop="x"))
+    parts = Parts(ToyExecutor(max_context=256, vocab_size=8), "toy", (6,), tokenizer=Letters())
+    with dw.Engine(parts) as e:
+        for fields, words in [({"stop": [3]}, "stop must be strings"), ({"stop": [""]}, "stop")]:
+            with pytest.raises(dw.InvalidArgument, match=words):
+                e.beam_search([1], dataclasses.replace(PARAMS, eos_token_id=6, **fields))

@@ -4,21 +4,24 @@ use crate::buffer::{F32Out, LogitRows};
 use crate::enter::{enter, lock};
 use crate::events::bytes_of;
 use crate::rules::Rule;
+use crate::text::TokenBytes;
 use draftwood_base::{Error, Result, Token};
 use draftwood_logits::RowResult;
 use draftwood_sample::Params;
 use draftwood_search::{
-    self as search, AnyProcessor, Banked, BeamConfig, BeamSampling, Diversity, DiversityKind, EarlyStopping,
-    Embedding, FinishReason, NoRepeatNgrams, RepetitionPenalty, Rows, TokenSet,
+    self as search, AnyProcessor, Banked, BeamConfig, BeamSampling, Diversity, DiversityKind, Drawn,
+    EarlyStopping, Embedding, FinishReason, NoRepeatNgrams, RepetitionPenalty, Rows, StochasticSearch, Stops,
+    TokenSet,
 };
+use draftwood_text::StopStrings;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-/// (tokens as int32 bytes, score, raw score, reason, group, log weight, step scores as float32 bytes, beam indices as
+/// (tokens as int32 bytes, score, raw score, reason, stop string, group, log weight, step scores as float32 bytes, beam indices as
 /// int32 bytes).
-type Found = (Py<PyBytes>, f32, f32, &'static str, u32, Option<f64>, Py<PyBytes>, Py<PyBytes>);
+type Found = (Py<PyBytes>, f32, f32, &'static str, Option<u32>, u32, Option<f64>, Py<PyBytes>, Py<PyBytes>);
 /// (beam, token, score) of a beam that goes on.
 type Next = (u32, Token, f32);
 /// (beam, token, progress, done) of a possible continuation, as processors in Python see it.
@@ -26,13 +29,30 @@ type Progress = (u32, Token, u32, bool);
 
 /// One prompt's search; a step takes one row per live beam and tells which beams go on.
 #[pyclass(frozen, module = "draftwood._core")]
-pub struct BeamSearch(Mutex<search::BeamSearch>);
+pub struct BeamSearch(Mutex<Search>);
+
+enum Search {
+    Beams(search::BeamSearch),
+    Drawn(StochasticSearch),
+}
+
+impl Search {
+    /// The search that looks for the best.
+    fn beams(&mut self) -> Result<&mut search::BeamSearch> {
+        match self {
+            Search::Beams(search) => Ok(search),
+            Search::Drawn(_) => {
+                Err(Error::invalid("a stochastic search", "without scorer and phrases", "one with them", ""))
+            }
+        }
+    }
+}
 
 #[pymethods]
 impl BeamSearch {
     /// `early_stopping` None is "never"; `sampling` is (temperature, top_k, top_p, min_p, seed).
     #[new]
-    #[pyo3(signature = (prompt, *, num_beams, num_return, max_new_tokens, min_new_tokens, length_penalty, early_stopping, end_tokens, banned, sampling, repetition_penalty, no_repeat_ngram_size, rules, num_groups, diversity, keep_candidates))]
+    #[pyo3(signature = (prompt, *, num_beams, num_return, max_new_tokens, min_new_tokens, length_penalty, early_stopping, end_tokens, banned, sampling, repetition_penalty, no_repeat_ngram_size, rules, num_groups, diversity, keep_candidates, drawn, stop, token_bytes=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -52,6 +72,9 @@ impl BeamSearch {
         num_groups: u32,
         diversity: Option<(String, f32, Option<PyBuffer<f32>>)>,
         keep_candidates: bool,
+        drawn: Option<(String, u64)>,
+        stop: Vec<String>,
+        token_bytes: Option<&TokenBytes>,
     ) -> PyResult<Self> {
         let prompt: Vec<Token> = prompt.to_vec(py)?.into_iter().map(|id| id as Token).collect();
         let sampling = sampling.map(|(temperature, top_k, top_p, min_p, seed)| BeamSampling {
@@ -63,7 +86,9 @@ impl BeamSearch {
             Some((kind, penalty, embedding)) => Some((kind, penalty, embedding_of(py, embedding)?)),
             None => None,
         };
+        let bytes = token_bytes.filter(|_| !stop.is_empty()).map(|bytes| Arc::clone(&bytes.inner));
         enter(py, || {
+            let stops = bytes.map(|bytes| Ok::<_, Error>(Stops::new(bytes, StopStrings::new(&stop)?)));
             let diversity = diversity.map(|(kind, penalty, embedding)| {
                 let kind = diversity_of(&kind, embedding)?;
                 Ok::<_, Error>(Diversity { kind, penalty })
@@ -72,6 +97,7 @@ impl BeamSearch {
                 num_groups,
                 diversity: diversity.transpose()?,
                 keep_candidates,
+                stops: stops.transpose()?,
                 num_beams,
                 num_return,
                 max_new_tokens,
@@ -94,7 +120,34 @@ impl BeamSearch {
                 rules.push(AnyProcessor::new(NoRepeatNgrams::new(no_repeat_ngram_size)?));
             }
             rules.extend(given);
-            Ok(Self(Mutex::new(search::BeamSearch::new(config, &prompt, rules)?)))
+            let search = match drawn {
+                None => Search::Beams(search::BeamSearch::new(config, &prompt, rules)?),
+                Some((what, seed)) => {
+                    let mut config = config;
+                    let sampling = config.sampling.take();
+                    let drawn = match (&what[..], sampling) {
+                        ("sequences", None) => Drawn::Sequences,
+                        ("sequences", Some(_)) => {
+                            let hint = "they are drawn from the model's own law";
+                            return Err(Error::invalid(
+                                "do_sample",
+                                "False with stochastic=\"sequences\"",
+                                "True",
+                                hint,
+                            ));
+                        }
+                        ("first_token", sampling) => {
+                            Drawn::FirstTokens(sampling.map_or(Params::default(), |sampling| sampling.params))
+                        }
+                        _ => {
+                            let expected = "False, \"sequences\" or \"first_token\"";
+                            return Err(Error::invalid("stochastic", expected, what, ""));
+                        }
+                    };
+                    Search::Drawn(StochasticSearch::new(config, &prompt, rules, drawn, seed)?)
+                }
+            };
+            Ok(Self(Mutex::new(search)))
         })
     }
 
@@ -112,7 +165,10 @@ impl BeamSearch {
         enter(py, || {
             let rows = rows_of(&values, &rows, kind)?;
             let mut search = lock(&self.0);
-            Ok(next(search.step_banked(&rows, &mut banked_of(&banked))?))
+            Ok(next(match &mut *search {
+                Search::Drawn(search) if banked.is_empty() => search.step(&rows)?,
+                search => search.beams()?.step_banked(&rows, &mut banked_of(&banked))?,
+            }))
         })
     }
 
@@ -131,20 +187,25 @@ impl BeamSearch {
         enter(py, || {
             let rows = rows_of(&values, &rows, kind)?;
             let mut search = lock(&self.0);
-            let found = search.extend(&rows, &mut banked_of(&banked), most)?;
+            let found = search.beams()?.extend(&rows, &mut banked_of(&banked), most)?;
             Ok(found.into_iter().map(|(kept, ends)| (kept.row, kept.token, kept.score, ends)).collect())
         })
     }
 
     /// The second half: what to add to the score of each, and whether it may be a hypothesis.
     fn choose(&self, py: Python<'_>, bonus: Vec<f32>, accepts: Vec<bool>) -> PyResult<Vec<Next>> {
-        enter(py, || Ok(next(lock(&self.0).choose(&bonus, &accepts)?)))
+        enter(py, || Ok(next(lock(&self.0).beams()?.choose(&bonus, &accepts)?)))
     }
 
     /// (beams as int32 bytes, tokens as int32 bytes, scores as float32 bytes) of the best candidates of each step.
     #[expect(clippy::type_complexity, reason = "three arrays per step")]
     fn candidates(&self, py: Python<'_>) -> PyResult<Vec<(Py<PyBytes>, Py<PyBytes>, Py<PyBytes>)>> {
-        let kept = enter(py, || Ok(lock(&self.0).candidates().to_vec()))?;
+        let kept = enter(py, || {
+            Ok(match &*lock(&self.0) {
+                Search::Beams(search) => search.candidates().to_vec(),
+                Search::Drawn(_) => Vec::new(),
+            })
+        })?;
         let bytes = |bytes: Vec<u8>| PyBytes::new(py, &bytes).unbind();
         let steps = kept.iter().map(|step| {
             (
@@ -167,24 +228,45 @@ impl BeamSearch {
     ) -> PyResult<()> {
         let values = LogitRows::borrow(values)?;
         let mut out = F32Out::borrow(out, "out", rows.len() * values.shape.1)?;
-        enter(py, || lock(&self.0).write_rows(&rows_of(&values, &rows, kind)?, out.as_mut_slice()))
+        enter(py, || {
+            let (rows, out) = (rows_of(&values, &rows, kind)?, out.as_mut_slice());
+            match &mut *lock(&self.0) {
+                Search::Beams(search) => search.write_rows(&rows, out),
+                Search::Drawn(search) => search.write_rows(&rows, out),
+            }
+        })
     }
 
     /// Number of live beams.
     #[getter]
     fn live(&self, py: Python<'_>) -> PyResult<usize> {
-        enter(py, || Ok(lock(&self.0).live()))
+        enter(py, || {
+            Ok(match &*lock(&self.0) {
+                Search::Beams(search) => search.live(),
+                Search::Drawn(search) => search.live(),
+            })
+        })
     }
 
     /// Whether the search has ended.
     #[getter]
     fn done(&self, py: Python<'_>) -> PyResult<bool> {
-        enter(py, || Ok(lock(&self.0).is_done()))
+        enter(py, || {
+            Ok(match &*lock(&self.0) {
+                Search::Beams(search) => search.is_done(),
+                Search::Drawn(search) => search.is_done(),
+            })
+        })
     }
 
     /// The best hypotheses so far, best first.
     fn hypotheses(&self, py: Python<'_>) -> PyResult<Vec<Found>> {
-        let found = enter(py, || Ok(lock(&self.0).hypotheses()))?;
+        let found = enter(py, || {
+            Ok(match &*lock(&self.0) {
+                Search::Beams(search) => search.hypotheses(),
+                Search::Drawn(search) => search.hypotheses(),
+            })
+        })?;
         let bytes = |bytes: Vec<u8>| PyBytes::new(py, &bytes).unbind();
         let found = found.into_iter().map(|h| {
             let reason = match h.finish {
@@ -197,6 +279,7 @@ impl BeamSearch {
                 h.score,
                 h.raw_score,
                 reason,
+                h.stop,
                 h.group,
                 h.log_weight,
                 bytes(bytes_of(&h.step_scores, f32::to_ne_bytes)),

@@ -22,6 +22,8 @@ pub(crate) struct Candidate {
     pub rank: f32,
     /// Whether the token ends the text.
     pub ends: bool,
+    /// The stop string that the token completes.
+    pub stop: Option<u32>,
     /// Whether the text may count as finished: nothing is missing that must occur.
     pub complete: bool,
     /// Its progress towards what must occur.
@@ -113,7 +115,7 @@ impl Candidate {
     /// A candidate of plain search: the token's log-probability added to the beam's sum.
     pub fn plain(row: u32, token: Token, step: f32, sum: f32, ends: bool) -> Self {
         let score = sum + step;
-        Self { row, token, step, score, raw: score, rank: score, ends, complete: true, class: 0 }
+        Self { row, token, step, score, raw: score, rank: score, ends, stop: None, complete: true, class: 0 }
     }
 }
 

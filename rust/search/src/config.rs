@@ -1,6 +1,7 @@
 //! What a search is asked for.
 
 use crate::diversity::Diversity;
+use crate::stops::Stops;
 use draftwood_base::{Error, Result, Token};
 use draftwood_logits::TokenSet;
 use draftwood_sample::Params;
@@ -54,6 +55,8 @@ pub struct BeamConfig {
     pub num_groups: u32,
     /// What a group pays for resembling the groups before it; needed with several groups.
     pub diversity: Option<Diversity>,
+    /// Strings that end a text.
+    pub stops: Option<Stops>,
     /// Record the best candidates of each step.
     pub keep_candidates: bool,
 }
@@ -72,6 +75,7 @@ impl Default for BeamConfig {
             sampling: None,
             num_groups: 1,
             diversity: None,
+            stops: None,
             keep_candidates: false,
         }
     }

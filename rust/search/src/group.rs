@@ -8,6 +8,7 @@ use crate::row::LogRow;
 use crate::warp::{Place, Warper, child_key};
 use draftwood_base::Token;
 use draftwood_logits::{AnyProcessor, States};
+use draftwood_text::TextStream;
 
 /// A beam that goes on: the text of row `row` of this step, then `token`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,6 +71,12 @@ impl<'a> Shared<'a> {
         self.length >= self.config.min_new_tokens
     }
 
+    /// The stop string that `token` completes after the text of a beam.
+    fn stops(&self, live: &Live, token: Token) -> Option<u32> {
+        let (stops, text) = (self.config.stops.as_ref()?, live.text.as_ref()?);
+        stops.follow(text, token, self.length + 1 < self.config.min_new_tokens).1
+    }
+
     pub fn mask(&self, row: &mut [f32]) {
         for token in self.config.banned.iter() {
             if let Some(x) = row.get_mut(token as usize) {
@@ -89,6 +96,8 @@ pub(crate) struct Live {
     pub raw: f32,
     pub key: u32,
     pub states: States,
+    /// With stop strings.
+    pub text: Option<TextStream>,
 }
 
 /// Memory that every step refills.
@@ -99,6 +108,8 @@ pub(crate) struct Scratch {
     seen: Vec<(Token, f32)>,
     pub listed: Vec<Token>,
     turns: Vec<(u32, Candidate)>,
+    /// Tokens that complete a stop string, and which.
+    stopped: Vec<(Token, u32)>,
     warper: Warper,
 }
 
@@ -113,8 +124,8 @@ pub(crate) struct Group {
 
 impl Group {
     /// One live beam, the prompt.
-    pub fn new(width: usize, states: States) -> Self {
-        let live = vec![Live { node: ROOT, sum: 0.0, raw: 0.0, key: 0, states }];
+    pub fn new(width: usize, states: States, text: Option<TextStream>) -> Self {
+        let live = vec![Live { node: ROOT, sum: 0.0, raw: 0.0, key: 0, states, text }];
         Self { live, next: Vec::new(), pool: Pool::new(width), done: false, found: Vec::new() }
     }
 
@@ -190,8 +201,19 @@ impl Group {
         let allows = |token: Token, is_end: bool| {
             !config.banned.contains(token) && (processed || live.states.allow(rules, token, is_end))
         };
-        let goes_on = |token| !ends.contains(&token) && allows(token, false);
+        let stopped = &mut scratch.stopped;
+        stopped.clear();
+        let goes_on = |token| {
+            let fine = !ends.contains(&token) && allows(token, false);
+            let stop = if fine { shared.stops(live, token) } else { None };
+            stopped.extend(stop.map(|stop| (token, stop)));
+            fine && stop.is_none()
+        };
         plain_candidates(row, index, live.sum, shared.need, goes_on, &mut scratch.seen, &mut self.found);
+        for &(token, stop) in &scratch.stopped {
+            let new = Candidate::plain(index, token, row.of(token), live.sum, true);
+            self.found.push(Candidate { stop: Some(stop), ..new });
+        }
         if shared.may_end() {
             for &token in ends.iter().filter(|&&token| allows(token, true)) {
                 let step = row.of(token);
@@ -227,7 +249,10 @@ impl Group {
                 if at == ends {
                     keep_best(&mut self.found, from, shared.need);
                 }
-                self.found.push(Candidate::plain((first + i) as u32, token, step, live.sum, is_end));
+                let stop = if is_end { None } else { shared.stops(live, token) };
+                let new =
+                    Candidate::plain((first + i) as u32, token, step, live.sum, is_end || stop.is_some());
+                self.found.push(Candidate { stop, ..new });
             }
         }
     }
@@ -244,24 +269,33 @@ impl Group {
     ) {
         let (live, ends) = (&self.live[i], &shared.config.end_tokens[..]);
         let found = &mut self.found;
-        let mut push = |token: Token, value: f32, is_end: bool| {
+        let stopped = &mut scratch.stopped;
+        stopped.clear();
+        let mut push = |token: Token, value: f32, is_end: bool, stop: Option<u32>| {
             let step = raw[token as usize];
             let mut new = Candidate::plain((first + i) as u32, token, step, live.raw, is_end);
             new.score = live.sum + value;
             new.rank = new.score;
-            found.push(new);
+            found.push(Candidate { stop, ..new });
         };
         best_tokens(
             augmented,
             shared.need,
             |value| live.sum + value,
-            |token| !ends.contains(&token),
+            |token| {
+                let stop = if ends.contains(&token) { None } else { shared.stops(live, token) };
+                stopped.extend(stop.map(|stop| (token, stop)));
+                !ends.contains(&token) && stop.is_none()
+            },
             &mut scratch.seen,
-            |token, value| push(token, value, false),
+            |token, value| push(token, value, false, None),
         );
+        for &(token, stop) in &scratch.stopped {
+            push(token, augmented[token as usize], true, Some(stop));
+        }
         for &token in ends {
             if augmented.get(token as usize).is_some_and(|&x| x > f32::NEG_INFINITY) {
-                push(token, augmented[token as usize], true);
+                push(token, augmented[token as usize], true, None);
             }
         }
     }
@@ -277,7 +311,12 @@ impl Group {
         };
         let counts = (config.kept(), config.drawn_per_beam());
         let ends = |token| config.end_tokens.contains(&token);
+        let from = self.found.len();
         scratch.warper.draw(row, sampling, place, counts, ends, &mut self.found);
+        for candidate in self.found[from..].iter_mut().filter(|candidate| !candidate.ends) {
+            candidate.stop = shared.stops(live, candidate.token);
+            candidate.ends = candidate.stop.is_some();
+        }
     }
 
     /// Sets the progress of the candidates of beam `i`, and adds those that take it further.
@@ -320,7 +359,9 @@ impl Group {
                     && !config.banned.contains(token)
                     && (shared.processed || live.states.allow(rules, token, false))
                 {
-                    self.found.push(Candidate::plain(index, token, step, live.sum, false));
+                    let stop = shared.stops(live, token);
+                    let new = Candidate::plain(index, token, step, live.sum, stop.is_some());
+                    self.found.push(Candidate { stop, ..new });
                 }
             }
         }
@@ -382,7 +423,7 @@ impl Group {
                 if candidate.complete {
                     let (score, raw) = (penalty(candidate.score), penalty(candidate.raw));
                     let finish = if candidate.ends { FinishReason::Stop } else { FinishReason::Length };
-                    self.pool.add(Ended { node, score, raw, finish });
+                    self.pool.add(Ended { node, score, raw, finish, stop: candidate.stop });
                 }
             } else if !candidate.ends && !last && next.len() < width {
                 let node = push(paths);
@@ -391,7 +432,10 @@ impl Group {
                     None => 0,
                 };
                 let states = parent.states.child(shared.rules, candidate.token);
-                next.push(Live { node, sum: candidate.score, raw: candidate.raw, key, states });
+                let held = length < config.min_new_tokens;
+                let text = parent.text.as_ref().zip(config.stops.as_ref());
+                let text = text.map(|(text, stops)| stops.follow(text, candidate.token, held).0);
+                next.push(Live { node, sum: candidate.score, raw: candidate.raw, key, states, text });
                 chosen.push(node);
                 let Candidate { row, token, score, .. } = *candidate;
                 survivors.push(Survivor { row, token, score });
@@ -417,7 +461,7 @@ impl Group {
     fn keep_prefix(&mut self, best: Option<(u32, f32, f32, u32)>, penalty: f64) {
         if let Some((node, sum, raw, length)) = best {
             let (score, raw) = (penalised(sum, length, penalty), penalised(raw, length, penalty));
-            self.pool.add(Ended { node, score, raw, finish: FinishReason::Constraint });
+            self.pool.add(Ended { node, score, raw, finish: FinishReason::Constraint, stop: None });
         }
     }
 }

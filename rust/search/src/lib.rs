@@ -16,6 +16,8 @@ mod group;
 mod paths;
 mod pool;
 mod row;
+mod stochastic;
+mod stops;
 mod warp;
 
 pub use beam::{BeamSearch, Kept};
@@ -29,3 +31,5 @@ pub use group::{Banked, Survivor};
 pub use paths::Hypothesis;
 pub use pool::FinishReason;
 pub use row::Rows;
+pub use stochastic::{Drawn, StochasticSearch};
+pub use stops::Stops;

@@ -14,6 +14,8 @@ pub struct Hypothesis {
     pub raw_score: f32,
     /// Why it ended.
     pub finish: FinishReason,
+    /// The stop string that ended it; none for an end token.
+    pub stop: Option<u32>,
     /// The group of beams that found it.
     pub group: u32,
     /// Log of the importance weight of a draw without replacement.
@@ -78,6 +80,7 @@ impl Paths {
             score: ended.score,
             raw_score: ended.raw,
             finish: ended.finish,
+            stop: ended.stop,
             group: 0,
             log_weight: None,
             step_scores: nodes.iter().map(|n| n.step).collect(),

@@ -5,7 +5,7 @@ use crate::config::EarlyStopping;
 /// Why a hypothesis ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// Its last token is an end token.
+    /// Its last token is an end token, or completes a stop string.
     Stop,
     /// It reached the length limit.
     Length,
@@ -20,6 +20,7 @@ pub(crate) struct Ended {
     /// The same of the plain sum.
     pub raw: f32,
     pub finish: FinishReason,
+    pub stop: Option<u32>,
 }
 
 /// sum / length ^ penalty, in f32; an empty text has its sum.
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     fn ended(node: u32, score: f32) -> Ended {
-        Ended { node, score, raw: score, finish: FinishReason::Stop }
+        Ended { node, score, raw: score, finish: FinishReason::Stop, stop: None }
     }
 
     #[test]

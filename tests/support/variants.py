@@ -1,0 +1,256 @@
+"""A slow search over small vocabularies with groups, phrases, tries and scorers: all continuations are sorted."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+F = np.float32
+
+
+def random_model(rng, vocab, prefix=()):
+    """Rows hashed from the text, peaked enough to differ: `row(tokens)` → log-probs [V] f32."""
+    seed = int(rng.integers(1 << 30))
+    table = {}
+
+    def row(tokens):
+        key = tuple(tokens)
+        if key not in table:
+            logits = np.random.default_rng([seed, len(key), *key]).standard_normal(vocab) * 2
+            table[key] = (logits - np.logaddexp.reduce(logits)).astype(F)
+        return table[key].copy()
+
+    return row
+
+
+def stepper(row):
+    """The model as a step function of `dw.search`: the state is the texts."""
+
+    def step(tokens, texts):
+        texts = [[*text, int(token)] for text, token in zip(texts, tokens, strict=True)]
+        return np.stack([row(text[1:]) for text in texts]), Texts(texts)
+
+    return step
+
+
+class Texts(list):
+    def select(self, rows):
+        return Texts([list(self[row]) for row in rows])
+
+
+START = Texts([[]])
+
+
+def penalties(kind, text, earlier, vocab, embedding=None):
+    """What each token pays after `text` for the texts that earlier groups chose in this step, one longer; f64 [V]."""
+    pay = np.zeros(vocab)
+    if not earlier:
+        return pay
+    for token in range(vocab):
+        new = (*text, token)
+        if kind == "hamming":
+            pay[token] = sum(other[-1] == token for other in earlier)
+        elif kind == "cumulative":
+            mismatch = [sum(a != b for a, b in zip(new, other, strict=True)) / len(new) for other in earlier]
+            pay[token] = np.exp(-np.mean(mismatch))
+        elif kind == "ngram":
+            gram = new[-2:]
+            grams = [other[i : i + len(gram)] for other in earlier for i in range(len(other) - len(gram) + 1)]
+            pay[token] = sum(one == gram for one in grams)
+        else:
+            unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
+            pay[token] = sum(unit[token] @ unit[other[-1]] for other in earlier)
+    return pay
+
+
+class Free:
+    """No rule."""
+
+    def allowed(self, tokens, token):
+        return True
+
+    def done(self, tokens):
+        return True
+
+    def ends(self, tokens):
+        return False
+
+    def progress(self, tokens):
+        return 0
+
+    def advances(self, tokens):
+        return []
+
+
+class SlowTrie(Free):
+    def __init__(self, sequences):
+        self.sequences = [tuple(s) for s in sequences]
+
+    def allowed(self, tokens, token):
+        new = (*tokens, token)
+        return any(s[: len(new)] == new for s in self.sequences)
+
+    def ends(self, tokens):
+        return tuple(tokens) in self.sequences
+
+
+class SlowPhrases(Free):
+    """`entries`: lists of alternatives."""
+
+    def __init__(self, entries, ordered):
+        self.entries, self.ordered = entries, ordered
+
+    def _held(self, tokens):
+        """Which entries are complete, and where the text begins that the next one may use."""
+        held, start = [], 0
+        for entry in self.entries:
+            if self.ordered and False in held:
+                held.append(False)
+                continue
+            begin = start if self.ordered else 0
+            ends = [
+                i + len(p)
+                for p in entry
+                for i in range(begin, len(tokens) - len(p) + 1)
+                if list(tokens[i : i + len(p)]) == list(p)
+            ]
+            held.append(bool(ends))
+            if self.ordered and ends:
+                start = min(ends)
+        return held, start
+
+    def _matched(self, tokens, phrase):
+        return max(
+            n for n in range(len(phrase)) if n == 0 or (list(tokens[-n:]) == list(phrase[:n]) and n <= len(tokens))
+        )
+
+    def _pending(self, tokens):
+        held, start = self._held(tokens)
+        pending = [entry for entry, one in zip(self.entries, held, strict=True) if not one]
+        return pending[: 1 if self.ordered else None], tokens[start:]
+
+    def done(self, tokens):
+        return all(self._held(tokens)[0])
+
+    def progress(self, tokens):
+        held, _ = self._held(tokens)
+        complete = sum(max(map(len, e)) for e, one in zip(self.entries, held, strict=True) if one)
+        pending, rest = self._pending(tokens)
+        return complete + max([self._matched(rest, p) for entry in pending for p in entry], default=0)
+
+    def advances(self, tokens):
+        pending, rest = self._pending(tokens)
+        return [p[self._matched(rest, p)] for entry in pending for p in entry]
+
+
+def search(row, params, ends, vocab, rule=None, scorer=None, stops=lambda tokens: False):
+    """[(tokens, score, raw score, group)], group by group, best first; and the smallest margin that decided."""
+    rule = rule or Free()
+    groups = params.num_beam_groups
+    width = params.num_beams // groups
+    live = [[((), F(0), F(0))] for _ in range(groups)]
+    pools = [[] for _ in range(groups)]
+    over = [False] * groups
+    margin = np.inf
+
+    def near(scores):
+        nonlocal margin
+        for a, b in itertools.pairwise(scores):
+            if np.isfinite(a) and np.isfinite(b):
+                margin = min(margin, abs(float(a) - float(b)))
+
+    for length in range(1, params.max_new_tokens + 1):
+        last = length == params.max_new_tokens
+        power = length**params.length_penalty
+        earlier = []
+        for g in range(groups):
+            if over[g]:
+                continue
+            found = []
+            for beam, (tokens, total, raw) in enumerate(live[g]):
+                law = row(tokens)
+                for token in range(vocab):
+                    is_end = token in ends
+                    if is_end:
+                        fine = rule.done(tokens) and (rule.ends(tokens) or rule.allowed(tokens, token))
+                        fine = fine and length > params.min_new_tokens
+                    else:
+                        fine = rule.allowed(tokens, token)
+                    if not fine:
+                        law[token] = -np.inf
+                paid = law
+                if groups > 1:
+                    pay = penalties(params.diversity, tokens, earlier, vocab, params.diversity_embedding)
+                    paid = law + (-params.diversity_penalty * pay).astype(F)
+                halts = {t for t in range(vocab) if t in ends or stops((*tokens, t))}
+                order = [t for t in np.argsort(-paid, kind="stable").tolist() if paid[t] > -np.inf]
+                going = [t for t in order if t not in halts]
+                top = params.scorer_top_k or params.num_beams
+                chosen = going[: top if scorer else width]
+                chosen += [t for t in dict.fromkeys(rule.advances(tokens)) if t in going and t not in chosen]
+                chosen += [t for t in order if t in halts]
+                for token in chosen:
+                    new = (*tokens, token)
+                    score = F(total + paid[token])
+                    rank = F(score + F(params.scorer_weight * scorer.log_prob([list(new)])[0])) if scorer else score
+                    if rank > -np.inf:
+                        found.append((new, score, F(raw + law[token]), rank, beam, token in halts))
+            found.sort(key=lambda one: (-one[3], one[4], one[0][-1]))
+            near([one[3] for one in found])
+            classes = sorted({rule.progress(one[0]) for one in found}, reverse=True)
+            banks = [[one for one in found if rule.progress(one[0]) == c] for c in classes]
+            found = [one for turn in itertools.zip_longest(*banks) for one in turn if one is not None]
+            before, live[g] = live[g], []
+            longest = None
+            for rank, (new, score, raw, _, _, is_end) in enumerate(found):
+                if (is_end or last) and rank < width:
+                    if not is_end:
+                        earlier.append(new)
+                        longest = longest or (new, score, raw)
+                    if rule.done(new) and (scorer is None or scorer.accepts(list(new))):
+                        pools[g].append((new, float(score / F(power)), float(raw / F(power)), g))
+                elif not is_end and not last and len(live[g]) < width:
+                    live[g].append((new, score, raw))
+                    earlier.append(new)
+            pools[g].sort(key=lambda one: -one[1])
+            near([one[1] for one in pools[g]])
+            pools[g] = pools[g][:width]
+            if not live[g]:
+                over[g] = True
+                if not pools[g]:
+                    new, score, raw = longest or max(before, key=lambda one: one[1])
+                    power = F(max(1, len(new)) ** params.length_penalty)
+                    pools[g] = [(new, float(score / power), float(raw / power), g)]
+            elif len(pools[g]) == width:
+                best = max(one[1] for one in live[g])
+                reach = (
+                    params.max_new_tokens if params.early_stopping == "never" and params.length_penalty > 0 else length
+                )
+                best = float(best) / reach**params.length_penalty
+                near([best, pools[g][-1][1]])
+                if params.early_stopping is True or best <= pools[g][-1][1]:
+                    over[g] = True
+                    live[g] = []
+    each = params.num_return // groups
+    return [one for pool in pools for one in pool[:each]], margin
+
+
+def complete_texts(row, ends, vocab, limit, rule=None, min_new=0):
+    """Every text that can be finished: (tokens, log p f64)."""
+    rule = rule or Free()
+    texts, open_ = [], [((), 0.0)]
+    for length in range(1, limit + 1):
+        longer = []
+        for tokens, total in open_:
+            law = row(tokens).astype(np.float64)
+            for token in range(vocab):
+                new = ((*tokens, token), total + law[token])
+                if token in ends:
+                    allowed = rule.ends(tokens) or rule.allowed(tokens, token)
+                    if rule.done(tokens) and allowed and length > min_new:
+                        texts.append(new)
+                elif rule.allowed(tokens, token):
+                    longer.append(new)
+        open_ = longer
+    return texts + [one for one in open_ if rule.done(one[0])]
