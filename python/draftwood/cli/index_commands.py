@@ -60,7 +60,7 @@ def build(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Builds an index of the documents in files. It appears complete or not at all; a build that was interrupted goes on."""
+    """Builds an index of the documents in files. It appears complete or not at all; an interrupted build goes on."""
     from ..retrieval.corpora import Fields
     from .index import run_build
 
