@@ -51,11 +51,12 @@ class Engine:
         executor: str = "auto",
         dtype: str = "auto",
         drafter: Any = "auto",
+        draft_policy: str = "auto",
         max_context: int | None = None,
         cache: CacheConfig | None = None,
     ) -> None:
         parts = load_parts(model, tokenizer, max_context=max_context, executor=executor, dtype=dtype)
-        self._start(parts, drafter, cache or CacheConfig())
+        self._start(parts, drafter, draft_policy, cache or CacheConfig())
 
     @classmethod
     def load(
@@ -65,6 +66,7 @@ class Engine:
         executor: str = "auto",
         dtype: str = "auto",
         drafter: Any = "auto",
+        draft_policy: str = "auto",
         max_context: int | None = None,
         cache: CacheConfig | None = None,
     ) -> Engine:
@@ -75,7 +77,9 @@ class Engine:
             executor: "native" (ours, no torch), "transformers", or "auto": native where the model allows.
             dtype: "auto" keeps the weights as the file stores them (quantised ones with activations in 8 bits),
                 "float32" dequantises them at load; the transformers executor computes in float32 always.
-            drafter: "auto" (n-grams of the request's own text), None (plain decoding), or a drafter.
+            drafter: "auto" (n-grams and suffixes of the request's own text), None (plain decoding), or a drafter.
+            draft_policy: "auto" forwards the drafts that are expected to pay, by what steps have cost and what came
+                true, and none where drafts do not pay; "always" all of them. The text is the same.
             max_context: most tokens of a text; the model's own limit if None.
         Returns
             An engine; `with` closes it.
@@ -92,16 +96,25 @@ class Engine:
             ...
             draftwood.errors.InvalidArgument: source must be ...
         """
-        return cls(source, executor=executor, dtype=dtype, drafter=drafter, max_context=max_context, cache=cache)
+        return cls(
+            source,
+            executor=executor,
+            dtype=dtype,
+            drafter=drafter,
+            draft_policy=draft_policy,
+            max_context=max_context,
+            cache=cache,
+        )
 
-    def _start(self, parts: Any, drafter: Any, cache: CacheConfig) -> None:
+    def _start(self, parts: Any, drafter: Any, draft_policy: str, cache: CacheConfig) -> None:
         from .loading import make_drafter, make_session
 
         self.executor: Executor = parts.executor
         self.tokenizer: Tokenizer | None = parts.tokenizer
         self.name: str = parts.name
         self._tokenizer_problem: Exception | None = parts.tokenizer_problem
-        self._session: Session = make_session(parts, drafter, cache)
+        self._session: Session = make_session(parts, drafter, cache, draft_policy)
+        self._draft_policy = draft_policy
         context = parts.max_context or self.executor.caps.max_context
         self._beams = BeamDriver(self, make_drafter(drafter)[1], parts.stop_ids, context)
         self._lock = threading.Lock()
@@ -360,6 +373,7 @@ class Engine:
             steps=self._session.steps,
             times=self._session.times,
             executor=self.executor.caps.name,
+            drafts=self._session.draft_stats(self._draft_policy),
         )
 
     def on_step(self, callback: Callable[[StepPlan, list[Any]], None] | None) -> None:

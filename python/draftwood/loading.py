@@ -48,6 +48,13 @@ def load_parts(
     return load_module(model, tokenizer, max_context=max_context)
 
 
+def auto_drafter(max_nodes: int = _DEFAULT_NODES) -> Any:
+    """What `drafter="auto"` stands for: everything that the text itself says."""
+    from .drafters import Mix, NGram, Suffix
+
+    return Mix(NGram(), Suffix(), max_nodes=max_nodes)
+
+
 def make_drafter(drafter: Any) -> tuple[BatchDrafter | None, int]:
     """The drafter of an engine in its long form, and the most nodes of its trees."""
     if drafter is None:
@@ -55,9 +62,7 @@ def make_drafter(drafter: Any) -> tuple[BatchDrafter | None, int]:
     if isinstance(drafter, str):
         if drafter != "auto":
             raise InvalidArgument.of("drafter", '"auto", None or a drafter', repr(drafter))
-        from .drafters import NGram
-
-        drafter = NGram()
+        drafter = auto_drafter()
     nodes = getattr(drafter, "max_nodes", _DEFAULT_NODES)
     if not isinstance(nodes, int) or not 1 <= nodes <= _STEP_ROWS:
         raise InvalidArgument.of("the drafter's max_nodes", f"1 … {_STEP_ROWS}", nodes)
@@ -70,7 +75,7 @@ def make_drafter(drafter: Any) -> tuple[BatchDrafter | None, int]:
     raise InvalidArgument.of("drafter", "an object with propose(view)", type(drafter).__name__, "see draftwood.Drafter")
 
 
-def make_session(parts: Parts, drafter: Any, cache: CacheConfig) -> Session:
+def make_session(parts: Parts, drafter: Any, cache: CacheConfig, draft_policy: str = "auto") -> Session:
     """The session of an engine, with its pool of pages."""
     from .session import Session
 
@@ -108,6 +113,7 @@ def make_session(parts: Parts, drafter: Any, cache: CacheConfig) -> Session:
         tree_budget=nodes,
         end_tokens=sorted(set(parts.stop_ids)),
         token_bytes=None if tokenizer is None else tokenizer.token_bytes,
+        draft_policy=draft_policy,
     )
     parts.executor.allocate(min(pages, 2**31 // cache.page_size - 1) + 1, cache.page_size)
     return Session(core, parts.executor, long_form)

@@ -129,7 +129,7 @@ class SearchCore:
             search.steps += 1
             self._paths[-1] = (search, survivors)
 
-    def commit(self) -> tuple[list[_core.Event], bytes | None]:
+    def commit(self, proposing: int, rest: int) -> tuple[list[_core.Event], bytes | None]:
         """Keeps the survivors' paths."""
         paths = [
             (search.live[row], 0, token, score)

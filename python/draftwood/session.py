@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from . import _core
 from .step import StepPlan
-from .types import Executor, PhaseTimes
+from .types import DraftStats, Executor, PhaseTimes
+
+_MEASURED_ROWS = (1, 1, 4, 16, 8, 2, 32, 1, 4, 16, 8, 2)
+_MEASURING = 40_000_000
+"""Nanoseconds after which no further size is measured."""
 
 
 class BatchDrafter(Protocol):
@@ -37,8 +41,8 @@ class StepCore(Protocol):
     def verify(self, logits: Any) -> None:
         """Reads the rows."""
 
-    def commit(self) -> tuple[list[_core.Event], bytes | None]:
-        """Keeps what goes on."""
+    def commit(self, proposing: int, rest: int) -> tuple[list[_core.Event], bytes | None]:
+        """Keeps what goes on, and learns the nanoseconds of the step: for drafts, and for everything else."""
 
     def rollback(self) -> None:
         """Gives the step up."""
@@ -58,11 +62,14 @@ class Session:
         self.steps = 0
         self.on_step: Callable[[StepPlan, list[_core.Event]], None] | None = None
         self._told: list[_core.Event] = []
+        self._unmeasured = drafter is not None and getattr(executor, "quick_steps", False)
         self._nanoseconds = (0, 0, 0, 0, 0)
         self._block = np.zeros(core.plan_capacity, np.int32)
 
     def step(self) -> list[_core.Event]:
         """Runs one step of every text that can run; after an exception all texts are as they were before it."""
+        if self._unmeasured:
+            self._measure()
         return self._run(self.core, self.drafter)
 
     def search_step(self, core: StepCore) -> list[_core.Event]:
@@ -83,7 +90,7 @@ class Session:
         if views.idle:
             self._told.extend(core.take_events())
             return
-        forest = None if drafter is None else drafter.propose_batch(views)
+        forest = drafter.propose_batch(views) if drafter is not None and views.wants_drafts else None
         drafted = perf_counter_ns()
         borders, mask_words = core.plan(forest, self._block)
         plan = StepPlan(self._block, borders, mask_words, core.page_size)
@@ -94,7 +101,7 @@ class Session:
         forwarded = perf_counter_ns()
         core.verify(rows.logits)
         verified = perf_counter_ns()
-        events, moves = core.commit()
+        events, moves = core.commit(drafted - start, verified - drafted)
         self._told.extend(events)  # told by a later step, should anything below raise
         if moves is not None:
             self._move(core, moves)
@@ -115,6 +122,21 @@ class Session:
             if close is not None and event.finish_reason is not None and event.sequence is not None:
                 close(event.sequence)
         return events
+
+    def _measure(self) -> None:
+        """Reads what rows cost, so that the first draft is as long as pays. Only before the first step: see `probe`."""
+        self._unmeasured = False
+        if self.steps:
+            return
+        begin = perf_counter_ns()
+        most = self.executor.caps.max_context
+        for i, rows in enumerate(rows for rows in _MEASURED_ROWS if rows <= most):
+            start = perf_counter_ns()
+            if start - begin > _MEASURING:
+                return
+            self.executor.probe(rows)  # type: ignore[attr-defined]
+            if i:  # the first one warms up
+                self.core.measured(rows, perf_counter_ns() - start)
 
     def _move(self, core: StepCore, moves: bytes) -> None:
         """Accepted rows go to their places; if that fails, their tokens are computed again in the next step."""
@@ -143,3 +165,8 @@ class Session:
     def stats(self) -> dict[str, Any]:
         """Counters of the core."""
         return self.core.counts()
+
+    def draft_stats(self, policy: str) -> DraftStats:
+        """What was proposed and chosen, and why."""
+        counts, seconds = self.core.draft_stats()
+        return DraftStats(policy if self.drafter is not None else "none", *counts, dict(seconds))

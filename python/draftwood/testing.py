@@ -15,6 +15,7 @@ def toy_engine(
     vocab_size: int = 256,
     *,
     drafter: Any = "auto",
+    draft_policy: str = "auto",
     max_context: int = 4096,
     seed: int = 0,
     context_weight: float = 0.5,
@@ -42,4 +43,4 @@ def toy_engine(
 
     executor = ToyExecutor(vocab_size, max_context, seed, context_weight)
     parts = Parts(executor, "toy", tuple(stop_ids))
-    return Engine(parts, drafter=drafter, cache=cache or CacheConfig())
+    return Engine(parts, drafter=drafter, draft_policy=draft_policy, cache=cache or CacheConfig())

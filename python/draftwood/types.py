@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload, runtime_checkable
 
@@ -19,6 +19,7 @@ __all__ = [
     "BeamStats",
     "Beams",
     "CacheConfig",
+    "DraftStats",
     "EngineStats",
     "Executor",
     "ExecutorCaps",
@@ -281,6 +282,33 @@ class StreamEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftStats:
+    """What drafters proposed, what the policy chose, and what rows cost: why there are drafts, or none."""
+
+    policy: str
+    """auto, always, or none: an engine without a drafter."""
+    steps: int
+    """Steps that gave tokens."""
+    drafted_steps: int
+    """Those that forwarded drafts."""
+    texts: int
+    """Texts of all those steps together: the rows of plain decoding."""
+    proposed: int
+    """Nodes that drafters proposed."""
+    drafted: int
+    """Nodes that were forwarded."""
+    accepted: int
+    """Nodes that became text."""
+    seconds_by_rows: Mapping[int, float]
+    """Time of a step of n rows, for the sizes that were seen; what drafts must pay for."""
+
+    @property
+    def rows_per_step(self) -> float:
+        """Rows per text and step, the one that plain decoding has included."""
+        return 1.0 + self.drafted / self.texts if self.texts else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """Sizes of an engine at this moment. An idle engine has pages_free = pages_total."""
 
@@ -298,6 +326,7 @@ class EngineStats:
     times: PhaseTimes
     executor: str
     """Which executor runs, and why."""
+    drafts: DraftStats
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,10 @@ def test_json_has_both_sides_of_every_kind(command: Command) -> None:
         assert row["speed_up"] == pytest.approx(row["tokens_per_second"]["drafts"] / row["tokens_per_second"]["plain"])
     ratios = [row["speed_up"] for row in told["kinds"]]
     assert told["geometric_mean_speed_up"] == pytest.approx(math.prod(ratios) ** (1 / len(ratios)))
+    policy = told["draft_policy"]
+    assert policy["policy"] == "auto"
+    assert 1.0 <= policy["rows_per_step"] <= 16.0
+    assert policy["seconds_by_rows"]["1"] > 0.0
     for text in told["texts"]:
         assert text["plain"]["token_ids"] == text["drafts"]["token_ids"]
         assert text["plain"]["stats"]["drafted"] == 0
@@ -56,6 +60,7 @@ def test_the_table_has_a_row_per_kind_and_a_tree(command: Command) -> None:
         assert f"\n {kind}" in result.stdout
     assert "✓" in result.stdout
     assert "Geometric mean over 6 kinds" in result.stdout
+    assert "Draft policy auto: " in result.stdout
     assert "6 of 6 texts are the same" in result.stdout
     assert "\x1b" not in result.stdout + result.stderr
     assert max(map(len, result.stdout.splitlines()[:20])) <= 80, "the tables fit a terminal"

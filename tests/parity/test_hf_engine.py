@@ -48,7 +48,7 @@ def test_greedy_with_every_drafter_alone_and_in_ragged_batches(run):
 
     tally, accepted = Tally(limit), {}
     for name, drafter in all_drafters(VOCAB, continuation).items():
-        with dw.Engine(module, drafter=drafter) as engine:
+        with dw.Engine(module, drafter=drafter, draft_policy="always") as engine:
             params = dw.SamplingParams(max_new_tokens=TOKENS)
             batched = engine.generate(some[:8], params) + engine.generate(some[8:], params)
             alone = [engine.generate(prompt, params) for prompt in some[:4]]
@@ -80,7 +80,7 @@ def test_seeded_samples_do_not_depend_on_the_drafter_or_the_batch(run):
 
     texts = differences = 0
     for drafter in all_drafters(VOCAB, continuation).values():
-        with dw.Engine(module, drafter=drafter) as engine:
+        with dw.Engine(module, drafter=drafter, draft_policy="always") as engine:
             for output, expected in zip(engine.generate(some, each), plain, strict=True):
                 texts += 1
                 differences += output.token_ids.tolist() != expected

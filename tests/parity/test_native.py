@@ -38,7 +38,7 @@ def prompts():
 
 
 def drafting(plain):
-    return dw.Engine(copy.copy(plain.executor), drafter=dw.drafters.NGram(max_nodes=16))
+    return dw.Engine(copy.copy(plain.executor), drafter=dw.drafters.NGram(max_nodes=16), draft_policy="always")
 
 
 def logits_of(engine, ids):

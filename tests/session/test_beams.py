@@ -30,6 +30,7 @@ class Search:
             max_step_rows=96,
             tree_budget=max_nodes,
             end_tokens=[],
+            draft_policy="always",
         )
         self.executor = ToyExecutor(VOCAB, 256, 0, 0.5)
         self.executor.allocate(pages, page_size)

@@ -66,7 +66,7 @@ class CountingExecutor(ToyExecutor):
 )
 def test_four_calls_one_block_and_moves_only_when_there_are_any(drafter):
     executor = CountingExecutor(**TOY)
-    with dw.Engine(Parts(executor, "toy"), drafter=drafter) as model:
+    with dw.Engine(Parts(executor, "toy"), drafter=drafter, draft_policy="always") as model:
         session: Session = model._session
         session.core = counting = Counting(session.core)
         outputs = model.generate(prompts(8, 64, seed=2), dw.SamplingParams(max_new_tokens=30))

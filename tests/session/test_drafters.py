@@ -11,8 +11,9 @@ import draftwood as dw
 from support.toy import Oracle, prompts
 
 VOCAB = 64
-TOY = {"vocab_size": VOCAB, "context_weight": 0.3}
-ORACLE = Oracle(**TOY)
+SIZES = {"vocab_size": VOCAB, "context_weight": 0.3}
+TOY = {**SIZES, "draft_policy": "always"}
+ORACLE = Oracle(**SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,9 @@ def test_a_corpus_may_know_more_tokens_than_the_model(tmp_path):
 
 
 def test_long_loops_are_drafted_from_the_text_itself():
-    with dw.testing.toy_engine(VOCAB, context_weight=0, drafter=dw.drafters.Suffix(max_nodes=32)) as engine:
+    with dw.testing.toy_engine(
+        VOCAB, context_weight=0, draft_policy="always", drafter=dw.drafters.Suffix(max_nodes=32)
+    ) as engine:
         output = engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=400))
     assert output.stats.steps < 80
 
@@ -124,7 +127,7 @@ def test_mix_learns_whom_to_trust(index):
             super().close(sequence)
 
     mix = Spy(dw.drafters.Suffix(), dw.drafters.Trigram([[t, t + 1, t + 2] for t in range(60)]))
-    with dw.testing.toy_engine(VOCAB, context_weight=0, drafter=mix) as engine:
+    with dw.testing.toy_engine(VOCAB, context_weight=0, draft_policy="always", drafter=mix) as engine:
         engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=200))
     assert mix.seen[0] > mix.seen[1]
     assert mix.weights(0) == [0.5, 0.5]

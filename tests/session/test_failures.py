@@ -45,7 +45,7 @@ class Unreliable(ToyExecutor):
 
 
 def engine_over(executor, drafter, **more):
-    return dw.Engine(Parts(executor, "toy", **more), drafter=drafter)
+    return dw.Engine(Parts(executor, "toy", **more), drafter=drafter, draft_policy="always")
 
 
 def test_a_thousand_generations_cancelled_at_random_with_forwards_that_raise():

@@ -16,7 +16,7 @@ NAMES = list(all_drafters(VOCAB, ORACLE.greedy))
 
 
 def engine(drafter, **more):
-    return dw.testing.toy_engine(**TOY, drafter=drafter, **more)
+    return dw.testing.toy_engine(**TOY, drafter=drafter, draft_policy="always", **more)
 
 
 @pytest.mark.parametrize("page_size", [1, 4, 16])

@@ -133,7 +133,7 @@ def generate(
         ),
     ] = None,
     drafter: Annotated[
-        str, typer.Option(help="auto, ngram (the text's own repetitions) or none.", rich_help_panel=_DRAFTS)
+        str, typer.Option(help="auto (the text's own repetitions), ngram or none.", rich_help_panel=_DRAFTS)
     ] = "auto",
     max_nodes: MaxNodes = None,
     show_trees: Annotated[
@@ -192,7 +192,7 @@ def compare(
     tokens: Annotated[int, typer.Option(help="Tokens per text.")] = 64,
     prompts: Annotated[int, typer.Option(help="Prompts of each kind (1 or 2).")] = 1,
     model: Model = DEFAULT_MODEL,
-    drafter: Annotated[str, typer.Option(help="auto or ngram: the text's own repetitions.")] = "auto",
+    drafter: Annotated[str, typer.Option(help="auto (the text's own repetitions) or ngram.")] = "auto",
     max_nodes: MaxNodes = None,
     list_kinds: Annotated[bool, typer.Option("--list", help="Show the kinds of prompts and end.")] = False,
     as_json: Json = False,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..engine import Engine
+    from ..types import DraftStats
     from .compare import Case, Options
     from .measure import Difference, Timed
 
@@ -184,9 +185,13 @@ def _summary(result: Result, rows: list[Row]) -> list[str]:
     ties = sum(case.difference is not None and case.difference.near_tie for case in result.cases)
     quota = "" if machine["cpu_quota"] is None else f" (quota {machine['cpu_quota']:g})"
     near = f", {ties} with a near-tie" if ties else ""
+    drafts = result.drafted.stats().drafts
+    times = ", ".join(f"{rows}: {1e3 * seconds:.1f}" for rows, seconds in drafts.seconds_by_rows.items())
     return [
         f"Geometric mean over {len(rows)} kind{'s' if len(rows) > 1 else ''}: {geometric_mean(rows):.2f}× "
         f"the speed of plain decoding; {equal} of {len(result.cases)} texts are the same{near}.",
+        f"Draft policy {drafts.policy}: {drafts.rows_per_step:.1f} rows per step on average, drafts in "
+        f"{drafts.drafted_steps} of {drafts.steps} steps; milliseconds of a step by rows: {times}.",
         f"{result.drafted.name} on {result.drafted.executor.caps.name}; "
         f"{machine['processor']}, {machine['cores']} cores{quota}, {machine['instruction_set']}.",
     ]
@@ -205,6 +210,7 @@ def document(result: Result) -> dict[str, Any]:
         "executor": result.drafted.executor.caps.name,
         "tokens": result.options.tokens,
         "geometric_mean_speed_up": geometric_mean(rows),
+        "draft_policy": _policy(result.drafted.stats().drafts),
         "kinds": [
             {
                 "kind": row.kind,
@@ -228,6 +234,10 @@ def document(result: Result) -> dict[str, Any]:
             "labels": list(map(label_of(result.drafted), result.tree.tokens)),
         },
     }
+
+
+def _policy(drafts: DraftStats) -> dict[str, Any]:
+    return {**asdict(drafts), "rows_per_step": drafts.rows_per_step}
 
 
 def _text(case: Case) -> dict[str, Any]:

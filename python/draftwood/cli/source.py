@@ -29,8 +29,10 @@ def drafter_of(kind: str, max_nodes: int | None) -> Any:
             raise InvalidArgument.of("--max-nodes", "left out with --drafter none", max_nodes, hint)
         return None
     from ..drafters import NGram
+    from ..loading import auto_drafter
 
-    return NGram() if max_nodes is None else NGram(max_nodes=max_nodes)
+    sizes = {} if max_nodes is None else {"max_nodes": max_nodes}
+    return auto_drafter(**sizes) if kind == "auto" else NGram(**sizes)
 
 
 def open_engine(source: str, drafter: Any, terminal: Terminal) -> Engine:

@@ -2,19 +2,19 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .mix import Mix
 from .ngram import NGram
+from .suffix import Suffix
 
 if TYPE_CHECKING:
-    from .mix import Mix
     from .retrieval import Retrieval
-    from .suffix import Suffix
     from .trigram import Trigram
 
 __all__ = ["Mix", "NGram", "Retrieval", "Suffix", "Trigram"]
 
 
 def __getattr__(name: str) -> Any:
-    """Those beside the default one are read at their first use: `import draftwood` stays quick."""
+    """Those beside the default ones are read at their first use: `import draftwood` stays quick."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["NativeExecutor", "NativeRows"]
 
 PAGE_SIZE = 16
+_QUICK_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,23 @@ class NativeExecutor:
             hidden_states=True,
             name=f"native ({model.main_type}, {self._core.kernels})",
         )
+
+    @property
+    def quick_steps(self) -> bool:
+        """Whether a few forwards take milliseconds, so that `probe` may be used."""
+        return self._model.step_bytes < _QUICK_BYTES
+
+    def probe(self, rows: int) -> None:
+        """Computes and reads `rows` rows of no meaning, to be timed. Overwrites the first pages: no text may be in the
+        cache."""
+        index = np.arange(rows, dtype=np.int32)
+        nothing, ends = np.zeros(rows, np.int32), np.array([0, rows], np.int32)
+        count, pages = ends[1:], np.arange(-(-rows // PAGE_SIZE), dtype=np.int32)
+        if len(self._logits) < rows:
+            self._logits = np.empty((rows, self._spec.vocab), np.float32)
+        page_ends = np.array([0, len(pages)], np.int32)
+        arrays = (nothing, index, index - 1, index, ends, count, ends[:1], page_ends, pages, nothing, index)
+        self._core.forward(arrays, 1, self._logits[:rows], None)
 
     def __copy__(self) -> NativeExecutor:
         return NativeExecutor(self._model, self._spec)

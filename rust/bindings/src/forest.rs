@@ -66,7 +66,7 @@ impl Forest {
                 forest.push(
                     parents[node] as u32,
                     tokens[node] as u32,
-                    prob.as_ref().map_or(1.0, |p| p[node]),
+                    prob.as_ref().map_or(f32::NAN, |p| p[node]),
                 );
             }
             forest.close();

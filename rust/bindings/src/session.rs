@@ -8,7 +8,7 @@ use crate::forest::Forest;
 use crate::text::TokenBytes;
 use draftwood_base::{Error, Result, SequenceId, SlotId, Token};
 use draftwood_logits::RowResult;
-use draftwood_plan::{self as plan, Request, RequestId, SessionConfig};
+use draftwood_plan::{self as plan, DraftPolicy, Request, RequestId, SessionConfig};
 use draftwood_sample::Params;
 use draftwood_text::StopStrings;
 use draftwood_tree::{Finished, Survivor};
@@ -31,7 +31,7 @@ pub struct Session {
 #[pymethods]
 impl Session {
     #[new]
-    #[pyo3(signature = (*, vocab, max_context, page_size, pages, max_step_rows, tree_budget, end_tokens, token_bytes=None))]
+    #[pyo3(signature = (*, vocab, max_context, page_size, pages, max_step_rows, tree_budget, end_tokens, token_bytes=None, draft_policy="auto"))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -43,7 +43,17 @@ impl Session {
         tree_budget: u32,
         end_tokens: Vec<Token>,
         token_bytes: Option<&TokenBytes>,
+        draft_policy: &str,
     ) -> PyResult<Self> {
+        let draft_policy = match draft_policy {
+            "auto" => DraftPolicy::Auto,
+            "always" => DraftPolicy::Always,
+            other => {
+                let error =
+                    Error::invalid("draft_policy", "\"auto\" or \"always\"", format!("{other:?}"), "");
+                return Err(errors::raise(py, error));
+            }
+        };
         let config = SessionConfig {
             vocab,
             max_context,
@@ -51,6 +61,7 @@ impl Session {
             pages,
             max_step_rows,
             tree_budget,
+            draft_policy,
             end_tokens,
             token_bytes: token_bytes.map(|bytes| Arc::clone(&bytes.inner)),
         };
@@ -120,7 +131,7 @@ impl Session {
     }
 
     fn begin(&self, py: Python<'_>) -> PyResult<Views> {
-        let (rows, items) = enter(py, || {
+        let (rows, wants_drafts, items) = enter(py, || {
             let mut session = lock(&self.inner);
             let rows = session.begin()?;
             let items = session.views().map(|view| Item {
@@ -129,10 +140,11 @@ impl Session {
                 budget: view.budget,
                 max_depth: view.max_depth,
             });
-            Ok((rows, items.collect()))
+            let items = items.collect();
+            Ok((rows, session.wants_drafts(), items))
         })?;
         let (session, failures) = (Arc::clone(&self.inner), Arc::clone(&self.failures));
-        Ok(Views { session, failures, items, idle: rows == 0, vocab: self.config.vocab })
+        Ok(Views { session, failures, items, idle: rows == 0, wants_drafts, vocab: self.config.vocab })
     }
 
     /// Writes the rows of the step into `block`; returns the borders of its arrays and the mask words per row.
@@ -183,8 +195,17 @@ impl Session {
         })
     }
 
-    fn commit(&self, py: Python<'_>) -> PyResult<(Vec<Event>, Option<Py<PyBytes>>)> {
+    /// Keeps what was verified. The step has spent so many nanoseconds on proposing drafts and on everything else; 0
+    /// tells nothing.
+    #[pyo3(signature = (proposing=0, rest=0))]
+    fn commit(
+        &self,
+        py: Python<'_>,
+        proposing: u64,
+        rest: u64,
+    ) -> PyResult<(Vec<Event>, Option<Py<PyBytes>>)> {
         let (news, moves) = self.with(py, |session| {
+            session.took(seconds(proposing), seconds(rest));
             session.commit()?;
             Ok((events::take(session), moves_of(session)))
         })?;
@@ -247,6 +268,23 @@ impl Session {
         Ok(tokens.map(|tokens| PyBytes::new(py, &tokens).unbind()))
     }
 
+    /// Tells the nanoseconds of a forward of `rows` rows that was made for this purpose.
+    fn measured(&self, py: Python<'_>, rows: u32, nanoseconds: u64) -> PyResult<()> {
+        self.ask(py, |session| session.measured(rows, seconds(nanoseconds)))
+    }
+
+    /// (steps, drafted_steps, texts, proposed, drafted, accepted), and (rows, seconds) of the sizes that were seen.
+    #[expect(clippy::type_complexity, reason = "a tuple of counters and a list of pairs")]
+    fn draft_stats(&self, py: Python<'_>) -> PyResult<((u64, u64, u64, u64, u64, u64), Vec<(u32, f32)>)> {
+        let (c, times) = self.ask(py, |session| {
+            let sizes = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+            let times = sizes.map(|rows| session.seconds_of(rows).map(|seconds| (rows, seconds)));
+            (session.draft_counts(), times)
+        })?;
+        let counts = (c.steps, c.drafted_steps, c.texts, c.proposed, c.drafted, c.accepted);
+        Ok((counts, times.into_iter().flatten().collect()))
+    }
+
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let c = self.ask(py, |session| session.counts())?;
         let counts = [
@@ -286,6 +324,10 @@ impl Session {
     }
 }
 
+fn seconds(nanoseconds: u64) -> f32 {
+    nanoseconds as f32 * 1e-9
+}
+
 fn moves_of(session: &plan::Session) -> Option<Vec<u8>> {
     let (from, to) = session.moves();
     let bytes = |slots| bytes_of(slots, |slot: SlotId| slot.0.to_ne_bytes());
@@ -310,6 +352,9 @@ pub struct Views {
     /// Whether no text runs in this step.
     #[pyo3(get)]
     idle: bool,
+    /// Whether drafts can pay in this step.
+    #[pyo3(get)]
+    wants_drafts: bool,
     pub(crate) vocab: u32,
 }
 

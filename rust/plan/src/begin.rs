@@ -45,6 +45,7 @@ impl Session {
             }
         }
         self.schedule();
+        self.wants_drafts = self.scheduled.iter().any(|s| s.budget > 1) && self.policy.wants_proposal();
         self.phase = Phase::Begun;
         Ok(self.scheduled.len())
     }

@@ -19,6 +19,7 @@ impl Session {
         let Phase::Verified(_) = &self.phase else {
             return Err(Error::Internal("commit() must follow verify()".into()));
         };
+        self.learn();
         let mut survivors = std::mem::take(&mut self.record.survivors);
         survivors.clear();
         for v in 0..self.record.verdicts.len() {
@@ -27,6 +28,21 @@ impl Session {
         let done = self.keep(&survivors, &[]);
         self.record.survivors = survivors;
         done
+    }
+
+    /// Lets the policy see which of the proposed nodes came true.
+    fn learn(&mut self) {
+        let (mut accepted, mut was_right) = (0, false);
+        for (v, verdict) in self.record.verdicts.iter().enumerate() {
+            let (path, i) = (self.record.paths.row(v), verdict.scheduled);
+            let tree = self.trees.tree(i);
+            accepted += path.len() as u32 - 1;
+            let tokens = path[1..].iter().map(|&node| tree.tokens[node as usize]);
+            was_right |= self
+                .policy
+                .learn(self.proposals.tree(i), tokens.chain(verdict.outcome.as_ref().ok().copied()));
+        }
+        self.policy.stepped(accepted, was_right, self.was_asked);
     }
 
     /// Keeps any set of paths: several survivors of a source fork it, none closes it. This is the commit of searches,

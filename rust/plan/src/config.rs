@@ -1,5 +1,6 @@
 //! What a session must know about its model and its cache.
 
+use crate::DraftPolicy;
 use draftwood_base::{Error, Result, Token};
 use draftwood_text::TokenBytes;
 use draftwood_tree::words_for;
@@ -20,6 +21,8 @@ pub struct SessionConfig {
     pub max_step_rows: u32,
     /// Most nodes of one draft tree, the root included.
     pub tree_budget: u32,
+    /// Which drafts are forwarded.
+    pub draft_policy: DraftPolicy,
     /// Tokens that end a text.
     pub end_tokens: Vec<Token>,
     /// Bytes of every token; without it there is no text, and no logit is masked.

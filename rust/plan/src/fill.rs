@@ -7,7 +7,7 @@ use draftwood_store::Want;
 use draftwood_tree::{Forest, TreeRef, ancestor_masks, words_for};
 
 impl Session {
-    /// Prunes the drafts, reserves the cache slots of the step and writes its rows; `forest` holds one tree per view of
+    /// Prunes the drafts, chooses what of them is forwarded, reserves the cache slots of the step and writes its rows; `forest` holds one tree per view of
     /// [`Session::views`], or is absent. After an error, or when the plan is not committed, nothing stays reserved.
     ///
     /// # Errors
@@ -24,6 +24,9 @@ impl Session {
             return Err(Error::invalid("a forest", format!("{views} trees, one per view"), forest.len(), ""));
         }
         self.prune(forest);
+        self.was_asked = forest.is_some();
+        let known = self.scheduled.iter().map(|s| s.chunk).sum();
+        self.policy.choose(&self.proposals, known, views as u32, &mut self.trees);
         let scratch = &mut self.scratch;
         scratch.wants.clear();
         for (i, s) in self.scheduled.iter().enumerate() {
@@ -48,13 +51,13 @@ impl Session {
     /// is chosen by its parent's row, so its own row is never needed) or a token that the model does not have (a corpus
     /// may know more).
     fn prune(&mut self, forest: Option<&Forest>) {
-        self.trees.clear();
+        self.proposals.clear();
         let mut views = 0;
         for s in &self.scheduled {
             let sequence = &self.running[s.at];
             let ends: &[u32] = if sequence.spec.ignore_end { &[] } else { &self.config.end_tokens };
             let root = sequence.tokens[self.store.len(sequence.id) as usize + s.chunk as usize - 1];
-            self.trees.open(root);
+            self.proposals.open(root);
             if let (true, Some(forest)) = (s.is_read(), forest) {
                 let draft = forest.tree(views);
                 views += 1;
@@ -71,11 +74,11 @@ impl Session {
                         && !ends.contains(&draft.tokens[node]);
                     renumbered.push(parent.filter(|_| allowed).map(|parent| {
                         kept += 1;
-                        self.trees.push(parent, draft.tokens[node], draft.prob[node])
+                        self.proposals.push(parent, draft.tokens[node], draft.prob[node])
                     }));
                 }
             }
-            self.trees.close();
+            self.proposals.close();
         }
     }
 

@@ -9,7 +9,8 @@
 //! 4. [`Session::commit`] keeps the accepted paths, frees the rest, and leaves [`Events`] and row moves behind.
 //!
 //! A prompt is a chain of tokens that are not cached yet, just as the last token of a text is: prefill, chunking and
-//! recovery after a failed move are the same thing as decoding. There is no clock and no I/O here.
+//! recovery after a failed move are the same thing as decoding. There is no clock and no I/O here: what steps have
+//! cost, which decides how much is drafted, is told by [`Session::took`].
 #![forbid(unsafe_code)]
 
 mod arrays;
@@ -18,6 +19,7 @@ mod commit;
 mod config;
 mod events;
 mod fill;
+mod policy;
 mod request;
 mod sequence;
 mod session;
@@ -26,6 +28,7 @@ mod verify;
 pub use arrays::StepPlan;
 pub use config::SessionConfig;
 pub use events::{End, Event, Events, FinishReason, Logprobs, StopReason};
+pub use policy::{DraftCounts, DraftPolicy};
 pub use request::{Request, RequestId};
 pub use sequence::SequenceStats;
 pub use session::{Counts, Session};

@@ -3,10 +3,11 @@
 use crate::arrays::StepPlan;
 use crate::begin::Scheduled;
 use crate::events::{End, Event, Events, FinishReason};
+use crate::policy::Policy;
 use crate::request::{Request, RequestId};
 use crate::sequence::Sequence;
 use crate::verify::Record;
-use crate::{SequenceStats, SessionConfig};
+use crate::{DraftCounts, SequenceStats, SessionConfig};
 use draftwood_base::{Error, Result, SequenceId, Token};
 use draftwood_sample::Sampler;
 use draftwood_store::{GroupKind, Reservation, Stats, Store, StoreConfig, Want};
@@ -43,7 +44,13 @@ pub struct Session {
     pub(crate) phase: Phase,
     pub(crate) scheduled: Vec<Scheduled>,
     /// The pruned drafts, one per scheduled sequence.
+    pub(crate) proposals: Forest,
+    /// What of them is forwarded.
     pub(crate) trees: Forest,
+    pub(crate) policy: Policy,
+    /// Whether this step asks for drafts, and whether it got any.
+    pub(crate) wants_drafts: bool,
+    pub(crate) was_asked: bool,
     pub(crate) plan: StepPlan,
     pub(crate) record: Record,
     pub(crate) events: Events,
@@ -93,12 +100,16 @@ impl Session {
         };
         Ok(Self {
             plan: StepPlan::with_room(&config),
+            policy: Policy::new(config.draft_policy),
+            wants_drafts: false,
+            was_asked: false,
             config,
             store,
             running: Vec::new(),
             waiting: VecDeque::new(),
             phase: Phase::Idle,
             scheduled: Vec::new(),
+            proposals: Forest::default(),
             trees: Forest::default(),
             record: Record::default(),
             events: Events::default(),
@@ -196,6 +207,32 @@ impl Session {
     /// Forgets the news that have been delivered.
     pub fn clear_events(&mut self) {
         self.events.clear();
+    }
+
+    /// Whether drafts can pay in the step that was begun; a drafter that is not asked costs nothing.
+    pub fn wants_drafts(&self) -> bool {
+        self.wants_drafts
+    }
+
+    /// Tells what the present step has cost until now, before [`Session::commit`]: seconds for proposing drafts, and for
+    /// everything else. Decides how much later steps draft, never what they say.
+    pub fn took(&mut self, proposing: f32, rest: f32) {
+        self.policy.took(proposing, rest);
+    }
+
+    /// Tells the seconds of a forward of `rows` rows that was made for this purpose.
+    pub fn measured(&mut self, rows: u32, seconds: f32) {
+        self.policy.saw(rows, seconds);
+    }
+
+    /// Seconds of a step of `rows` rows; none if no step of about that size was seen lately.
+    pub fn seconds_of(&self, rows: u32) -> Option<f32> {
+        self.policy.seconds(rows)
+    }
+
+    /// What was proposed, forwarded and accepted.
+    pub fn draft_counts(&self) -> DraftCounts {
+        self.policy.counts()
     }
 
     /// Sizes at this moment.

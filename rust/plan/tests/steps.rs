@@ -6,7 +6,7 @@ mod counting;
 use counting::allocations;
 use draftwood_base::{Error, Token};
 use draftwood_logits::RowResult;
-use draftwood_plan::{FinishReason, Request, Session, SessionConfig};
+use draftwood_plan::{DraftPolicy, FinishReason, Request, Session, SessionConfig};
 use draftwood_sample::Params;
 use draftwood_text::StopStrings;
 use draftwood_tree::Forest;
@@ -21,6 +21,7 @@ fn config() -> SessionConfig {
         pages: 2000,
         max_step_rows: 256,
         tree_budget: 8,
+        draft_policy: DraftPolicy::Auto,
         end_tokens: vec![],
         token_bytes: None,
     }

@@ -1,6 +1,6 @@
 //! Which tokens followed each n-gram of a text, how often, and which of them last.
 
-use crate::ppm::{Context, Contexts, Follower, hit_rate};
+use crate::ppm::{Context, Contexts, Follower};
 use draftwood_base::Token;
 
 /// No node.
@@ -194,11 +194,6 @@ impl Contexts for FollowerTrie {
             ROOT => None,
             node => Some(Context { node, length: context.length - 1 }),
         }
-    }
-
-    #[inline]
-    fn hit(&self, length: u32) -> f32 {
-        hit_rate(length)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Prompt lookup: drafts from the text's own n-grams.
 
 use crate::follower_trie::FollowerTrie;
-use crate::ppm::{Source, State, check_min_prob};
+use crate::ppm::{Rates, Source, State, check_min_prob};
 use crate::suffix::no_text;
 use draftwood_base::{Error, Result, SequenceId, Token};
 use draftwood_tree::{Drafter, Forest, Grower, View};
@@ -45,6 +45,7 @@ pub struct NGram {
 struct Text {
     seen: Vec<Token>,
     trie: FollowerTrie,
+    rates: Rates,
 }
 
 impl NGram {
@@ -78,7 +79,7 @@ impl NGram {
 
 impl Text {
     fn new(order: usize) -> Self {
-        Self { seen: Vec::new(), trie: FollowerTrie::new(order) }
+        Self { seen: Vec::new(), trie: FollowerTrie::new(order), rates: Rates::default() }
     }
 
     fn follow(&mut self, tokens: &[Token], order: usize) {
@@ -86,6 +87,7 @@ impl Text {
             *self = Text::new(order);
         }
         for &token in &tokens[self.seen.len()..] {
+            self.rates.learn(&self.trie, self.trie.tail(), token);
             self.trie.append(token);
         }
         self.seen.extend_from_slice(&tokens[self.seen.len()..]);
@@ -104,8 +106,8 @@ impl Drafter for NGram {
             };
             let text = self.texts.entry(view.sequence).or_insert_with(|| Text::new(max_ngram));
             text.follow(view.tokens, max_ngram);
-            let state = State { context: text.trie.tail(), path_prob: 1.0 };
-            let mut source = Source { contexts: &text.trie, min_prob };
+            let state = State::root(text.trie.tail());
+            let mut source = Source { contexts: &text.trie, rates: &text.rates, min_prob };
             self.grower.grow(forest, root, state, view.budget as usize, view.max_depth, &mut source);
         }
         Ok(())

@@ -9,8 +9,8 @@ pub(crate) const FOLLOWERS: usize = 8;
 /// Contexts looked at per node, the longest ones.
 pub(crate) const CONTEXTS: usize = 16;
 
-/// How often one of a context's earlier followers is the next token, by the context's length; measured on recorded
-/// texts. The rest of the probability goes to the next shorter context, as escapes do in PPM.
+/// How often one of a context's earlier followers is the next token, by the context's length, where nothing was learned
+/// yet; measured on recorded texts. The rest of the probability goes to the next shorter context, as escapes do in PPM.
 const HIT: [f32; 9] = [0.0, 0.25, 0.45, 0.6, 0.68, 0.74, 0.78, 0.82, 0.88];
 
 /// The part of the probability that the followers of a context of `length` tokens share.
@@ -43,9 +43,68 @@ pub(crate) trait Contexts {
 
     /// The next shorter context that is worth asking; `None` before the empty one.
     fn shorter(&self, context: Context) -> Option<Context>;
+}
 
-    /// The part of the probability that the followers of a context share.
-    fn hit(&self, length: u32) -> f32;
+/// How often the followers of contexts held the next token, learned from the text itself: by the context's length, and
+/// by how many tokens before it were followers too, since a text that repeats tends to go on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rates {
+    /// (hits, misses).
+    seen: [[(u32, u32); Self::LENGTHS]; Self::STREAKS],
+    streak: usize,
+}
+
+impl Rates {
+    /// Lengths that are told apart: 1 … 8, up to 16, up to 32, more.
+    const LENGTHS: usize = 12;
+    /// Streaks that are told apart: 0, 1, and more.
+    const STREAKS: usize = 3;
+    /// The table of [`hit_rate`] counts as so many observations.
+    const PRIOR: f32 = 8.0;
+
+    fn class(length: u32) -> usize {
+        match length {
+            0..=8 => length as usize,
+            9..=16 => 9,
+            17..=32 => 10,
+            _ => 11,
+        }
+    }
+
+    /// `token` is about to be appended to a text with this longest context: asks the contexts as a draft would.
+    pub(crate) fn learn(&mut self, contexts: &impl Contexts, tail: Option<Context>, token: Token) {
+        let mut known = [0 as Token; CONTEXTS * FOLLOWERS];
+        let (mut count, mut next) = (0, tail);
+        for _ in 0..CONTEXTS {
+            let Some(context) = next else { break };
+            let first = count;
+            let mut hit = false;
+            for follower in contexts.followers(context.node).take(FOLLOWERS) {
+                hit |= follower.token == token;
+                if !known[..first].contains(&follower.token) {
+                    known[count] = follower.token;
+                    count += 1;
+                }
+            }
+            if count > first {
+                let (hits, misses) = &mut self.seen[self.streak][Self::class(context.length)];
+                if hit { *hits += 1 } else { *misses += 1 }
+            }
+            if hit {
+                self.streak = (self.streak + 1).min(Self::STREAKS - 1);
+                return;
+            }
+            next = contexts.shorter(context);
+        }
+        self.streak = 0;
+    }
+
+    /// The part of the probability that the followers of a context share, `depth` tokens below the root of a draft.
+    fn hit(&self, length: u32, depth: usize) -> f32 {
+        let streak = (self.streak + depth).min(Self::STREAKS - 1);
+        let (hits, misses) = self.seen[streak][Self::class(length)];
+        (hits as f32 + Self::PRIOR * hit_rate(length)) / ((hits + misses) as f32 + Self::PRIOR)
+    }
 }
 
 /// A node of a draft: its longest context (none if nothing matches), and how probable the path to it is.
@@ -53,11 +112,20 @@ pub(crate) trait Contexts {
 pub(crate) struct State {
     pub(crate) context: Option<Context>,
     pub(crate) path_prob: f32,
+    pub(crate) depth: u32,
+}
+
+impl State {
+    /// The end of the text.
+    pub(crate) fn root(context: Option<Context>) -> Self {
+        Self { context, path_prob: 1.0, depth: 0 }
+    }
 }
 
 /// The continuations of a node by all its contexts; of equal followers the fresher one comes first.
 pub(crate) struct Source<'a, C> {
     pub(crate) contexts: &'a C,
+    pub(crate) rates: &'a Rates,
     /// Nodes whose path is less probable are not proposed.
     pub(crate) min_prob: f32,
 }
@@ -65,7 +133,7 @@ pub(crate) struct Source<'a, C> {
 impl<C: Contexts> Continuations for Source<'_, C> {
     type State = State;
 
-    fn expand(&mut self, State { context, path_prob }: State, out: &mut Vec<(Token, f32, State)>) {
+    fn expand(&mut self, State { context, path_prob, depth }: State, out: &mut Vec<(Token, f32, State)>) {
         let first = out.len();
         let mut left = 1.0f32;
         // One bit per hashed token found so far: most tokens are new, and then no search is needed.
@@ -83,10 +151,14 @@ impl<C: Contexts> Continuations for Source<'_, C> {
                 found |= bit;
                 total += follower.count;
                 let longer = Context { node: follower.node, length: context.length + 1 };
-                out.push((follower.token, follower.count as f32, State { context: Some(longer), path_prob }));
+                out.push((
+                    follower.token,
+                    follower.count as f32,
+                    State { context: Some(longer), path_prob, depth: depth + 1 },
+                ));
             }
             if total > 0 {
-                let hit = self.contexts.hit(context.length);
+                let hit = self.rates.hit(context.length, depth as usize);
                 let share = left * hit / total as f32;
                 for (_, prob, state) in &mut out[start..] {
                     *prob *= share;

@@ -1,6 +1,6 @@
 //! Drafts from everything that a text has said before, however long the match.
 
-use crate::ppm::{Source, State, check_min_prob};
+use crate::ppm::{Rates, Source, State, check_min_prob};
 use crate::suffix_automaton::{NESTED, SuffixAutomaton};
 use draftwood_base::{Error, Result, SequenceId, Token};
 use draftwood_tree::{Drafter, Forest, Grower, View};
@@ -43,6 +43,7 @@ pub struct Suffix {
 struct Text {
     seen: Vec<Token>,
     automaton: SuffixAutomaton,
+    rates: Rates,
 }
 
 impl Suffix {
@@ -81,7 +82,7 @@ impl Suffix {
 
 impl Text {
     fn new() -> Self {
-        Self { seen: Vec::new(), automaton: SuffixAutomaton::new(NESTED) }
+        Self { seen: Vec::new(), automaton: SuffixAutomaton::new(NESTED), rates: Rates::default() }
     }
 
     fn follow(&mut self, tokens: &[Token]) {
@@ -89,6 +90,7 @@ impl Text {
             *self = Text::new();
         }
         for &token in &tokens[self.seen.len()..] {
+            self.rates.learn(&self.automaton, self.automaton.tail(), token);
             self.automaton.append(token);
         }
         self.seen.extend_from_slice(&tokens[self.seen.len()..]);
@@ -104,8 +106,9 @@ impl Drafter for Suffix {
             };
             let text = self.texts.entry(view.sequence).or_insert_with(Text::new);
             text.follow(view.tokens);
-            let state = State { context: text.automaton.tail(), path_prob: 1.0 };
-            let mut source = Source { contexts: &text.automaton, min_prob: self.config.min_prob };
+            let state = State::root(text.automaton.tail());
+            let mut source =
+                Source { contexts: &text.automaton, rates: &text.rates, min_prob: self.config.min_prob };
             self.grower.grow(forest, root, state, view.budget as usize, view.max_depth, &mut source);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! All substrings of a growing text, with counted followers.
 
-use crate::ppm::{Context, Contexts, Follower, hit_rate};
+use crate::ppm::{Context, Contexts, Follower};
 use draftwood_base::Token;
 
 const NIL: u32 = u32::MAX;
@@ -25,7 +25,6 @@ pub(crate) struct SuffixAutomaton {
     /// The state of the whole text.
     last: u32,
     nested: u32,
-    rates: Rates,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +53,7 @@ impl SuffixAutomaton {
     pub(crate) fn new(nested: u32) -> Self {
         let root = State { length: 0, link: NIL, freshest: NIL };
         let table = vec![NIL; 16];
-        Self { states: vec![root], edges: Vec::new(), table, last: ROOT, nested, rates: Rates::default() }
+        Self { states: vec![root], edges: Vec::new(), table, last: ROOT, nested }
     }
 
     /// The longest suffix of the text that occurred before.
@@ -75,19 +74,14 @@ impl SuffixAutomaton {
         let mut at = std::mem::replace(&mut self.last, new);
         let found = loop {
             let edge = self.edge(at, token);
-            let State { length, link, freshest } = self.states[at as usize];
             if edge != NIL {
-                self.rates.count(length, true);
                 break edge;
-            }
-            if freshest != NIL {
-                self.rates.count(length, false);
             }
             self.add_edge(at, token, new);
             if at == ROOT {
                 return;
             }
-            at = link;
+            at = self.states[at as usize].link;
         };
         let known = self.edges[found as usize].to;
         let length = self.states[at as usize].length + 1;
@@ -235,47 +229,6 @@ impl Contexts for SuffixAutomaton {
             NIL | ROOT => None,
             link => Some(Context { node: link, length: self.states[link as usize].length }),
         }
-    }
-
-    #[inline]
-    fn hit(&self, length: u32) -> f32 {
-        self.rates.hit(length)
-    }
-}
-
-/// How often the followers of contexts of a length held the next token, learned from the text itself.
-#[derive(Debug, Clone, Default)]
-struct Rates {
-    /// (hits, misses) per length, the last one for all longer contexts.
-    seen: [(u32, u32); Self::LENGTHS],
-}
-
-impl Rates {
-    /// Lengths that are told apart: 1 … 8, up to 16, up to 32, more.
-    const LENGTHS: usize = 12;
-    /// The table of [`hit_rate`] counts as so many observations.
-    const PRIOR: f32 = 8.0;
-
-    #[inline]
-    fn class(length: u32) -> usize {
-        match length {
-            0..=8 => length as usize,
-            9..=16 => 9,
-            17..=32 => 10,
-            _ => 11,
-        }
-    }
-
-    #[inline]
-    fn count(&mut self, length: u32, hit: bool) {
-        let (hits, misses) = &mut self.seen[Self::class(length)];
-        if hit { *hits += 1 } else { *misses += 1 }
-    }
-
-    #[inline]
-    fn hit(&self, length: u32) -> f32 {
-        let (hits, misses) = self.seen[Self::class(length)];
-        (hits as f32 + Self::PRIOR * hit_rate(length)) / ((hits + misses) as f32 + Self::PRIOR)
     }
 }
 

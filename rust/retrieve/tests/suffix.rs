@@ -1,15 +1,17 @@
 //! `Suffix` against scans of the text, and what every draft must be.
 
+#[path = "support/rates.rs"]
+mod rates;
 mod support;
 
 use draftwood_base::{SequenceId, Token};
 use draftwood_retrieve::{Suffix, SuffixConfig};
 use draftwood_tree::{Continuations, Drafter, Forest, Grower, View};
 use proptest::prelude::*;
+use rates::Rates;
 use std::collections::HashMap;
 use support::{check_tree, texts};
 
-const HIT: [f32; 9] = [0.0, 0.25, 0.45, 0.6, 0.68, 0.74, 0.78, 0.82, 0.88];
 const FOLLOWERS: usize = 8;
 const CONTEXTS: usize = 16;
 const NESTED: usize = 16;
@@ -38,15 +40,6 @@ fn suffix_counts(corpus: &[Token], text: &[Token]) -> Vec<usize> {
     counts
 }
 
-fn class(length: usize) -> usize {
-    match length {
-        0..=8 => length,
-        9..=16 => 9,
-        17..=32 => 10,
-        _ => 11,
-    }
-}
-
 /// What was seen after each context: token, count, time of the latest use that was counted.
 type Seen<'a> = HashMap<&'a [Token], Vec<(Token, u32, usize)>>;
 
@@ -55,14 +48,15 @@ struct Scan<'a> {
     text: &'a [Token],
     min_prob: f32,
     seen: Seen<'a>,
-    rates: [(u32, u32); 12],
+    rates: Rates,
     /// Per node state: its path from the root, the length of its longest context, its path probability.
     states: Vec<(Vec<Token>, usize, f32)>,
 }
 
 impl<'a> Scan<'a> {
     fn new(text: &'a [Token], min_prob: f32) -> Self {
-        let mut scan = Self { text, min_prob, seen: HashMap::new(), rates: [(0, 0); 12], states: Vec::new() };
+        let mut scan =
+            Self { text, min_prob, seen: HashMap::new(), rates: Rates::default(), states: Vec::new() };
         for (time, &token) in text.iter().enumerate() {
             scan.read(time, token);
         }
@@ -75,21 +69,26 @@ impl<'a> Scan<'a> {
     fn read(&mut self, time: usize, token: Token) {
         let before = &self.text[..time];
         let counts = suffix_counts(before, before);
-        let (mut knew, mut hit) = (0, false);
+        let is_longest = |length: usize| length == time || counts[length] > counts[length + 1];
+        // A context that occurs once, at the end, was never followed and is not asked.
+        let asked =
+            (1..=time).rev().filter(|&length| is_longest(length) && counts[length] > 1).take(CONTEXTS);
+        let contexts: Vec<_> = asked
+            .map(|length| {
+                let mut followers = self.seen.get(&before[time - length..]).cloned().unwrap_or_default();
+                followers.sort_by_key(|f| std::cmp::Reverse(f.2));
+                (length, followers.iter().take(FOLLOWERS).map(|f| f.0).collect())
+            })
+            .collect();
+        self.rates.learn(&contexts, token);
+        let mut knew = 0;
         for length in (0..=time).rev() {
             let followers = self.seen.entry(&before[time - length..]).or_default();
-            let is_longest = length == time || counts[length] > counts[length + 1];
             let known = followers.iter_mut().find(|follower| follower.0 == token);
-            // A context that occurs once, at the end, was never followed and is not asked.
-            if is_longest && !hit && counts[length] > 1 {
-                let (hits, misses) = &mut self.rates[class(length)];
-                if known.is_some() { *hits += 1 } else { *misses += 1 }
-            }
             match known {
                 None => followers.push((token, 1, time)),
                 Some(follower) => {
-                    knew += usize::from(is_longest);
-                    hit = true;
+                    knew += usize::from(is_longest(length));
                     if knew <= NESTED {
                         follower.1 += 1;
                         follower.2 = time;
@@ -97,11 +96,6 @@ impl<'a> Scan<'a> {
                 }
             }
         }
-    }
-
-    fn hit(&self, length: usize) -> f32 {
-        let (hits, misses) = self.rates[class(length)];
-        (hits as f32 + 8.0 * HIT[length.min(8)]) / ((hits + misses) as f32 + 8.0)
     }
 }
 
@@ -128,7 +122,7 @@ impl Continuations for Scan<'_> {
             if new.is_empty() {
                 continue;
             }
-            let hit = self.hit(n);
+            let hit = self.rates.hit(n, path.len());
             let share = left * hit / new.iter().map(|f| f.1).sum::<u32>() as f32;
             for (token, count, _) in new {
                 known.push(token);
@@ -220,11 +214,9 @@ fn a_longer_match_beats_a_more_frequent_one() {
     let text = [9, 3, 4, 70, 71, 72, 73, 3, 4, 5, 3, 4, 5, 3, 4, 5, 9, 3, 4];
     let forest = propose(&mut fresh(0.0), 0, &text, 3, 1);
     assert_eq!((forest.tree(0).tokens, forest.tree(0).parents), (&[4, 70, 5][..], &[-1, 0, 0][..]));
-    let forest = propose(&mut fresh(0.0), 0, &text, 8, 32);
-    let mut path = Vec::new();
-    forest.tree(0).path_into(forest.tree(0).len() - 1, &mut path);
-    let drafted: Vec<Token> = path.iter().map(|&node| forest.tree(0).tokens[node as usize]).collect();
-    assert_eq!(drafted[..4], [4, 70, 71, 72]);
+    let forest = propose(&mut fresh(0.0), 0, &text, 16, 32);
+    let followed = [70, 71, 72].iter().try_fold(0, |node, &token| forest.tree(0).child(node, token));
+    assert!(followed.is_some(), "{:?}", forest.tree(0));
 }
 
 #[test]

@@ -34,7 +34,8 @@ impl Forest {
         self.prob.push(1.0);
     }
 
-    /// Adds a node to the open tree and returns its number there. The caller keeps siblings distinct.
+    /// Adds a node to the open tree and returns its number there; `prob` as in [`TreeRef::prob`]. The caller keeps
+    /// siblings distinct.
     pub fn push(&mut self, parent: u32, token: Token, prob: f32) -> u32 {
         let node = self.tokens.len() as u32 - self.offsets[self.offsets.len() - 1];
         debug_assert!(parent < node);

@@ -12,7 +12,7 @@ pub struct TreeRef<'a> {
     pub tokens: &'a [Token],
     /// Parent of each node, smaller than the node; −1 for node 0.
     pub parents: &'a [i32],
-    /// The drafter's probability of each node given its parent (1 for node 0).
+    /// The drafter's probability of each node given its parent, 1 for node 0; NaN where the drafter tells none.
     pub prob: &'a [f32],
 }
 
