@@ -23,6 +23,7 @@ __all__ = [
     "NGram",
     "NativeExecutor",
     "NativeModel",
+    "Outputs",
     "Retrieval",
     "Rule",
     "RuleState",
@@ -162,6 +163,17 @@ class NGram(Drafter):
     def max_ngram(self) -> int: ...
     @property
     def min_prob(self) -> float: ...
+
+@disjoint_base
+class Outputs(Drafter):
+    def __new__(cls, min_prob: float = 0.01, max_tokens: int = 1048576) -> Outputs: ...
+    @property
+    def min_prob(self) -> float: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def tokens(self) -> int: ...
+    def set_salt(self, sequence: int, salt: int) -> None: ...
 
 @disjoint_base
 class Suffix(Drafter):

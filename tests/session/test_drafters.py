@@ -32,6 +32,7 @@ def drafters(index, nodes=16):
     return {
         "ngram": kinds.NGram(max_nodes=nodes),
         "suffix": kinds.Suffix(max_nodes=nodes),
+        "outputs": kinds.Outputs(max_nodes=nodes),
         "trigram": kinds.Trigram([index.extract(d) for d in range(len(index))], max_nodes=nodes),
         "retrieval": kinds.Retrieval(index, max_nodes=nodes),
         "mix": kinds.Mix(kinds.NGram(), kinds.Suffix(), kinds.Trigram(), kinds.Retrieval(index), max_nodes=nodes),
@@ -152,6 +153,7 @@ def test_what_is_wrong_is_named(tmp_path):
         (lambda: kinds.Retrieval(full, 4, 5), "min_match must be 1 … 4"),
         (lambda: kinds.Retrieval(tiny), "compact, standard or fast for drafting, got tiny"),
         (lambda: kinds.Mix(), "the number of drafters must be 1 … 8, got 0"),
+        (lambda: kinds.Outputs(max_tokens=3), r"max_tokens must be 64 … 2\^30, got 3"),
         (lambda: kinds.Mix(*[kinds.Suffix()] * 9), "the number of drafters must be 1 … 8, got 9"),
         (lambda: kinds.Mix(kinds.Suffix(), Mine()), r"drafters\[1\] must be one of draftwood.drafters, got Mine"),
         (lambda: dw.testing.toy_engine(drafter=kinds.Suffix(max_nodes=0)), "max_nodes must be 1 …"),
@@ -162,6 +164,7 @@ def test_what_is_wrong_is_named(tmp_path):
 
 def test_settings_are_shown(index):
     kinds = dw.drafters
+    assert repr(kinds.Outputs()) == "Outputs(min_prob=0.01, max_tokens=1048576)"
     assert repr(kinds.Suffix()) == "Suffix(min_prob=0.01)"
     assert repr(kinds.Trigram()) == "Trigram(iterations=150, depth=4)"
     assert repr(kinds.Mix(kinds.NGram(), kinds.Retrieval(index))).startswith("Mix(NGram(max_ngram=3, min_prob=0.0")
@@ -182,3 +185,22 @@ def test_an_index_of_another_tokenizer_is_refused(tmp_path):
     other.fingerprint = "cd" * 32
     with pytest.raises(dw.IndexFormatError, match=r"built with the tokenizer cdcdcdcdcdcd…, got abababababab…"):
         dw.FMIndex.open(tmp_path / "a.dwx", tokenizer=other)
+
+
+def test_past_outputs_draft_for_later_requests_within_their_bound():
+    drafter = dw.drafters.Outputs(max_tokens=4096, max_nodes=16)
+    mix = dw.drafters.Mix(dw.drafters.Suffix(), drafter)
+    sizes = {"vocab_size": VOCAB, "context_weight": 5.0, "draft_policy": "always"}
+    params = dw.SamplingParams(max_new_tokens=64)
+    with dw.testing.toy_engine(**{**sizes, "drafter": mix}) as engine:
+        first = engine.generate(prompts(20, VOCAB, seed=3), params)
+        assert 0 < drafter.tokens <= 4096
+        again = engine.generate(prompts(20, VOCAB, seed=3), params)
+    for a, b in zip(first, again, strict=True):
+        assert a.token_ids.tolist() == b.token_ids.tolist()
+        assert b.stats.tokens_per_step > 4 > 2 > a.stats.tokens_per_step
+    plain = Oracle(vocab_size=VOCAB, context_weight=5.0).greedy(prompts(20, VOCAB, seed=3)[0], 64)
+    assert first[0].token_ids.tolist() == plain
+    with dw.testing.toy_engine(**{**sizes, "drafter": drafter}) as engine:
+        engine.generate(prompts(80, VOCAB, seed=4), params)
+    assert 2048 < drafter.tokens <= 4096

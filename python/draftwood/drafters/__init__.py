@@ -7,10 +7,11 @@ from .ngram import NGram
 from .suffix import Suffix
 
 if TYPE_CHECKING:
+    from .outputs import Outputs
     from .retrieval import Retrieval
     from .trigram import Trigram
 
-__all__ = ["Mix", "NGram", "Retrieval", "Suffix", "Trigram"]
+__all__ = ["Mix", "NGram", "Outputs", "Retrieval", "Suffix", "Trigram"]
 
 
 def __getattr__(name: str) -> Any:

@@ -134,7 +134,7 @@ class Seal:
         index: FMIndex,
         params: SealParams | None = None,
         *,
-        body_prompt: Template = "Question: {query}\nA passage that answers it:",
+        body_prompt: Template = "Question: {query}\nAnswer:",
         title_prompt: Template = "Question: {query}\nThe title of a page that answers it:",
         score_prompt: Template | None = None,
         compat: bool = False,

@@ -9,7 +9,8 @@ use crate::session::Views;
 use draftwood_base::{Result, SequenceId};
 use draftwood_plan::Session;
 use draftwood_retrieve::{
-    self as retrieve, NGramConfig, RetrievalConfig, SharedDrafter, SuffixConfig, TrigramConfig, TrigramTable,
+    self as retrieve, NGramConfig, OutputsConfig, RetrievalConfig, SharedDrafter, SuffixConfig,
+    TrigramConfig, TrigramTable,
 };
 use pyo3::PyClass;
 use pyo3::prelude::*;
@@ -127,6 +128,46 @@ impl Suffix {
 
     fn __repr__(&self) -> String {
         format!("Suffix(min_prob={})", self.min_prob)
+    }
+}
+
+/// Drafts what followed the longest suffix of a text in outputs of requests that have ended.
+#[pyclass(frozen, subclass, extends = Drafter, module = "draftwood._core")]
+pub struct Outputs {
+    /// Least probability of a drafted path.
+    #[pyo3(get)]
+    min_prob: f32,
+    /// Most tokens of past outputs.
+    #[pyo3(get)]
+    max_tokens: usize,
+    core: Arc<Mutex<retrieve::Outputs>>,
+}
+
+#[pymethods]
+impl Outputs {
+    #[new]
+    #[pyo3(signature = (min_prob = 0.01, max_tokens = 1 << 20))]
+    fn new(py: Python<'_>, min_prob: f32, max_tokens: usize) -> PyResult<PyClassInitializer<Self>> {
+        let (base, core) = Drafter::new(py, retrieve::Outputs::new(OutputsConfig { min_prob, max_tokens }))?;
+        Ok(base.with(Self { min_prob, max_tokens, core }))
+    }
+
+    /// Whose past a text may draft from and adds to; before its first proposal.
+    fn set_salt(&self, py: Python<'_>, sequence: u32, salt: u64) -> PyResult<()> {
+        enter(py, || {
+            lock(&self.core).set_salt(SequenceId(sequence), salt);
+            Ok(())
+        })
+    }
+
+    /// Tokens of past outputs that are kept.
+    #[getter]
+    fn tokens(&self, py: Python<'_>) -> PyResult<usize> {
+        enter(py, || Ok(lock(&self.core).tokens()))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Outputs(min_prob={}, max_tokens={})", self.min_prob, self.max_tokens)
     }
 }
 

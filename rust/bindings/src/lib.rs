@@ -28,7 +28,7 @@ mod _core {
     #[pymodule_export]
     use corpus::Corpus;
     #[pymodule_export]
-    use drafters::{Drafter, Mix, NGram, Retrieval, Suffix, Trigram};
+    use drafters::{Drafter, Mix, NGram, Outputs, Retrieval, Suffix, Trigram};
     #[pymodule_export]
     use events::Event;
     #[pymodule_export]

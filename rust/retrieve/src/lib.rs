@@ -2,6 +2,7 @@
 //!
 //! - [`NGram`] drafts from the text itself: every earlier occurrence of its last tokens is a vote for what comes next.
 //! - [`Suffix`] does so with matches of any length.
+//! - [`Outputs`] drafts from what other requests have said.
 //! - [`Trigram`] searches a table of trigrams that follows the text.
 //! - [`Mix`] merges the drafts of several drafters.
 //! - [`Retrieval`] drafts from an index over a corpus.
@@ -19,6 +20,7 @@ mod key_scorer;
 mod log_rows;
 mod mix;
 mod ngram;
+mod outputs;
 mod ppm;
 mod prefetch;
 mod retrieval;
@@ -35,6 +37,7 @@ pub use key_scorer::KeyScorer;
 pub use log_rows::BeamRows;
 pub use mix::{MAX_SOURCES, Mix, SharedDrafter};
 pub use ngram::{MAX_NGRAM, NGram, NGramConfig};
+pub use outputs::{Outputs, OutputsConfig};
 pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig};
 pub use seal::{Hit, Key, SealConfig, best_unigrams, key_weights, rank, rank_weighted};
 pub use suffix::{Suffix, SuffixConfig};

@@ -61,6 +61,39 @@ impl SuffixAutomaton {
         self.shorter(Context { node: self.last, length: 0 })
     }
 
+    /// What is appended from now on is another text: no substring reaches across.
+    pub(crate) fn restart(&mut self) {
+        self.last = ROOT;
+    }
+
+    /// From the longest suffix of some text that occurs here to that of the text and one more token.
+    pub(crate) fn advance(&self, context: Option<Context>, token: Token) -> Option<Context> {
+        let start = context.map_or(Context { node: ROOT, length: 0 }, |context| self.settled(context));
+        let Context { node: mut at, mut length } = start;
+        loop {
+            let edge = self.edge(at, token);
+            if edge != NIL {
+                return Some(Context { node: self.edges[edge as usize].to, length: length + 1 });
+            }
+            if at == ROOT {
+                return None;
+            }
+            at = self.states[at as usize].link;
+            length = self.states[at as usize].length;
+        }
+    }
+
+    /// The context where it is now: what was appended since it was found may have made its substring a state of its own.
+    pub(crate) fn settled(&self, Context { node: mut at, length }: Context) -> Context {
+        loop {
+            let link = self.states[at as usize].link;
+            if link == NIL || self.states[link as usize].length < length {
+                return Context { node: at, length };
+            }
+            at = link;
+        }
+    }
+
     /// Bytes allocated.
     pub(crate) fn bytes(&self) -> usize {
         self.states.capacity() * size_of::<State>()
