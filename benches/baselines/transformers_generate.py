@@ -78,7 +78,9 @@ class Arm:
         if self._cached != work["prompt"][:start]:
             self._cache, self._cached = DynamicCache(config=self._module.config), work["prompt"][:start]
             self._forward(self._cached)
-        self._cache.crop(start)
+        # Only a number to remove is taken, and 0 would remove everything.
+        if more := self._cache.get_seq_length() - start:
+            self._cache.crop(-more)
         return start
 
     def _forward(self, ids: list[int]) -> Any:
