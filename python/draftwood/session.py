@@ -64,6 +64,7 @@ class Session:
         """Takes the place of `core` in steps of texts that have processors in Python."""
         self.hidden: dict[int, Any] = {}
         """Hidden states [d] of the last row that was read of each request that is listed here, kept for its caller."""
+        self._finds_best = "argmax" in executor.caps.selectors
         self._needs_hidden = getattr(drafter, "needs_hidden", False)
         self.steps = 0
         self.on_step: Callable[[StepPlan, list[_core.Event]], None] | None = None
@@ -100,12 +101,17 @@ class Session:
         drafted = perf_counter_ns()
         borders, mask_words = core.plan(forest, self._block)
         plan = StepPlan(self._block, borders, mask_words, core.page_size)
+        if self._finds_best and views.wants_best and core is self.core:
+            plan.selector = "argmax"
         planned = perf_counter_ns()
         if plan.copies.size:
             self.executor.apply(plan.copies)
         rows = self.executor.forward(plan, ("last",) if hidden else ())
         forwarded = perf_counter_ns()
-        core.verify(rows.logits)
+        if plan.selector == "argmax":
+            self.core.verify_best(rows.best)  # type: ignore[attr-defined]
+        else:
+            core.verify(rows.logits)
         if hidden:
             self._keep_hidden(rows.hidden)  # type: ignore[attr-defined]  # caps.hidden_states promises it
         verified = perf_counter_ns()

@@ -25,7 +25,7 @@ class StepPlan:
 
     __slots__ = (
         "chain", "context", "copies", "head_rows", "mask_words", "masks", "page_offsets", "page_size", "pages",
-        "parents", "positions", "row_offsets", "rows", "sequences", "slots", "tokens",
+        "parents", "positions", "row_offsets", "rows", "selector", "sequences", "slots", "tokens",
     )  # fmt: skip
 
     tokens: I32
@@ -40,6 +40,8 @@ class StepPlan:
     masks: I32
     head_rows: I32
     copies: I32
+    selector: str
+    """What is asked of the read rows, one of the executor's `caps.selectors`."""
 
     def __init__(self, block: I32, borders: Sequence[int], mask_words: int, page_size: int) -> None:
         (t, p, a, s, o, c, x, q, g, m, h, k, end) = borders
@@ -51,6 +53,7 @@ class StepPlan:
         self.copies = block[k:end].reshape(2, -1)
         self.rows, self.sequences = p - t, x - c
         self.mask_words, self.page_size = mask_words, page_size
+        self.selector = "full"
 
 
 class PythonDrafter:

@@ -427,6 +427,8 @@ class ExecutorCaps:
     trees: bool = True
     rollback: bool = True
     hidden_states: bool = False
+    selectors: tuple[str, ...] = ("full",)
+    """What it can say of a row: its logits ("full"), or only which is the largest ("argmax")."""
     device: str = "cpu"
     name: str = "executor"
     """The implementation and why it was chosen; shown by `backend()` and in the stats."""

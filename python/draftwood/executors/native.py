@@ -27,11 +27,14 @@ _QUICK_BYTES = 1 << 28
 class NativeRows:
     """What a forward pass returns, overwritten by the next one.
 
-    Shapes: logits [R', V] f32; hidden [R', d] f32, after the final norm, if asked for.
+    Shapes: logits [R', V] f32, or best [R', 2] int32 if that is the selector; hidden [R', d] f32, after the final
+    norm, if asked for.
     """
 
-    logits: NDArray[np.float32]
+    logits: NDArray[np.float32] | None
     hidden: NDArray[np.float32] | None = None
+    best: NDArray[np.int32] | None = None
+    """Of each row the token of its largest logit, or −1 if all are −inf; the first token that is NaN or +inf, or −1."""
 
 
 class NativeExecutor:
@@ -56,6 +59,7 @@ class NativeExecutor:
             max_context=spec.context,
             slot_bytes=-(-self._core.page_bytes // PAGE_SIZE),
             hidden_states=True,
+            selectors=("full", "argmax"),
             name=f"native ({model.main_type}, {kernels})",
         )
 
@@ -88,6 +92,7 @@ class NativeExecutor:
     def forward(self, plan: StepPlan, hidden: tuple[str, ...] = ()) -> NativeRows:
         """Computes the rows of a plan, stores their keys and values in `plan.slots` and reads `plan.head_rows`.
 
+        With `plan.selector == "argmax"` the rows' logits are not stored, but looked at as they are computed.
         `hidden=("last",)` also returns the hidden states of the read rows, the input of the head.
 
         Errors
@@ -96,9 +101,11 @@ class NativeExecutor:
         if set(hidden) - {"last"}:
             raise InvalidArgument.of("hidden", '() or ("last",)', hidden)
         read = len(plan.head_rows)
-        if len(self._logits) < read:
-            self._logits = np.empty((read, self._spec.vocab), np.float32)
-        logits, states = self._logits[:read], None
+        logits = states = None
+        if plan.selector == "full":
+            if len(self._logits) < read:
+                self._logits = np.empty((read, self._spec.vocab), np.float32)
+            logits = self._logits[:read]
         if hidden:
             if len(self._hidden) < read:
                 self._hidden = np.empty((read, self._spec.hidden), np.float32)
@@ -107,8 +114,8 @@ class NativeExecutor:
             plan.tokens, plan.positions, plan.parents, plan.slots, plan.row_offsets, plan.chain, plan.context,
             plan.page_offsets, plan.pages, plan.masks, plan.head_rows,
         )  # fmt: skip
-        self._core.forward(arrays, plan.masks.shape[1], logits, states)
-        return NativeRows(logits, states)
+        best = self._core.forward(arrays, plan.masks.shape[1], logits, states)
+        return NativeRows(logits, states, None if best is None else np.frombuffer(best, np.int32))
 
     def apply(self, moves: NDArray[np.int32]) -> None:
         """Copies cache rows: `moves` [2, M] are source and destination slots; all sources are read first."""

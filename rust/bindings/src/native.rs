@@ -3,6 +3,7 @@
 use crate::buffer::{F32Out, I32In};
 use crate::enter::{enter, lock};
 use crate::errors;
+use crate::events::bytes_of;
 use crate::gguf::GgufFile;
 use draftwood_base::Error;
 use draftwood_base::pool::Pool;
@@ -10,7 +11,7 @@ use draftwood_forward::linear::Form;
 use draftwood_forward::{CacheType, Dtype, Executor, Machine, Model, Spec};
 use draftwood_tree::StepRows;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyTuple};
 use std::sync::{Arc, Mutex};
 
 /// Weights, repacked for the kernels of this machine.
@@ -87,24 +88,26 @@ impl NativeExecutor {
         enter(py, || lock(&self.inner).allocate(pages))
     }
 
-    /// Computes a plan: `plan` holds the arrays of a `StepPlan` in the order of `StepRows`, `logits` is [R', V].
-    #[pyo3(signature = (plan, mask_words, logits, hidden=None))]
+    /// Computes a plan: `plan` holds the arrays of a `StepPlan` in the order of `StepRows`, `logits` is [R', V]. Without
+    /// logits it returns the best tokens, int32 [R', 2], as `Session.verify_best` takes them.
+    #[pyo3(signature = (plan, mask_words, logits=None, hidden=None))]
     fn forward(
         &self,
         py: Python<'_>,
         plan: &Bound<'_, PyTuple>,
         mask_words: usize,
-        logits: &Bound<'_, PyAny>,
+        logits: Option<&Bound<'_, PyAny>>,
         hidden: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
+    ) -> PyResult<Option<Py<PyBytes>>> {
         let arrays = plan.iter().map(|array| I32In::borrow(&array, "an array of the plan"));
         let arrays = arrays.collect::<PyResult<Vec<_>>>()?;
         let Ok(arrays) = <[I32In; 11]>::try_from(arrays) else {
             return Err(errors::raise(py, Error::invalid("the plan", "11 arrays", plan.len(), "")));
         };
-        let mut logits = F32Out::borrow_any(logits, "logits")?;
+        let mut logits = logits.map(|out| F32Out::borrow_any(out, "logits")).transpose()?;
         let mut hidden = hidden.map(|out| F32Out::borrow_any(out, "hidden")).transpose()?;
-        let (logits, hidden) = (logits.as_mut_slice(), hidden.as_mut().map(F32Out::as_mut_slice));
+        let (logits, hidden) =
+            (logits.as_mut().map(F32Out::as_mut_slice), hidden.as_mut().map(F32Out::as_mut_slice));
         let [
             tokens,
             positions,
@@ -135,8 +138,12 @@ impl NativeExecutor {
         enter(py, || {
             let mut executor = lock(&self.inner);
             executor.set_pool(Pool::shared());
-            executor.forward(&rows, logits, hidden)
+            match logits {
+                Some(logits) => executor.forward(&rows, logits, hidden).map(|()| None),
+                None => executor.forward_best(&rows, hidden).map(|best| Some(best.to_vec())),
+            }
         })
+        .map(|best| best.map(|best| PyBytes::new(py, &bytes_of(&best, i32::to_ne_bytes)).unbind()))
     }
 
     /// Copies cache rows from `sources` to `destinations`.

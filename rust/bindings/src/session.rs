@@ -1,6 +1,6 @@
 //! The session and what drafters see of it.
 
-use crate::buffer::{F32Out, I32Block, LogitRows};
+use crate::buffer::{F32Out, I32Block, I32In, LogitRows};
 use crate::enter::{enter, lock};
 use crate::errors;
 use crate::events::{self, Event, News, bytes_of};
@@ -147,7 +147,7 @@ impl Session {
     }
 
     fn begin(&self, py: Python<'_>) -> PyResult<Views> {
-        let (rows, wants_drafts, items) = enter(py, || {
+        let (rows, wants_drafts, wants_best, items) = enter(py, || {
             let mut session = lock(&self.inner);
             let rows = session.begin()?;
             let items = session.views().map(|view| Item {
@@ -157,10 +157,18 @@ impl Session {
                 max_depth: view.max_depth,
             });
             let items = items.collect();
-            Ok((rows, session.wants_drafts(), items))
+            Ok((rows, session.wants_drafts(), session.wants_best(), items))
         })?;
         let (session, failures) = (Arc::clone(&self.inner), Arc::clone(&self.failures));
-        Ok(Views { session, failures, items, idle: rows == 0, wants_drafts, vocab: self.config.vocab })
+        Ok(Views {
+            session,
+            failures,
+            items,
+            idle: rows == 0,
+            wants_drafts,
+            wants_best,
+            vocab: self.config.vocab,
+        })
     }
 
     /// Writes the rows of the step into `block`; returns the borders of its arrays and the mask words per row.
@@ -209,6 +217,13 @@ impl Session {
             let result = RowResult::full(rows.as_slice(), rows.shape.0, rows.shape.1)?;
             lock(&self.inner).verify(&result)
         })
+    }
+
+    /// The same for a step whose views want the best tokens only: int32 [R', 2], see `Session::verify_best`.
+    fn verify_best(&self, py: Python<'_>, best: &Bound<'_, PyAny>) -> PyResult<()> {
+        let best = I32In::borrow(best, "the best tokens")?;
+        let best = best.as_slice();
+        enter(py, || lock(&self.inner).verify_best(best))
     }
 
     /// (sequence, request, indices of its visited rows among the read ones, root first) of each text that was verified.
@@ -424,6 +439,9 @@ pub struct Views {
     /// Whether drafts can pay in this step.
     #[pyo3(get)]
     wants_drafts: bool,
+    /// Whether the largest logits of the rows are all that is asked of them.
+    #[pyo3(get)]
+    wants_best: bool,
     pub(crate) vocab: u32,
 }
 

@@ -10,6 +10,7 @@ use crate::sight::{Limits, Sight};
 use crate::step::{Buffers, FEW, Step};
 use draftwood_base::pool::Pool;
 use draftwood_base::{Error, Result};
+use draftwood_logits::Scan;
 use draftwood_tree::StepRows;
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ struct Memory {
     partials: Vec<f32>,
     units: Vec<Unit>,
     threads: Vec<PerThread>,
+    best: Vec<i32>,
 }
 
 /// Inputs of a matrix: floats, the same quantised, and as bf16 where that is wanted at all.
@@ -71,6 +73,8 @@ pub(crate) struct PerThread {
     /// The same as bf16.
     pub halves: Vec<u16>,
     pub attention: Scratch,
+    /// The largest logit of each read row among the tiles of this thread.
+    pub best: Vec<Scan>,
 }
 
 impl Executor {
@@ -160,6 +164,34 @@ impl Executor {
         logits: &mut [f32],
         hidden: Option<&mut [f32]>,
     ) -> Result<()> {
+        self.compute(plan, Some(logits), hidden)
+    }
+
+    /// The same without logits, for greedy choices: of each row that is read the token of its largest logit (ties to the
+    /// lowest id; −1 if all are −inf), and the first token whose logit is NaN or +inf, or −1: [R'][2]. Logits are looked
+    /// at a tile at a time, in the cache of the thread that computed them, and never stored.
+    ///
+    /// # Errors
+    /// As [`Executor::forward`].
+    pub fn forward_best(&mut self, plan: &StepRows<'_>, hidden: Option<&mut [f32]>) -> Result<&[i32]> {
+        self.compute(plan, None, hidden)?;
+        let Memory { threads, best, .. } = &mut self.memory;
+        best.clear();
+        for row in 0..plan.head_rows.len() {
+            let scans = threads[..self.pool.threads()].iter().map(|thread| thread.best[row]);
+            let scan = scans.fold(NOTHING, better);
+            let token = if scan.value == f32::NEG_INFINITY { -1 } else { scan.token as i32 };
+            best.extend([token, scan.fault.map_or(-1, |token| token as i32)]);
+        }
+        Ok(best)
+    }
+
+    fn compute(
+        &mut self,
+        plan: &StepRows<'_>,
+        logits: Option<&mut [f32]>,
+        hidden: Option<&mut [f32]>,
+    ) -> Result<()> {
         let spec = &self.model.spec;
         let cache = self.cache.as_ref().ok_or_else(no_cache)?;
         let limits = Limits { vocab: spec.vocab, positions: usize::MAX >> 16, pages: cache.pages() };
@@ -171,7 +203,9 @@ impl Executor {
             }
             Err(Error::invalid(what, format!("{read} rows of {per_row} values"), format!("{got} values"), ""))
         };
-        size("logits", spec.vocab, logits.len())?;
+        if let Some(logits) = &logits {
+            size("logits", spec.vocab, logits.len())?;
+        }
         if let Some(hidden) = &hidden {
             size("hidden", spec.hidden, hidden.len())?;
         }
@@ -188,6 +222,19 @@ impl Executor {
         unsafe { step.run(&self.pool, &buffers) };
         Ok(())
     }
+}
+
+/// Of a row nothing was seen yet.
+pub(crate) const NOTHING: Scan = Scan { token: 0, value: f32::NEG_INFINITY, fault: None };
+
+/// Of two scans of different parts of a row that of the whole, whichever part comes first.
+pub(crate) fn better(a: Scan, b: Scan) -> Scan {
+    let fault = match (a.fault, b.fault) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    let best = if b.value > a.value || (b.value == a.value && b.token < a.token) { b } else { a };
+    Scan { fault, ..best }
 }
 
 fn no_cache() -> Error {
@@ -231,6 +278,7 @@ impl Memory {
         let widest = (rows * head.max(2 * GATED)).max(rows.min(16) * HEAD_TILE);
         for thread in &mut self.threads {
             thread.outputs.resize(widest, 0.0);
+            thread.best.resize(rows, NOTHING);
             thread.normed.resize(FEW * padded(spec.hidden), 0.0);
             if machine.pairs() {
                 thread.halves.resize(FEW * padded(spec.hidden), 0);

@@ -3,7 +3,7 @@
 use crate::attention::{self, Partials, Unit, merge::Merge};
 use crate::cache::Cache;
 use crate::environment;
-use crate::executor::{HEAD_TILE, PerThread, ROWS_AT_ONCE, Slices};
+use crate::executor::{HEAD_TILE, NOTHING, PerThread, ROWS_AT_ONCE, Slices, better};
 use crate::lanes::WIDTH;
 use crate::linear::{self, Form, Outputs, Rows, round};
 use crate::machine::Machine;
@@ -14,7 +14,9 @@ use crate::pointwise::{RmsNorm, SwiGlu};
 use crate::quantise::{BLOCK, Block, quantise};
 use crate::rope;
 use crate::sight::Sight;
+use draftwood_base::Token;
 use draftwood_base::pool::{Pool, Team};
+use draftwood_logits::Scan;
 use draftwood_tree::StepRows;
 use std::slice::from_ref;
 
@@ -111,12 +113,13 @@ pub(crate) struct Buffers {
     partials: Shared<f32>,
     units: Shared<Vec<Unit>>,
     threads: Shared<PerThread>,
-    logits: Shared<f32>,
+    /// None where the best tokens are all that is wanted.
+    logits: Option<Shared<f32>>,
     last_hidden: Option<Shared<f32>>,
 }
 
 impl Buffers {
-    pub fn new(slices: Slices<'_>, logits: &mut [f32], last_hidden: Option<&mut [f32]>) -> Self {
+    pub fn new(slices: Slices<'_>, logits: Option<&mut [f32]>, last_hidden: Option<&mut [f32]>) -> Self {
         Self {
             residual: Shared::new(slices.residual),
             normed: Activations::new(slices.normed),
@@ -127,7 +130,7 @@ impl Buffers {
             partials: Shared::new(slices.partials),
             units: Shared::new(std::slice::from_mut(slices.units)),
             threads: Shared::new(slices.threads),
-            logits: Shared::new(logits),
+            logits: logits.map(Shared::new),
             last_hidden: last_hidden.map(Shared::new),
         }
     }
@@ -426,7 +429,8 @@ impl Worker<'_, '_, '_> {
             }
         }
         let logits = self.buffers.logits;
-        let own = &mut self.own.outputs;
+        let (own, best) = (&mut self.own.outputs, &mut self.own.best);
+        best[..read.len()].fill(NOTHING);
         const PANELS: usize = HEAD_TILE / PANEL;
         self.team.share(weights.count().div_ceil(PANELS), |tiles| {
             for tile in tiles {
@@ -445,9 +449,18 @@ impl Worker<'_, '_, '_> {
                     // SAFETY: x is complete, `own` holds `at_once` rows.
                     unsafe { linear::multiply(machine, weights, panels.clone(), rows, y) };
                     for (row, values) in own.chunks_exact(stride).take(count).enumerate() {
-                        // SAFETY: these columns are ours.
-                        let to = unsafe { logits.write((first + row) * vocab + at, width) };
-                        to.copy_from_slice(&values[..width]);
+                        let values = &values[..width];
+                        if let Some(logits) = logits {
+                            // SAFETY: these columns are ours.
+                            unsafe { logits.write((first + row) * vocab + at, width) }
+                                .copy_from_slice(values);
+                        } else {
+                            let Scan { token, value, fault } = draftwood_logits::scan(values);
+                            let at = at as Token;
+                            let scan =
+                                Scan { token: at + token, value, fault: fault.map(|token| at + token) };
+                            best[first + row] = better(best[first + row], scan);
+                        }
                     }
                 }
             }

@@ -49,6 +49,21 @@ pub(crate) struct Verdict {
     pub outcome: std::result::Result<Token, RowFault>,
 }
 
+/// What the executor says of the rows that are read.
+enum Answers<'a> {
+    Full(&'a RowResult<'a>),
+    Best(&'a [i32]),
+}
+
+/// The greedy choice that a pair of [`Session::verify_best`] stands for.
+fn of_best(token: i32, fault: i32) -> std::result::Result<Token, RowFault> {
+    match (Token::try_from(fault), Token::try_from(token)) {
+        (Ok(token), _) => Err(RowFault::NotFinite { token }),
+        (_, Ok(token)) => Ok(token),
+        _ => Err(RowFault::AllMasked),
+    }
+}
+
 impl Session {
     /// Walks each tree from its root: one choice per visited node, down to the child that holds the chosen token
     /// (V1 when greedy, V2 when sampling: the choice never depends on the draft). Reads the rows of
@@ -57,19 +72,61 @@ impl Session {
     /// # Errors
     /// [`Error::InvalidArgument`] when the rows do not fit the plan, [`Error::Internal`] out of order.
     pub fn verify(&mut self, rows: &RowResult<'_>) -> Result<()> {
+        let RowResult::Full { rows: count, vocab: columns, .. } = rows;
+        let (vocab, heads) = (self.config.vocab as usize, self.plan.head_rows.len());
+        let is_right = (*count, *columns) == (heads, vocab);
+        self.verify_answers(&Answers::Full(rows), is_right, || {
+            let expected = format!("({heads}, {vocab}): one row per entry of plan.head_rows");
+            Error::invalid("the shape of the logits", expected, format!("({count}, {columns})"), "")
+        })
+    }
+
+    /// Whether this step asks of its rows nothing but their largest logits, so that [`Session::verify_best`] will do: all
+    /// its texts are greedy, without rules, log-probabilities or forced tokens, and every id is a token.
+    pub fn wants_best(&self) -> bool {
+        self.holes.is_empty()
+            && self.usable == self.config.vocab as usize
+            && self.scheduled.iter().filter(|s| s.is_read()).all(|s| {
+                let sequence = &self.running[s.at];
+                let spec = &sequence.spec;
+                spec.params.is_greedy()
+                    && spec.logprobs.is_none()
+                    && spec.rules.is_empty()
+                    && !spec.foreign
+                    && !s.is_forced
+                    && sequence.stats.new_tokens >= spec.min_new_tokens
+            })
+    }
+
+    /// [`Session::verify`] of a step that [`Session::wants_best`]: of each row that is read the token of its largest logit
+    /// (ties to the lowest id; −1 if all are −inf), and the first token whose logit is NaN or +inf, or −1: [R'][2].
+    ///
+    /// # Errors
+    /// As [`Session::verify`], and [`Error::Internal`] for a step that wants more.
+    pub fn verify_best(&mut self, best: &[i32]) -> Result<()> {
+        if !self.wants_best() {
+            return Err(Error::Internal("verify_best() of a step that wants logits".into()));
+        }
+        let (vocab, heads) = (self.config.vocab as i32, self.plan.head_rows.len());
+        let is_right = best.len() == 2 * heads && best.iter().all(|token| (-1..vocab).contains(token));
+        self.verify_answers(&Answers::Best(best), is_right, || {
+            let expected = format!("{heads} pairs of −1 … {}", vocab - 1);
+            Error::invalid("the best tokens", expected, format!("{} values", best.len()), "")
+        })
+    }
+
+    fn verify_answers(
+        &mut self,
+        rows: &Answers<'_>,
+        is_right: bool,
+        error: impl FnOnce() -> Error,
+    ) -> Result<()> {
         let reservation = match std::mem::take(&mut self.phase) {
             Phase::Planned(reservation) => reservation,
             _ => return Err(Error::Internal("verify() must follow plan()".into())),
         };
-        let RowResult::Full { rows: count, vocab: columns, .. } = rows;
-        let (vocab, heads) = (self.config.vocab as usize, self.plan.head_rows.len());
-        if (*count, *columns) != (heads, vocab) {
-            return Err(Error::invalid(
-                "the shape of the logits",
-                format!("({heads}, {vocab}): one row per entry of plan.head_rows"),
-                format!("({count}, {columns})"),
-                "",
-            ));
+        if !is_right {
+            return Err(error());
         }
         self.record.verdicts.clear();
         self.record.paths.clear();
@@ -95,7 +152,7 @@ impl Session {
         Ok(())
     }
 
-    fn walk_one(&mut self, i: usize, first_row: usize, rows: &RowResult<'_>) {
+    fn walk_one(&mut self, i: usize, first_row: usize, rows: &Answers<'_>) {
         let sequence = &self.running[self.scheduled[i].at];
         let (spec, scratch, record) = (&sequence.spec, &mut self.scratch, &mut self.record);
         let (sampler, usable, holes) = (&mut self.sampler, self.usable, &self.holes);
@@ -103,10 +160,14 @@ impl Session {
         let (tree, rules) = (self.trees.tree(i), &spec.rules[..]);
         let mut states = if rules.is_empty() { States::default() } else { sequence.states.clone() };
         let choose = |node: u32, depth: u32| {
+            let at = first_row + node as usize;
+            let row = match rows {
+                Answers::Full(rows) => &rows.row(at)[..usable],
+                Answers::Best(best) => return of_best(best[2 * at], best[2 * at + 1]),
+            };
             if depth > 0 {
                 states.advance(rules, tree.tokens[node as usize]);
             }
-            let row = &rows.row(first_row + node as usize)[..usable];
             let draw = Draw {
                 seed: spec.seed,
                 sample: spec.sample,
