@@ -148,14 +148,14 @@ class BlockNgrams(NativeRule):
     """No n-gram of a set is ever completed, also not one that begins in the prompt: nothing is quoted.
 
     Shapes
-        ngrams: ids, all of length n.
+        ngrams: ids, all of length n; or an `FMIndex`: no n-gram of its documents.
         n: their length.
     Returns
         A rule for `processors`.
     Errors
         InvalidArgument without an n-gram, or for one of another length.
     Cost
-        A binary search per token.
+        A binary search per token; with an index one question to it, in Python.
     Source
         Ippolito et al., "Preventing verbatim memorization in language models", 2022 (MemFree decoding).
     Example
@@ -168,11 +168,42 @@ class BlockNgrams(NativeRule):
         (True, False)
     """
 
+    def __new__(cls, ngrams: Any, n: int) -> Any:
+        """With an index the rule asks it, from Python."""
+        if hasattr(ngrams, "next_tokens"):
+            return _NotInIndex(ngrams, n)
+        return super().__new__(cls)
+
     def __init__(self, ngrams: Any, n: int) -> None:
         tokens, lengths = _flat(ngrams, "the blocked n-grams")
         if (lengths != n).any():
             raise InvalidArgument.of("the blocked n-grams", f"of length n = {n}", f"one of {lengths[lengths != n][0]}")
         super().__init__(_core.Rule.block(tokens, lengths))
+
+
+class _NotInIndex:
+    """No n-gram of an index. The state is the last n − 1 ids."""
+
+    def __init__(self, index: Any, n: int) -> None:
+        from .requests import _count
+
+        if _count(n, "n") < 1:
+            raise InvalidArgument.of("n", "at least 1", n)
+        self._index, self._reach = index, n - 1
+
+    def init(self, ids: NDArray[np.int32]) -> tuple[int, ...]:
+        return tuple(ids[max(0, len(ids) - self._reach) :].tolist()) if self._reach else ()
+
+    def fork(self, state: tuple[int, ...]) -> tuple[int, ...]:
+        return state
+
+    def advance(self, state: tuple[int, ...], token: int) -> tuple[int, ...]:
+        return (*state, token)[-self._reach :] if self._reach else ()
+
+    def apply(self, state: tuple[int, ...], row: NDArray[np.float32]) -> None:
+        if len(state) == self._reach:
+            ids, _ = self._index.next_tokens(list(state))
+            row[ids[ids < len(row)]] = float("-inf")
 
 
 class BadWords(NativeRule):

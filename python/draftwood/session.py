@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .processing import RuledCore
+from .ruled import RuledCore
 from .step import StepPlan
 from .types import DraftStats, Executor, PhaseTimes
 

@@ -179,6 +179,27 @@ def test_constraints_in_plain_texts():
         assert (out.token_ids.tolist(), out.finish_reason) == ([11, 12, 13, 14], "constraint")
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_nothing_of_an_index_is_quoted(n, tmp_path):
+    rng = np.random.default_rng(n)
+    documents = [rng.integers(0, VOCAB, 9).tolist() for _ in range(3 if n == 1 else 60)]
+    dw.FMIndex.build(documents, path=tmp_path / "corpus.dwx")
+    grams = {tuple(d[i : i + n]) for d in documents for i in range(len(d) - n + 1)}
+
+    def change(text, new, row):
+        for token in range(VOCAB):
+            if (*text[len(text) - n + 1 :], token)[-n:] in grams and len(text) >= n - 1:
+                row[token] = -np.inf
+        return row
+
+    rules = [dw.search.BlockNgrams(dw.FMIndex.open(tmp_path / "corpus.dwx"), n), dw.search.BlockNgrams(grams, n)]
+    with engine() as e:
+        for prompt in prompts(4, VOCAB, seed=8):
+            for rule in rules:
+                out = e.generate(prompt, dataclasses.replace(GREEDY, processors=[rule]))
+                assert out.token_ids.tolist() == slow(prompt, change)
+
+
 def test_min_length_holds_ends_back():
     prompt = next(p for p in prompts(60, VOCAB, seed=9) if 3 in ORACLE.greedy(p, 6, ends=(3,)))
     rule = dw.processors.MinLength(12, [3])

@@ -12,6 +12,7 @@ mod beam;
 mod candidates;
 mod config;
 mod diversity;
+mod gather;
 mod group;
 mod paths;
 mod pool;

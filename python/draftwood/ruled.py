@@ -1,0 +1,76 @@
+"""The steps of texts that have processors in Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .processing import Processed
+
+__all__ = ["RuledCore"]
+
+F32 = NDArray[np.float32]
+
+
+class RuledCore:
+    """A core session with the processors in Python of the texts that have some.
+
+    Rules see the rows of the visited path only, on a copy, and their states follow what is committed: a step that is
+    given up leaves them as they were.
+    """
+
+    def __init__(self, core: _core.Session) -> None:
+        self._core = core
+        self._rules: dict[int, Processed] = {}
+        self._next: dict[int, Processed] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any text has rules."""
+        return bool(self._rules)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._core, name)
+
+    def add(self, request: int, rules: Processed) -> None:
+        """The rules of a new request."""
+        self._rules[request] = rules
+
+    def forget(self, request: int) -> None:
+        """A request has ended."""
+        self._rules.pop(request, None)
+        self._next.pop(request, None)
+
+    def verify(self, logits: Any) -> None:
+        """Reads the rows; one text after the other asks its rules. What a rule raises ends its text."""
+        self._next = {}
+        self._core.verify(logits)
+        row: F32 = np.empty(logits.shape[1], np.float32)
+        while (waiting := self._core.waiting()) is not None:
+            sequence, request = waiting
+            try:
+                rules = self._rules[request].copy()
+                goes_on = True
+                while goes_on:
+                    self._core.write_waiting(logits, row)
+                    rules.apply(row[None])
+                    token, goes_on = self._core.settle(logits, row)
+                    if token is not None:
+                        rules.advance([(0, token, 0.0)])
+                self._next[request] = rules
+            except Exception as error:
+                self._core.refuse(sequence, error)
+
+    def commit(self, proposing: int, rest: int) -> tuple[list[_core.Event], bytes | None]:
+        """Keeps what goes on."""
+        news = self._core.commit(proposing, rest)
+        self._rules.update(self._next)
+        self._next = {}
+        return news
+
+    def rollback(self) -> None:
+        """Gives the step up."""
+        self._next = {}
+        self._core.rollback()
