@@ -2,8 +2,8 @@
 
     python benches/retrieval/compare_index.py FOLDER [ROUNDS]
 
-Needs cargo, g++ and libsdsl-dev, or its unpacked packages at $SDSL (usr/include, usr/lib). ROUNDS 0 only builds.
-Ratios are sdsl's time over ours in the same round; figures of a busy machine claim nothing.
+Needs cargo, g++ and libsdsl-dev, or its unpacked packages at $SDSL (with usr/include and usr/lib). ROUNDS 0 times
+nothing. Ratios are sdsl's time over ours in the same round; figures of a busy machine claim nothing.
 """
 
 from __future__ import annotations

@@ -24,20 +24,10 @@ import numpy as np
 from draftwood.retrieval.tokens import tokenizer_of
 
 PACKAGES = [
-    "rust-doc",
-    "linux-doc-6.1",
-    "openjdk-17-doc",
-    "qtbase5-doc-html",
-    "sagemath-doc",
-    "postgresql-doc-15",
-    "python3.11-doc",
-    "git-doc",
-    "glibc-doc-reference",
-    "python-django-doc",
-    "python-scipy-doc",
-    "cppreference-doc-en-html",
-    "libboost1.81-doc",
-]
+    "rust-doc", "linux-doc-6.1", "openjdk-17-doc", "qtbase5-doc-html", "sagemath-doc", "postgresql-doc-15",
+    "python3.11-doc", "git-doc", "glibc-doc-reference", "python-django-doc", "python-scipy-doc",
+    "cppreference-doc-en-html", "libboost1.81-doc",
+]  # fmt: skip
 TAG = re.compile(r"<(script|style|nav|head)\b.*?</\1>|<[^>]+>", re.DOTALL | re.IGNORECASE)
 WORDS, SHORTEST = 100, 200
 

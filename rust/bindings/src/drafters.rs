@@ -146,7 +146,7 @@ pub struct Outputs {
 #[pymethods]
 impl Outputs {
     #[new]
-    #[pyo3(signature = (min_prob = 0.01, max_tokens = 1 << 20))]
+    #[pyo3(signature = (min_prob = 0.01, max_tokens = 1_048_576))]
     fn new(py: Python<'_>, min_prob: f32, max_tokens: usize) -> PyResult<PyClassInitializer<Self>> {
         let (base, core) = Drafter::new(py, retrieve::Outputs::new(OutputsConfig { min_prob, max_tokens }))?;
         Ok(base.with(Self { min_prob, max_tokens, core }))
