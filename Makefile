@@ -23,7 +23,7 @@ test: lint ## Run everything: lint, Rust tests, Python tests, documentation, pac
 	cargo test --workspace --exclude draftwood-bindings --quiet
 	$(BIN)/python -m pytest -q -m "not long"
 
-test-long: .venv/.test ## The sizes that the claims name (about an hour)
+test-long: .venv/.test ## The sizes that the claims name (hours; `make peers` and DRAFTWOOD_DATA=FOLDER for parity with llama.cpp)
 	DRAFTWOOD_FUZZ_CASES=1000000 PROPTEST_CASES=20000 PROPTEST_MAX_GLOBAL_REJECTS=1000000 \
 		cargo test --release --workspace --exclude draftwood-bindings --quiet
 	$(BIN)/python -m pytest -q -m long --timeout 7200
