@@ -29,6 +29,7 @@ __all__ = [
     "Trigram",
     "Views",
     "__version__",
+    "bf16_products",
     "isa",
     "num_threads",
     "read_bandwidth",
