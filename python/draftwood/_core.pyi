@@ -34,6 +34,7 @@ __all__ = [
     "Trigram",
     "Views",
     "__version__",
+    "bf16_products",
     "isa",
     "multiply_rate",
     "num_threads",

@@ -363,12 +363,12 @@ impl Worker<'_, '_, '_> {
     /// residual += W·x.
     fn add_to_residual(&mut self, weights: &Panels, x: Rows) {
         let Step { machine, hidden, .. } = self.step;
-        const WIDE: usize = 2;
+        let wide = panels_at_once(weights.count(), self.team.threads());
         let residual = self.buffers.residual;
         let own = &mut self.own.outputs;
-        self.team.share(weights.count().div_ceil(WIDE), |units| {
+        self.team.share(weights.count().div_ceil(wide), |units| {
             for unit in units {
-                let panels = unit * WIDE..((unit + 1) * WIDE).min(weights.count());
+                let panels = unit * wide..((unit + 1) * wide).min(weights.count());
                 let width = panels.len() * PANEL;
                 let outputs = &mut own[..x.count * width];
                 let y = Outputs { start: outputs.as_mut_ptr(), stride: width };
@@ -466,6 +466,13 @@ impl Worker<'_, '_, '_> {
             }
         });
     }
+}
+
+/// How many of `count` panels a thread takes at a time: up to four, which share a pass over the activations, but no more
+/// than leaves all threads the same work.
+fn panels_at_once(count: usize, threads: usize) -> usize {
+    let longest = |wide: usize| count.div_ceil(wide).div_ceil(threads) * wide;
+    (1..=2 * GATED / PANEL).rev().min_by_key(|&wide| longest(wide)).unwrap_or(1)
 }
 
 /// Fewest heads whose dimensions are whole quantisation blocks, so that one thread has all of a block; all heads if
