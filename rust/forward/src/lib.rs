@@ -10,7 +10,7 @@ pub mod attention;
 pub mod cache;
 mod environment;
 mod executor;
-mod gguf;
+mod files;
 pub mod lanes;
 pub mod linear;
 pub mod machine;
@@ -28,6 +28,7 @@ mod step;
 
 pub use cache::CacheType;
 pub use executor::Executor;
+pub use files::{Place, Stored};
 pub use machine::Machine;
 pub use model::{Dtype, Model, Weights};
-pub use spec::{LayerSpec, Spec};
+pub use spec::{Activation, LayerSpec, NormKind, RopeScaling, RopeSpec, Spec};

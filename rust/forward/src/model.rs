@@ -3,14 +3,14 @@
 use crate::lanes::WIDTH;
 use crate::linear::Form;
 use crate::machine::Machine;
-use crate::panels::{Layout, Panels};
-use crate::spec::Spec;
+use crate::panels::{Layout, PANEL, Panels};
+use crate::spec::{NormKind, RopeScaling, Spec};
 use draftwood_base::pool::Pool;
 use draftwood_base::{Error, Result};
 use draftwood_weights::GgmlType;
 use std::sync::Arc;
 
-/// Where weights come from: rows of named tensors. Names are those of GGUF.
+/// Where weights come from: rows of named tensors. Names are those of GGUF, with q, k and v apart.
 pub trait Weights: Send + Sync {
     /// Shape, rows first, and stored type of a tensor; None if there is no such tensor.
     fn info(&self, name: &str) -> Option<(Vec<usize>, GgmlType)>;
@@ -26,6 +26,9 @@ pub trait Weights: Send + Sync {
     /// # Errors
     /// If there is no such row.
     fn stored_row(&self, name: &str, row: usize, to: &mut [u8]) -> Result<()>;
+
+    /// The tensor was copied: memory that it holds may go. Its rows can still be read.
+    fn release(&self, _name: &str) {}
 }
 
 /// In which bits matrices are kept.
@@ -37,28 +40,60 @@ pub enum Dtype {
     F32,
 }
 
+/// A norm of the residual stream; vectors are padded.
+#[derive(Debug)]
+pub enum Norm {
+    /// RMSNorm.
+    Rms {
+        /// Weights.
+        weight: Vec<f32>,
+    },
+    /// LayerNorm.
+    Layer {
+        /// Weights.
+        weight: Vec<f32>,
+        /// Biases.
+        bias: Vec<f32>,
+    },
+}
+
+/// A matrix and, where the model has one, a bias per row.
+#[derive(Debug)]
+pub struct Linear {
+    /// The matrix.
+    pub weights: Panels,
+    /// A value per row of all panels.
+    pub bias: Option<Vec<f32>>,
+}
+
 /// One decoder layer. Heads are padded to whole panels.
 #[derive(Debug)]
 pub struct Layer {
-    /// Weights of the norm before attention, padded.
-    pub attention_norm: Vec<f32>,
+    /// Before attention.
+    pub attention_norm: Norm,
     /// Queries, keys and values, [heads · padded head, hidden] each; their types may differ.
-    pub qkv: [Panels; 3],
+    pub qkv: [Linear; 3],
+    /// Weights of the norms of heads of q and of k, padded.
+    pub head_norms: Option<[Vec<f32>; 2]>,
     /// [hidden, heads · head_dim].
-    pub output: Panels,
-    /// Weights of the norm before the gated layer, padded.
-    pub feed_forward_norm: Vec<f32>,
-    /// Per [`GATED`] outputs: so many rows of gate, then as many of up.
-    pub gate_up: Panels,
+    pub output: Linear,
+    /// Before the feed-forward layer.
+    pub feed_forward_norm: Norm,
+    /// Per [`GATED`] outputs: so many rows of gate, if there is one, then as many of up.
+    pub gate_up: Linear,
     /// [hidden, feed_forward].
-    pub down: Panels,
+    pub down: Linear,
 }
 
-/// Outputs of the gated layer that one thread computes together: whole quantisation blocks.
+/// Outputs of the feed-forward layer that one thread computes together: whole quantisation blocks.
 pub const GATED: usize = 32;
 
 /// The tensor that tokens are looked up in.
 const EMBEDDING: &str = "token_embd.weight";
+/// Learned positions.
+const POSITIONS: &str = "position_embd.weight";
+/// Divisors of the rotary embedding's frequencies.
+const DIVISORS: &str = "rope_freqs.weight";
 
 /// All weights.
 pub struct Model {
@@ -66,14 +101,16 @@ pub struct Model {
     pub spec: Spec,
     /// Decoder layers.
     pub layers: Vec<Layer>,
-    /// Weights of the last norm, padded.
-    pub final_norm: Vec<f32>,
+    /// The last norm.
+    pub final_norm: Norm,
     /// [vocab, hidden]; the embedding's values when tied.
     pub head: Panels,
     /// Embedding rows are read from where they are stored: a step needs one per token.
     source: Arc<dyn Weights>,
-    /// Inverse frequencies of the rotary embedding.
-    pub frequencies: Vec<f32>,
+    /// [context][hidden], if positions are learned.
+    positions: Option<Vec<f32>>,
+    /// Inverse frequencies of each rotary embedding.
+    pub frequencies: Vec<Vec<f32>>,
 }
 
 impl Model {
@@ -89,17 +126,30 @@ impl Model {
         let (vocab, hidden) = (spec.vocab, spec.hidden);
         packer.expect(EMBEDDING, &[vocab, hidden])?;
         let layers = (0..spec.layers.len()).map(|layer| packer.layer(layer)).collect::<Result<_>>()?;
-        let final_norm = packer.vector("output_norm.weight", hidden)?;
+        let final_norm = packer.norm("output_norm")?;
         let head = if spec.tied { EMBEDDING } else { "output.weight" };
         let head = packer.matrix(&[(head.to_owned(), vocab)], hidden, vocab, &Some)?;
-        let frequencies = crate::rope::inverse_frequencies(spec.rope_base, spec.head_dim);
-        Ok(Self { layers, final_norm, head, frequencies, spec, source })
+        let positions = if spec.learned_positions { Some(packer.positions()?) } else { None };
+        let frequencies = spec.ropes.iter().map(|rope| {
+            let divisors = match rope.scaling {
+                Some(RopeScaling::Divisors) => packer.vector(DIVISORS, spec.head_dim / 2)?,
+                _ => Vec::new(),
+            };
+            Ok(crate::rope::inverse_frequencies(rope, spec.head_dim, &divisors))
+        });
+        let frequencies = frequencies.collect::<Result<_>>()?;
+        Ok(Self { layers, final_norm, head, positions, frequencies, spec, source })
     }
 
-    /// Writes a token's embedding. Values that are not finite become NaN, which the head's rows then show.
-    pub fn embed(&self, token: usize, to: &mut [f32]) {
+    /// Writes the embedding of a token at a position. Values that are not finite become NaN, which the head's rows then
+    /// show.
+    pub fn embed(&self, token: usize, position: usize, to: &mut [f32]) {
         if self.source.row(EMBEDDING, token, to).is_err() {
             to.fill(f32::NAN);
+        }
+        if let Some(positions) = &self.positions {
+            let row = &positions[position * to.len()..][..to.len()];
+            to.iter_mut().zip(row).for_each(|(to, p)| *to += p);
         }
     }
 
@@ -130,7 +180,7 @@ impl Model {
 
 impl Layer {
     fn matrices(&self) -> impl Iterator<Item = &Panels> {
-        self.qkv.iter().chain([&self.output, &self.gate_up, &self.down])
+        self.qkv.iter().chain([&self.output, &self.gate_up, &self.down]).map(|linear| &linear.weights)
     }
 }
 
@@ -144,38 +194,48 @@ struct Packer<'a> {
 impl Packer<'_> {
     fn layer(&self, layer: usize) -> Result<Layer> {
         let Spec { hidden, feed_forward, heads, kv_heads, head_dim, .. } = *self.spec;
-        let name = |part: &str| format!("blk.{layer}.{part}.weight");
+        let Spec { output_bias, feed_forward_bias, head_norm, gated, .. } = *self.spec;
+        let name = |part: &str| format!("blk.{layer}.{part}");
         let queries = heads * head_dim;
-        let gated = feed_forward.next_multiple_of(GATED);
+        let norm_of = |part: &str| self.vector(&name(part), head_dim);
+        let parts = if gated { &["ffn_gate", "ffn_up"][..] } else { &["ffn_up"] };
+        let unit = parts.len() * GATED;
+        let parts: Vec<_> = parts.iter().map(|part| (name(part), feed_forward)).collect();
+        let outputs = feed_forward.div_ceil(GATED) * unit;
+        let output_of = |row: usize| {
+            let output = row / unit * GATED + row % GATED;
+            (output < feed_forward).then_some(output + row % unit / GATED * feed_forward)
+        };
         Ok(Layer {
-            attention_norm: self.vector(&name("attn_norm"), hidden)?,
+            attention_norm: self.norm(&name("attn_norm"))?,
             qkv: [
-                self.heads(&name("attn_q"), heads, true)?,
-                self.heads(&name("attn_k"), kv_heads, true)?,
-                self.heads(&name("attn_v"), kv_heads, false)?,
+                self.heads(name("attn_q"), heads, true)?,
+                self.heads(name("attn_k"), kv_heads, true)?,
+                self.heads(name("attn_v"), kv_heads, false)?,
             ],
-            output: self.matrix(&[(name("attn_output"), hidden)], queries, hidden, &Some)?,
-            feed_forward_norm: self.vector(&name("ffn_norm"), hidden)?,
-            gate_up: self.matrix(
-                &[(name("ffn_gate"), feed_forward), (name("ffn_up"), feed_forward)],
+            head_norms: match head_norm {
+                true => Some([norm_of("attn_q_norm.weight")?, norm_of("attn_k_norm.weight")?]),
+                false => None,
+            },
+            output: self.linear(&[(name("attn_output"), hidden)], queries, hidden, &Some, output_bias)?,
+            feed_forward_norm: self.norm(&name("ffn_norm"))?,
+            gate_up: self.linear(&parts, hidden, outputs, &output_of, feed_forward_bias)?,
+            down: self.linear(
+                &[(name("ffn_down"), hidden)],
+                feed_forward,
                 hidden,
-                2 * gated,
-                &|row| {
-                    let (unit, within) = (row / (2 * GATED), row % (2 * GATED));
-                    let output = unit * GATED + within % GATED;
-                    (output < feed_forward).then_some(output + within / GATED * feed_forward)
-                },
+                &Some,
+                feed_forward_bias,
             )?,
-            down: self.matrix(&[(name("ffn_down"), hidden)], feed_forward, hidden, &Some)?,
         })
     }
 
     /// Heads padded to whole panels; of those that are `turned`, rope pairs as halves.
-    fn heads(&self, name: &str, heads: usize, turned: bool) -> Result<Panels> {
-        let Spec { hidden, head_dim, rope_neighbours, .. } = *self.spec;
+    fn heads(&self, name: String, heads: usize, turned: bool) -> Result<Linear> {
+        let Spec { hidden, head_dim, rope_neighbours, qkv_bias, .. } = *self.spec;
         let padded = head_dim.next_multiple_of(WIDTH);
         let half = head_dim / 2;
-        self.matrix(&[(name.to_owned(), heads * head_dim)], hidden, heads * padded, &|row| {
+        let source = |row: usize| {
             let (head, d) = (row / padded, row % padded);
             let stored = match (rope_neighbours && turned, d < half) {
                 (false, _) => d,
@@ -183,14 +243,60 @@ impl Packer<'_> {
                 (true, false) => 2 * (d - half) + 1,
             };
             (d < head_dim).then_some(head * head_dim + stored)
-        })
+        };
+        self.linear(&[(name, heads * head_dim)], hidden, heads * padded, &source, qkv_bias)
     }
 
+    /// A vector of `len` values, padded.
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
         self.expect(name, &[len])?;
         let mut values = vec![0.0; len.next_multiple_of(WIDTH)];
         self.weights.row(name, 0, &mut values[..len])?;
         Ok(values)
+    }
+
+    fn norm(&self, name: &str) -> Result<Norm> {
+        let vector = |kind: &str| self.vector(&format!("{name}.{kind}"), self.spec.hidden);
+        Ok(match self.spec.norm {
+            NormKind::Rms => Norm::Rms { weight: vector("weight")? },
+            NormKind::Layer => Norm::Layer { weight: vector("weight")?, bias: vector("bias")? },
+        })
+    }
+
+    fn positions(&self) -> Result<Vec<f32>> {
+        let Spec { context, hidden, .. } = *self.spec;
+        self.expect(POSITIONS, &[context, hidden])?;
+        let mut values = vec![0.0; context * hidden];
+        for (row, to) in values.chunks_exact_mut(hidden).enumerate() {
+            self.weights.row(POSITIONS, row, to)?;
+        }
+        self.weights.release(POSITIONS);
+        Ok(values)
+    }
+
+    /// A matrix as [`Packer::matrix`] makes it from the weights of `parts`, and its bias from their biases.
+    fn linear(
+        &self,
+        parts: &[(String, usize)],
+        columns: usize,
+        rows: usize,
+        source: &(dyn Fn(usize) -> Option<usize> + Sync),
+        biased: bool,
+    ) -> Result<Linear> {
+        let weights: Vec<_> = parts.iter().map(|(name, rows)| (format!("{name}.weight"), *rows)).collect();
+        let weights = self.matrix(&weights, columns, rows, source)?;
+        if !biased {
+            return Ok(Linear { weights, bias: None });
+        }
+        let mut stacked = Vec::new();
+        for (name, rows) in parts {
+            stacked.extend_from_slice(&self.vector(&format!("{name}.bias"), *rows)?[..*rows]);
+        }
+        let bias = (0..rows.next_multiple_of(PANEL)).map(|row| {
+            let stored = if row < rows { source(row) } else { None };
+            stored.map_or(0.0, |stored| stacked[stored])
+        });
+        Ok(Linear { weights, bias: Some(bias.collect()) })
     }
 
     /// A matrix of `rows` rows, each from the stack of `parts` (name, rows) or zero.
@@ -219,19 +325,19 @@ impl Packer<'_> {
         let missing = |row: usize| Error::Internal(format!("row {row} beyond the tensors {parts:?}"));
         let stored =
             layouts[0].filter(|_| self.dtype == Dtype::Stored && layouts.iter().all(|&l| l == layouts[0]));
-        let Some(layout) = stored else {
-            let mut panels = Panels::zeroed(Layout::F32, rows, columns)?;
+        let mut panels = Panels::zeroed(stored.unwrap_or(Layout::F32), rows, columns)?;
+        if stored.is_some() {
+            panels.fill_blocks(self.pool, source, &|row, to| {
+                let (name, row) = part(row).ok_or_else(|| missing(row))?;
+                self.weights.stored_row(name, row, to)
+            })?;
+        } else {
             panels.fill_f32(self.pool, source, &|row, to| {
                 let (name, row) = part(row).ok_or_else(|| missing(row))?;
                 self.weights.row(name, row, to)
             })?;
-            return Ok(panels);
-        };
-        let mut panels = Panels::zeroed(layout, rows, columns)?;
-        panels.fill_blocks(self.pool, source, &|row, to| {
-            let (name, row) = part(row).ok_or_else(|| missing(row))?;
-            self.weights.stored_row(name, row, to)
-        })?;
+        }
+        parts.iter().for_each(|(name, _)| self.weights.release(name));
         Ok(panels)
     }
 

@@ -8,9 +8,9 @@ use crate::lanes::WIDTH;
 use crate::linear::{self, Form, Outputs, Rows, round};
 use crate::machine::Machine;
 use crate::memory::Shared;
-use crate::model::{GATED, Layer, Model};
+use crate::model::{GATED, Layer, Linear, Model, Norm};
 use crate::panels::{PANEL, Panels};
-use crate::pointwise::{RmsNorm, SwiGlu};
+use crate::pointwise::{Activate, LayerNorm, RmsNorm};
 use crate::quantise::{BLOCK, Block, quantise};
 use crate::rope;
 use crate::sight::Sight;
@@ -18,7 +18,6 @@ use draftwood_base::Token;
 use draftwood_base::pool::{Pool, Team};
 use draftwood_logits::Scan;
 use draftwood_tree::StepRows;
-use std::slice::from_ref;
 
 /// Up to so many rows, each thread norms all of them for itself: less work than a barrier.
 pub(crate) const FEW: usize = 3;
@@ -96,9 +95,16 @@ struct Forms {
 }
 
 impl Forms {
-    fn of(machine: Machine, matrices: &[Panels]) -> Self {
-        let wants = |form| matrices.iter().any(|m| machine.form(m.layout) == form);
-        Self { machine, blocks: wants(Form::Blocks), halves: wants(Form::Halves) }
+    fn of<'m>(machine: Machine, matrices: impl IntoIterator<Item = &'m Panels>) -> Self {
+        let mut forms = Self { machine, blocks: false, halves: false };
+        for matrix in matrices {
+            match machine.form(matrix.layout) {
+                Form::Floats => {}
+                Form::Blocks => forms.blocks = true,
+                Form::Halves => forms.halves = true,
+            }
+        }
+        forms
     }
 }
 
@@ -170,8 +176,8 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn forms(self, matrices: &[Panels]) -> Forms {
-        Forms::of(self.machine, matrices)
+    fn forms<'m>(self, matrices: impl IntoIterator<Item = &'m Linear>) -> Forms {
+        Forms::of(self.machine, matrices.into_iter().map(|linear| &linear.weights))
     }
 
     /// # Safety
@@ -195,16 +201,17 @@ impl Worker<'_, '_, '_> {
         self.team.meet();
         let step = self.step;
         for (number, layer) in step.model.layers.iter().enumerate() {
-            let normed = self.norm(step.rows, |row| row, &layer.attention_norm, step.forms(&layer.qkv));
+            let forms = step.forms(&layer.qkv);
+            let normed = self.norm(step.rows, |row| row, &layer.attention_norm, forms);
             self.project(number, layer, normed);
             self.team.meet();
-            self.attend(number, step.forms(from_ref(&layer.output)));
+            self.attend(number, step.forms([&layer.output]));
             let attended = self.buffers.attended.rows(step.attended, step.rows);
             self.add_to_residual(&layer.output, attended);
             self.team.meet();
-            let forms = step.forms(from_ref(&layer.gate_up));
+            let forms = step.forms([&layer.gate_up]);
             let normed = self.norm(step.rows, |row| row, &layer.feed_forward_norm, forms);
-            self.gate(&layer.gate_up, normed, step.forms(from_ref(&layer.down)));
+            self.activate(&layer.gate_up, normed, step.forms([&layer.down]));
             self.team.meet();
             let gated = self.buffers.gated.rows(step.gated, step.rows);
             self.add_to_residual(&layer.down, gated);
@@ -217,79 +224,98 @@ impl Worker<'_, '_, '_> {
     fn embed(&mut self) {
         let Step { model, plan, sight, hidden, .. } = self.step;
         let (residual, turns) = (self.buffers.residual, self.buffers.turns);
-        let head_dim = model.spec.head_dim;
-        self.team.share(self.step.rows, |rows| {
+        let (head_dim, all) = (model.spec.head_dim, self.step.rows);
+        self.team.share(all, |rows| {
             for row in rows {
+                let position = sight.rows[row].position;
                 // SAFETY: the row is ours.
-                let (to, turns) =
-                    unsafe { (residual.write(row * hidden, hidden), turns.write(row * head_dim, head_dim)) };
-                model.embed(plan.tokens[row] as usize, &mut to[..model.spec.hidden]);
+                let to = unsafe { residual.write(row * hidden, hidden) };
+                model.embed(plan.tokens[row] as usize, position, &mut to[..model.spec.hidden]);
                 to[model.spec.hidden..].fill(0.0);
-                rope::fill(sight.rows[row].position, &model.frequencies, turns);
+                for (rope, frequencies) in model.frequencies.iter().enumerate() {
+                    // SAFETY: as above.
+                    let turns = unsafe { turns.write((rope * all + row) * head_dim, head_dim) };
+                    rope::fill(position, frequencies, turns);
+                }
             }
         });
     }
 
     /// Norms the residual rows `row_of(0..count)`, in the forms that matrices want. Few rows: each thread all of
     /// them, into memory of its own, without a barrier; many: each thread a part.
-    fn norm(&mut self, count: usize, row_of: impl Fn(usize) -> usize, weight: &[f32], forms: Forms) -> Rows {
+    fn norm(&mut self, count: usize, row_of: impl Fn(usize) -> usize, norm: &Norm, forms: Forms) -> Rows {
         let Step { machine, hidden, model, .. } = self.step;
         let residual = self.buffers.residual;
         let own = (&mut self.own.normed[..], &mut self.own.blocks[..], &mut self.own.halves[..]);
         let few = count <= FEW;
         let to = if few { Activations::new(own) } else { self.buffers.normed };
-        let norm = |index: usize| {
+        let norm_row = |index: usize| {
             // SAFETY: the residual is complete, and not written before the next barrier; the row `index` of `to` is ours.
             unsafe {
                 let x = residual.read(row_of(index) * hidden, hidden);
                 let row = to.floats.write(index * hidden, hidden);
-                let epsilon = model.spec.norm_epsilon as f32;
-                machine.run(RmsNorm { x, weight, to: row, count: model.spec.hidden, epsilon });
+                let (count, epsilon) = (model.spec.hidden, model.spec.norm_epsilon as f32);
+                match norm {
+                    Norm::Rms { weight } => machine.run(RmsNorm { x, weight, to: row, count, epsilon }),
+                    Norm::Layer { weight, bias } => {
+                        machine.run(LayerNorm { x, weight, bias, to: row, count, epsilon });
+                    }
+                }
                 to.convert(forms, index, hidden, 0, model.spec.hidden);
             }
         };
         if few {
-            (0..count).for_each(norm);
+            (0..count).for_each(norm_row);
         } else {
-            self.team.share(count, |rows| rows.for_each(norm));
+            self.team.share(count, |rows| rows.for_each(norm_row));
             self.team.meet();
         }
         to.rows(hidden, count)
     }
 
-    /// q, k and v, head by head: q and k are turned, k and v go straight into the cache.
+    /// q, k and v, head by head: q and k are normed and turned, k and v go straight into the cache.
     fn project(&mut self, number: usize, layer: &Layer, x: Rows) {
         let Step { model, machine, plan, cache, head, rows, .. } = self.step;
         let (heads, kv_heads, head_dim) = (model.spec.heads, model.spec.kv_heads, model.spec.head_dim);
         let (queries, turns) = (self.buffers.queries, self.buffers.turns);
         let panels = head / PANEL;
-        let own = &mut self.own.outputs;
+        let rope = model.spec.layers[number].rope;
+        let epsilon = model.spec.norm_epsilon as f32;
+        let PerThread { outputs: own, head: normed, .. } = &mut *self.own;
         self.team.share(heads + 2 * kv_heads, |units| {
             for unit in units {
                 let outputs = &mut own[..rows * head];
                 let y = Outputs { start: outputs.as_mut_ptr(), stride: head };
-                let (matrix, index) = match unit {
-                    _ if unit < heads => (&layer.qkv[0], unit),
-                    _ if unit < heads + kv_heads => (&layer.qkv[1], unit - heads),
-                    _ => (&layer.qkv[2], unit - heads - kv_heads),
+                let (which, index) = match unit {
+                    _ if unit < heads => (0, unit),
+                    _ if unit < heads + kv_heads => (1, unit - heads),
+                    _ => (2, unit - heads - kv_heads),
                 };
+                let Linear { weights, bias } = &layer.qkv[which];
                 // SAFETY: x is complete, `outputs` is ours and holds all rows.
-                unsafe { linear::multiply(machine, matrix, index * panels..(index + 1) * panels, x, y) };
-                for (row, values) in outputs.chunks_exact_mut(head).enumerate() {
-                    if unit < heads + kv_heads {
+                unsafe { linear::multiply(machine, weights, index * panels..(index + 1) * panels, x, y) };
+                let bias = bias.as_ref().map(|bias| &bias[index * head..(index + 1) * head]);
+                let norm = layer.head_norms.as_ref().and_then(|norms| norms.get(which));
+                for (row, mut values) in outputs.chunks_exact_mut(head).enumerate() {
+                    if let Some(bias) = bias {
+                        add(values, bias);
+                    }
+                    if let Some(weight) = norm {
+                        machine.run(RmsNorm { x: values, weight, to: normed, count: head_dim, epsilon });
+                        values = normed;
+                    }
+                    if let Some(rope) = rope.filter(|_| which < 2) {
                         // SAFETY: turns were complete before the first layer.
-                        let turns = unsafe { turns.read(row * head_dim, head_dim) };
+                        let turns = unsafe { turns.read((rope * rows + row) * head_dim, head_dim) };
                         rope::rotate(&mut values[..head_dim], turns);
                     }
                     let slot = plan.slots[row] as usize;
                     // SAFETY: this head of this row is ours, and rows have slots of their own.
                     unsafe {
-                        if unit < heads {
-                            queries.write((row * heads + unit) * head, head).copy_from_slice(values);
-                        } else if unit < heads + kv_heads {
-                            cache.store_key(slot, number, index, values);
-                        } else {
-                            cache.store_value(slot, number, index, values);
+                        match which {
+                            0 => queries.write((row * heads + index) * head, head).copy_from_slice(values),
+                            1 => cache.store_key(slot, number, index, values),
+                            _ => cache.store_value(slot, number, index, values),
                         }
                     }
                 }
@@ -360,8 +386,8 @@ impl Worker<'_, '_, '_> {
         }
     }
 
-    /// residual += W·x.
-    fn add_to_residual(&mut self, weights: &Panels, x: Rows) {
+    /// residual += W·x + b.
+    fn add_to_residual(&mut self, Linear { weights, bias }: &Linear, x: Rows) {
         let Step { machine, hidden, .. } = self.step;
         let wide = panels_at_once(weights.count(), self.team.threads());
         let residual = self.buffers.residual;
@@ -375,33 +401,41 @@ impl Worker<'_, '_, '_> {
                 let at = panels.start * PANEL;
                 // SAFETY: x is complete, `outputs` is ours and holds all rows.
                 unsafe { linear::multiply(machine, weights, panels, x, y) };
-                for (row, outputs) in outputs.chunks_exact(width).enumerate() {
+                for (row, outputs) in outputs.chunks_exact_mut(width).enumerate() {
+                    if let Some(bias) = bias {
+                        add(outputs, &bias[at..at + width]);
+                    }
                     // SAFETY: these columns are ours.
-                    let to = unsafe { residual.write(row * hidden + at, width) };
-                    to.iter_mut().zip(outputs).for_each(|(to, y)| *to += y);
+                    add(unsafe { residual.write(row * hidden + at, width) }, outputs);
                 }
             }
         });
     }
 
-    /// silu(gate) · up.
-    fn gate(&mut self, weights: &Panels, x: Rows, forms: Forms) {
-        let Step { machine, gated: stride, .. } = self.step;
+    /// activation(gate) · up, or activation(up).
+    fn activate(&mut self, Linear { weights, bias }: &Linear, x: Rows, forms: Forms) {
+        let Step { machine, model, gated: stride, .. } = self.step;
+        let activation = model.spec.activation;
         let gated = self.buffers.gated;
         let own = &mut self.own.outputs;
-        const PANELS: usize = 2 * GATED / PANEL;
-        self.team.share(weights.count() / PANELS, |units| {
+        let width = if model.spec.gated { 2 * GATED } else { GATED };
+        let panels = width / PANEL;
+        self.team.share(weights.count() / panels, |units| {
             for unit in units {
-                let outputs = &mut own[..x.count * 2 * GATED];
-                let y = Outputs { start: outputs.as_mut_ptr(), stride: 2 * GATED };
+                let outputs = &mut own[..x.count * width];
+                let y = Outputs { start: outputs.as_mut_ptr(), stride: width };
                 // SAFETY: x is complete, `outputs` is ours and holds all rows.
-                unsafe { linear::multiply(machine, weights, unit * PANELS..(unit + 1) * PANELS, x, y) };
-                for (row, outputs) in outputs.chunks_exact(2 * GATED).enumerate() {
-                    let (gate, up) = outputs.split_at(GATED);
+                unsafe { linear::multiply(machine, weights, unit * panels..(unit + 1) * panels, x, y) };
+                for (row, outputs) in outputs.chunks_exact_mut(width).enumerate() {
+                    if let Some(bias) = bias {
+                        add(outputs, &bias[unit * width..(unit + 1) * width]);
+                    }
+                    let (x, up) = outputs.split_at(GATED);
+                    let times = (!up.is_empty()).then_some(up);
                     // SAFETY: these columns are ours.
                     unsafe {
                         let to = gated.floats.write(row * stride + unit * GATED, GATED);
-                        machine.run(SwiGlu { gate, up, to });
+                        machine.run(Activate { activation, x, times, to });
                         gated.convert(forms, row, stride, unit * GATED, GATED);
                     }
                 }
@@ -415,7 +449,7 @@ impl Worker<'_, '_, '_> {
         let (vocab, hidden) = (model.spec.vocab, model.spec.hidden);
         let read = plan.head_rows;
         let weights = &model.head;
-        let forms = self.step.forms(from_ref(weights));
+        let forms = Forms::of(machine, [weights]);
         let x = self.norm(read.len(), |index| read[index] as usize, &model.final_norm, forms);
         if let Some(to) = self.buffers.last_hidden
             && self.team.index() == 0
@@ -473,6 +507,11 @@ impl Worker<'_, '_, '_> {
 fn panels_at_once(count: usize, threads: usize) -> usize {
     let longest = |wide: usize| count.div_ceil(wide).div_ceil(threads) * wide;
     (1..=2 * GATED / PANEL).rev().min_by_key(|&wide| longest(wide)).unwrap_or(1)
+}
+
+/// to += from.
+fn add(to: &mut [f32], from: &[f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
 }
 
 /// Fewest heads whose dimensions are whole quantisation blocks, so that one thread has all of a block; all heads if

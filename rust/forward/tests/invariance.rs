@@ -4,7 +4,7 @@
 mod common;
 
 use common::plans::{Part, Text, forward, text, tree};
-use common::{Random, RandomWeights, even_spec, odd_spec, oracle};
+use common::{PLAIN, Random, RandomWeights, even_spec, learned_spec, mixed_spec, odd_spec, oracle};
 use draftwood_base::pool::Pool;
 use draftwood_forward::{CacheType, Dtype, Executor, LayerSpec, Machine, Model, Spec};
 use draftwood_weights::GgmlType;
@@ -74,7 +74,10 @@ fn tokens(random: &mut Random, count: usize, vocab: usize) -> Vec<i32> {
 
 #[test]
 fn chunks_of_a_prompt_give_the_bits_of_the_oracle() {
-    for (spec, stored) in [odd_spec(), even_spec()].into_iter().flat_map(|s| CACHES.map(|c| (s.clone(), c))) {
+    for (spec, stored) in [odd_spec(), even_spec(), learned_spec(), mixed_spec()]
+        .into_iter()
+        .flat_map(|s| CACHES.map(|c| (s.clone(), c)))
+    {
         let mut random = Random(1);
         let prompt = tokens(&mut random, 70, spec.vocab);
         let expected = oracle::logits(&RandomWeights(spec.clone(), GgmlType::F32), &prompt, stored);
@@ -91,7 +94,10 @@ fn chunks_of_a_prompt_give_the_bits_of_the_oracle() {
 
 #[test]
 fn every_node_of_a_tree_is_its_path_alone() {
-    for (spec, stored) in [odd_spec(), even_spec()].into_iter().flat_map(|s| CACHES.map(|c| (s.clone(), c))) {
+    for (spec, stored) in [odd_spec(), even_spec(), learned_spec(), mixed_spec()]
+        .into_iter()
+        .flat_map(|s| CACHES.map(|c| (s.clone(), c)))
+    {
         let mut random = Random(2);
         let weights = RandomWeights(spec.clone(), GgmlType::F32);
         for (name, mut executor) in executors(&spec, stored, &[1, 2, 3]) {
@@ -157,7 +163,7 @@ fn texts_of_a_batch_do_not_see_each_other() {
 #[test]
 fn splits_and_their_borders() {
     // One layer, so that the oracle stays quick at 540 tokens; trees across the borders at 256 and 512.
-    let spec = Spec { layers: vec![LayerSpec { window: None }], vocab: 40, ..odd_spec() };
+    let spec = Spec { layers: vec![PLAIN], vocab: 40, ..odd_spec() };
     let mut random = Random(4);
     for stored in CACHES {
         check_borders(&spec, stored, &mut random, &[250, 256, 500, 511, 512, 540]);
@@ -168,11 +174,12 @@ fn splits_and_their_borders() {
 fn a_window_ends_what_a_row_sees() {
     // One layer each, so that what lies behind the window is not seen through a layer below; and windows that change.
     for window in [1, 16, 33, 256, 300] {
-        let spec = Spec { layers: vec![LayerSpec { window: Some(window) }], vocab: 40, ..odd_spec() };
+        let layers = vec![LayerSpec { window: Some(window), ..PLAIN }];
+        let spec = Spec { layers, vocab: 40, ..odd_spec() };
         let stored = CACHES[window % 2];
         check_borders(&spec, stored, &mut Random(window as u64), &[255, 270, 530]);
     }
-    let layers = [Some(20), Some(20), None, Some(3)].map(|window| LayerSpec { window }).to_vec();
+    let layers = [Some(20), Some(20), None, Some(3)].map(|window| LayerSpec { window, ..PLAIN }).to_vec();
     for stored in CACHES {
         check_borders(&Spec { layers: layers.clone(), ..odd_spec() }, stored, &mut Random(6), &[19, 90]);
     }

@@ -5,7 +5,7 @@ pub mod oracle;
 pub mod plans;
 
 use draftwood_base::Result;
-use draftwood_forward::{LayerSpec, Spec, Weights};
+use draftwood_forward::{Activation, LayerSpec, NormKind, RopeScaling, RopeSpec, Spec, Weights};
 use draftwood_weights::{GgmlType, dequantize_blocks};
 
 /// A small generator (splitmix64), so that tests need no crate for it.
@@ -51,9 +51,12 @@ impl Weights for RandomWeights {
     fn info(&self, name: &str) -> Option<(Vec<usize>, GgmlType)> {
         let s = &self.0;
         let (q, k) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
-        let shape = match name.rsplit('.').nth(1)? {
+        let mut shape = match name.rsplit('.').nth(1)? {
             "token_embd" | "output" => vec![s.vocab, s.hidden],
+            "position_embd" => vec![s.context, s.hidden],
+            "rope_freqs" => vec![s.head_dim / 2],
             "output_norm" | "attn_norm" | "ffn_norm" => vec![s.hidden],
+            "attn_q_norm" | "attn_k_norm" => vec![s.head_dim],
             "attn_q" => vec![q, s.hidden],
             "attn_k" | "attn_v" => vec![k, s.hidden],
             "attn_output" => vec![s.hidden, q],
@@ -61,6 +64,9 @@ impl Weights for RandomWeights {
             "ffn_down" => vec![s.hidden, s.feed_forward],
             _ => return None,
         };
+        if name.ends_with(".bias") {
+            shape.truncate(1);
+        }
         let kind = if shape.len() == 1 { GgmlType::F32 } else { self.1 };
         Some((shape, kind))
     }
@@ -74,9 +80,13 @@ impl Weights for RandomWeights {
             return Ok(());
         }
         let mut random = Random(seed(name, row));
-        let norm = name.contains("norm");
-        let scale = if norm { 0.3 } else { 1.7 / (to.len() as f32).sqrt() };
-        to.iter_mut().for_each(|v| *v = random.real() * scale + if norm { 1.0 } else { 0.0 });
+        let (scale, middle) = match name {
+            _ if name.ends_with(".bias") => (0.2, 0.0),
+            _ if name.contains("norm") => (0.3, 1.0),
+            "rope_freqs.weight" => (1.0, 2.0),
+            _ => (1.7 / (to.len() as f32).sqrt(), 0.0),
+        };
+        to.iter_mut().for_each(|v| *v = random.real() * scale + middle);
         Ok(())
     }
 
@@ -122,20 +132,31 @@ fn seed(name: &str, row: usize) -> u64 {
     name.bytes().fold(row as u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3))
 }
 
+/// A layer that sees everything and turns by the first rope.
+pub const PLAIN: LayerSpec = LayerSpec { window: None, rope: Some(0) };
+
 /// Sizes with every remainder: heads that are no whole panel, odd widths, groups of three.
 pub fn odd_spec() -> Spec {
     Spec {
         vocab: 83,
         hidden: 44,
         feed_forward: 70,
-        layers: vec![LayerSpec { window: None }; 2],
+        layers: vec![PLAIN; 2],
         heads: 6,
         kv_heads: 2,
         head_dim: 20,
         context: 2048,
+        norm: NormKind::Rms,
         norm_epsilon: 1e-5,
-        rope_base: 10_000.0,
+        head_norm: false,
+        ropes: vec![RopeSpec { base: 10_000.0, scaling: None }],
         rope_neighbours: true,
+        learned_positions: false,
+        qkv_bias: false,
+        output_bias: false,
+        feed_forward_bias: false,
+        activation: Activation::Silu,
+        gated: true,
         tied: false,
     }
 }
@@ -146,12 +167,58 @@ pub fn even_spec() -> Spec {
         vocab: 1600,
         hidden: 128,
         feed_forward: 160,
-        layers: vec![LayerSpec { window: None }; 2],
+        layers: vec![PLAIN; 2],
         heads: 4,
         kv_heads: 4,
         head_dim: 64,
         rope_neighbours: false,
         tied: true,
+        ..odd_spec()
+    }
+}
+
+/// GPT-2's features: learned positions, LayerNorm, biases, no gate.
+pub fn learned_spec() -> Spec {
+    Spec {
+        layers: vec![LayerSpec { window: None, rope: None }; 2],
+        context: 200,
+        norm: NormKind::Layer,
+        ropes: vec![],
+        rope_neighbours: false,
+        learned_positions: true,
+        qkv_bias: true,
+        output_bias: true,
+        feed_forward_bias: true,
+        activation: Activation::GeluTanh,
+        gated: false,
+        tied: true,
+        ..odd_spec()
+    }
+}
+
+/// What later families mix: normed heads, several ropes and none, windows, biases here and there, a gated GELU.
+pub fn mixed_spec() -> Spec {
+    let layer = |window, rope| LayerSpec { window, rope };
+    let rope = |scaling| RopeSpec { base: 500.0, scaling: Some(scaling) };
+    Spec {
+        layers: vec![
+            layer(Some(9), Some(0)),
+            layer(None, Some(1)),
+            layer(Some(9), None),
+            layer(None, Some(2)),
+        ],
+        kv_heads: 3,
+        head_dim: 24,
+        head_norm: true,
+        ropes: vec![
+            rope(RopeScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 64.0 }),
+            rope(RopeScaling::Linear { factor: 3.0 }),
+            rope(RopeScaling::Divisors),
+        ],
+        rope_neighbours: false,
+        qkv_bias: true,
+        feed_forward_bias: true,
+        activation: Activation::GeluTanh,
         ..odd_spec()
     }
 }

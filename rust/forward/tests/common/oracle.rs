@@ -2,7 +2,7 @@
 //! It follows the order of summation that the crate promises, so its bits are the judge of every kernel.
 
 use super::RandomWeights;
-use draftwood_forward::{CacheType, Spec};
+use draftwood_forward::{Activation, CacheType, NormKind, RopeScaling, RopeSpec, Spec};
 
 /// Sums lane by lane (index mod 16), then 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 fn lanes_sum(values: impl Iterator<Item = f32>, add: impl Fn(f32, f32) -> f32) -> f32 {
@@ -37,10 +37,39 @@ fn exp(x: f32) -> f32 {
     p * 2f32.powi(n as i32)
 }
 
-fn norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
+fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
     let squares = lanes_sum(x.iter().copied(), |x, sum| x.mul_add(x, sum));
     let inverse = 1.0 / (squares / x.len() as f32 + epsilon).sqrt();
     x.iter().zip(weight).map(|(x, w)| x * inverse * w).collect()
+}
+
+fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<f32> {
+    let mean = lanes_sum(x.iter().copied(), |x, sum| sum + x) / x.len() as f32;
+    let centred: Vec<f32> = x.iter().map(|x| x - mean).collect();
+    let squares = lanes_sum(centred.iter().copied(), |x, sum| x.mul_add(x, sum));
+    let inverse = 1.0 / (squares / x.len() as f32 + epsilon).sqrt();
+    centred.iter().zip(weight.iter().zip(bias)).map(|(x, (w, b))| (x * inverse).mul_add(*w, *b)).collect()
+}
+
+/// The norm of the residual stream that has this name.
+fn norm(weights: &RandomWeights, name: &str, x: &[f32]) -> Vec<f32> {
+    let epsilon = weights.0.norm_epsilon as f32;
+    let weight = &weights.matrix(&format!("{name}.weight"))[0];
+    match weights.0.norm {
+        NormKind::Rms => rms_norm(x, weight, epsilon),
+        NormKind::Layer => layer_norm(x, weight, &weights.matrix(&format!("{name}.bias"))[0], epsilon),
+    }
+}
+
+fn activate(activation: Activation, x: f32) -> f32 {
+    match activation {
+        Activation::Silu => x / (exp(0.0 - x) + 1.0),
+        Activation::GeluTanh => {
+            let inner = 0.797_884_6 * (x * x * x).mul_add(0.044_715, x);
+            let tanh = 1.0 - 2.0 / (exp(inner + inner) + 1.0);
+            0.5 * x * (1.0 + tanh)
+        }
+    }
 }
 
 /// Softmax-weighted values of the last `window` positions, in splits of 256 that begin at multiples of 256, merged in order.
@@ -71,19 +100,38 @@ fn attend(q: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], window: Option<usiz
 
 /// Logits after each of `tokens`, with keys and values kept as `stored`.
 pub fn logits(weights: &RandomWeights, tokens: &[i32], stored: CacheType) -> Vec<Vec<f32>> {
-    let Spec { heads, kv_heads, head_dim, feed_forward, tied, .. } = weights.0;
-    let epsilon = weights.0.norm_epsilon as f32;
+    let Spec { heads, kv_heads, head_dim, tied, .. } = weights.0;
+    let spec = &weights.0;
     let embedding = weights.matrix("token_embd.weight");
     let mut residual: Vec<Vec<f32>> = tokens.iter().map(|&t| embedding[t as usize].clone()).collect();
-    for (layer, spec) in weights.0.layers.iter().enumerate() {
-        let get = |part: &str| weights.matrix(&format!("blk.{layer}.{part}.weight"));
-        let product = |w: &[Vec<f32>], x: &[f32]| -> Vec<f32> { w.iter().map(|w| dot(w, x)).collect() };
-        let (wq, wk, wv) = (get("attn_q"), get("attn_k"), get("attn_v"));
-        let project = |w: &[Vec<f32>], turn: bool| -> Vec<Vec<f32>> {
+    if spec.learned_positions {
+        for (x, p) in residual.iter_mut().zip(weights.matrix("position_embd.weight")) {
+            x.iter_mut().zip(p).for_each(|(x, p)| *x += p);
+        }
+    }
+    for (number, layer) in spec.layers.iter().enumerate() {
+        let name = |part: &str| format!("blk.{number}.{part}");
+        // W·x + b
+        let linear = |part: &str, biased: bool| {
+            let w = weights.matrix(&format!("{}.weight", name(part)));
+            let bias = biased.then(|| weights.matrix(&format!("{}.bias", name(part))).remove(0));
+            move |x: &[f32]| -> Vec<f32> {
+                let y = w.iter().map(|w| dot(w, x));
+                y.enumerate().map(|(i, y)| bias.as_ref().map_or(y, |b| y + b[i])).collect()
+            }
+        };
+        let project = |part: &str, turned: bool| -> Vec<Vec<f32>> {
+            let matrix = linear(part, spec.qkv_bias);
             let one = |(position, x): (usize, &Vec<f32>)| {
-                let mut y = product(w, &norm(x, &get("attn_norm")[0], epsilon));
-                if turn {
-                    y.chunks_mut(head_dim).for_each(|head| rotate(head, position, &weights.0));
+                let mut y = matrix(&norm(weights, &name("attn_norm"), x));
+                for head in y.chunks_mut(head_dim).filter(|_| turned) {
+                    if spec.head_norm {
+                        let weight = &weights.matrix(&format!("{}_norm.weight", name(part)))[0];
+                        head.copy_from_slice(&rms_norm(head, weight, spec.norm_epsilon as f32));
+                    }
+                    if let Some(rope) = layer.rope {
+                        rotate(head, position, &spec.ropes[rope], weights);
+                    }
                 }
                 y
             };
@@ -93,41 +141,64 @@ pub fn logits(weights: &RandomWeights, tokens: &[i32], stored: CacheType) -> Vec
             let halves = |row: Vec<f32>| row.into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect();
             if stored == CacheType::F16 { rows.into_iter().map(halves).collect() } else { rows }
         };
-        let (q, k, v) = (project(&wq, true), kept(project(&wk, true)), kept(project(&wv, false)));
+        let (q, k) = (project("attn_q", true), kept(project("attn_k", true)));
+        let v = kept(project("attn_v", false));
         let part = |rows: &[Vec<f32>], end: usize, head: usize| -> Vec<Vec<f32>> {
             rows[..end].iter().map(|row| row[head * head_dim..(head + 1) * head_dim].to_vec()).collect()
         };
-        let (wo, gate, up, down) = (get("attn_output"), get("ffn_gate"), get("ffn_up"), get("ffn_down"));
+        let output = linear("attn_output", spec.output_bias);
+        let up = linear("ffn_up", spec.feed_forward_bias);
+        let gate = spec.gated.then(|| linear("ffn_gate", spec.feed_forward_bias));
+        let down = linear("ffn_down", spec.feed_forward_bias);
         for (i, x) in residual.iter_mut().enumerate() {
             let attended: Vec<f32> = (0..heads)
                 .flat_map(|head| {
                     let kv = head / (heads / kv_heads);
                     let (keys, values) = (part(&k, i + 1, kv), part(&v, i + 1, kv));
-                    attend(&part(&q, i + 1, head)[i], &keys, &values, spec.window)
+                    attend(&part(&q, i + 1, head)[i], &keys, &values, layer.window)
                 })
                 .collect();
-            product(&wo, &attended).iter().zip(x.iter_mut()).for_each(|(y, x)| *x += y);
-            let normed = norm(x, &get("ffn_norm")[0], epsilon);
-            let (gate, up) = (product(&gate, &normed), product(&up, &normed));
-            let gated: Vec<f32> =
-                (0..feed_forward).map(|j| gate[j] / (exp(0.0 - gate[j]) + 1.0) * up[j]).collect();
-            product(&down, &gated).iter().zip(x.iter_mut()).for_each(|(y, x)| *x += y);
+            output(&attended).iter().zip(x.iter_mut()).for_each(|(y, x)| *x += y);
+            let normed = norm(weights, &name("ffn_norm"), x);
+            let up = up(&normed);
+            let between: Vec<f32> = match &gate {
+                Some(gate) => {
+                    gate(&normed).iter().zip(up).map(|(g, u)| activate(spec.activation, *g) * u).collect()
+                }
+                None => up.into_iter().map(|u| activate(spec.activation, u)).collect(),
+            };
+            down(&between).iter().zip(x.iter_mut()).for_each(|(y, x)| *x += y);
         }
     }
     let head = if tied { embedding } else { weights.matrix("output.weight") };
-    let last = weights.matrix("output_norm.weight");
-    residual.iter().map(|x| head.iter().map(|w| dot(w, &norm(x, &last[0], epsilon))).collect()).collect()
+    let last: Vec<_> = residual.iter().map(|x| norm(weights, "output_norm", x)).collect();
+    last.iter().map(|x| head.iter().map(|w| dot(w, x)).collect()).collect()
 }
 
 /// Rope; dimensions stored as neighbouring pairs come out as halves, the order that scores are summed in.
-fn rotate(head: &mut [f32], position: usize, spec: &Spec) {
+fn rotate(head: &mut [f32], position: usize, rope: &RopeSpec, weights: &RandomWeights) {
     let half = head.len() / 2;
     let stored = head.to_vec();
+    let divisors = weights.matrix("rope_freqs.weight").remove(0);
     for i in 0..half {
-        let frequency = libm::pow(spec.rope_base, -((2 * i) as f64) / head.len() as f64) as f32;
+        let frequency = libm::pow(rope.base, -((2 * i) as f64) / head.len() as f64) as f32;
+        let frequency = match rope.scaling {
+            None => frequency,
+            Some(RopeScaling::Linear { factor }) => frequency / factor as f32,
+            Some(RopeScaling::Divisors) => frequency / divisors[i],
+            Some(RopeScaling::Llama3 { factor, low, high, original }) => {
+                let turns = original as f32 / (2.0 * std::f32::consts::PI / frequency);
+                let smooth = (turns - low as f32) / (high - low) as f32;
+                match turns {
+                    _ if turns < low as f32 => frequency / factor as f32,
+                    _ if turns > high as f32 => frequency,
+                    _ => (1.0 - smooth) * frequency / factor as f32 + smooth * frequency,
+                }
+            }
+        };
         let angle = f64::from(position as f32 * frequency);
         let (sine, cosine) = (libm::sin(angle) as f32, libm::cos(angle) as f32);
-        let (first, second) = if spec.rope_neighbours { (2 * i, 2 * i + 1) } else { (i, i + half) };
+        let (first, second) = if weights.0.rope_neighbours { (2 * i, 2 * i + 1) } else { (i, i + half) };
         let (a, b) = (stored[first], stored[second]);
         (head[i], head[i + half]) = (a * cosine - b * sine, b * cosine + a * sine);
     }

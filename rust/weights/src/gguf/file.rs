@@ -193,6 +193,12 @@ impl GgufFile {
     }
 }
 
+impl AsRef<TensorSet> for GgufFile {
+    fn as_ref(&self) -> &TensorSet {
+        &self.weights
+    }
+}
+
 impl fmt::Debug for GgufFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (keys, tensors) = (self.keys.len(), self.weights.len());

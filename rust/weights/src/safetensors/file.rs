@@ -109,6 +109,12 @@ impl SafeTensors {
     }
 }
 
+impl AsRef<TensorSet> for SafeTensors {
+    fn as_ref(&self) -> &TensorSet {
+        &self.weights
+    }
+}
+
 impl fmt::Debug for SafeTensors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SafeTensors({:?})", self.weights)
