@@ -35,12 +35,16 @@ def load_parts(
     model: Any, tokenizer: Any, *, max_context: int | None, executor: str = "auto", dtype: str = "auto"
 ) -> Parts:
     """Reads whatever `model` is: an executor, a name, a file, a folder or a module."""
-    if isinstance(model, Parts):
-        return model
     if isinstance(model, str | os.PathLike):
         from .models.load import load_source
 
         return load_source(os.fspath(model), max_context=max_context, executor=executor, dtype=dtype)
+    for name, value in (("executor", executor), ("dtype", dtype)):
+        if value != "auto":
+            hint = "load the model by its file or folder to choose"
+            raise InvalidArgument.of(name, f'"auto" for a {type(model).__name__} that is in memory', repr(value), hint)
+    if isinstance(model, Parts):
+        return model
     if hasattr(model, "forward") and hasattr(model, "caps"):
         return Parts(model, model.caps.name, tokenizer=tokenizer, max_context=max_context)
     from .models.load import load_module
