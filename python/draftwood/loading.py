@@ -43,14 +43,17 @@ def load_parts(
 ) -> Parts:
     """Reads whatever `model` is: an executor, a name, a file, a folder or a module."""
     options = options or NativeOptions()
-    if isinstance(model, Parts):
-        options.check_unused("parts that are loaded")
-        return model
     if isinstance(model, str | os.PathLike):
         from .models.load import load_source
 
         return load_source(os.fspath(model), max_context=max_context, executor=executor, dtype=dtype, options=options)
-    options.check_unused("an executor or a module in memory")
+    for name, value in (("executor", executor), ("dtype", dtype)):
+        if value != "auto":
+            hint = "load the model by its file or folder to choose"
+            raise InvalidArgument.of(name, f'"auto" for a {type(model).__name__} that is in memory', repr(value), hint)
+    options.check_unused("a model that is in memory")
+    if isinstance(model, Parts):
+        return model
     if hasattr(model, "forward") and hasattr(model, "caps"):
         return Parts(model, model.caps.name, tokenizer=tokenizer, max_context=max_context)
     from .models.load import load_module

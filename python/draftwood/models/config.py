@@ -86,7 +86,8 @@ def _refuse(file: object, key: str, value: object) -> UnsupportedModel:
 
 
 def _check_keys(config: Reader, values: dict[str, Any], family: Family) -> None:
-    read = {*family.defaults, *family.keys.values(), *family.more_keys, "rope_parameters", "rope_scaling"}
+    ropes = () if family.learned_positions else ("rope_parameters", "rope_scaling")
+    read = {*family.defaults, *family.keys.values(), *family.more_keys, *ropes}
     # The keys of the features that a row reads by name.
     read |= {name for name in (family.qkv_bias, family.feed_forward_bias) if isinstance(name, str)}
     for key, value in values.items():
