@@ -24,8 +24,9 @@ _spec.loader.exec_module(perplexity)
 pytestmark = pytest.mark.long
 
 KL_MEAN, KL_LARGEST = 0.05, 0.2
-"""Nats per row that activations in 8 bits may cost on a random model, whose logits have nothing to hold on to: twice
-what was measured, mean and largest of 767 rows."""
+"""Nats per row that activations in 8 bits may cost on a random model, whose logits have nothing to hold on to. Over
+twice what was measured on the 767 rows: 0.022 in the mean and 0.081 at most, nearly the same for the three types.
+"""
 
 
 @pytest.fixture(scope="module")

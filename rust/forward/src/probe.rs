@@ -79,6 +79,10 @@ pub fn read_bandwidth(threads: usize, bytes: usize) -> Result<f64> {
 /// `InvalidArgument` for no threads or too many.
 pub fn multiply_rate(threads: usize, layout: Layout) -> Result<f64> {
     const COLUMNS: usize = 512;
+    const REPEATS: usize = 5;
+    const MOST_CALLS: usize = 1 << 14;
+    /// Long beside the rows that each repetition makes, short beside a time slice.
+    const LEAST_SECONDS: f64 = 5e-4;
     if threads == 0 || threads > MOST_THREADS {
         return Err(Error::invalid("threads", format!("1 … {MOST_THREADS}"), threads, ""));
     }
@@ -92,8 +96,11 @@ pub fn multiply_rate(threads: usize, layout: Layout) -> Result<f64> {
     })?;
     let mut best = 0.0_f64;
     for count in [4, 6, 8, 12, 16] {
-        let calls = 4000 / count;
-        for _ in 0..5 {
+        let mut calls = 1;
+        while calls < MOST_CALLS && timed(&pool, |_| repeat(&panels, count, calls)) < LEAST_SECONDS {
+            calls *= 2;
+        }
+        for _ in 0..REPEATS {
             let seconds = timed(&pool, |_| repeat(&panels, count, calls));
             let products = threads * calls * count * PANEL * COLUMNS;
             best = best.max(products as f64 / seconds);
@@ -211,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_reading_and_the_products_are_not_optimised_away() {
-        let bandwidth = read_bandwidth(1, 64 << 20).unwrap();
+        let bandwidth = read_bandwidth(1, 8 << 20).unwrap();
         assert!(bandwidth < 2e12, "one thread cannot read {bandwidth} bytes per second");
         for layout in Layout::ALL {
             let rate = multiply_rate(1, layout).unwrap();
