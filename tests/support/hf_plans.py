@@ -166,7 +166,12 @@ def make_plan(feeds):
     for array in plan.values():
         array.flags.writeable = False
     return SimpleNamespace(
-        rows=row_offsets[-1], sequences=len(feeds), page_size=feeds[0].text.pool.page_size, mask_words=words, **plan
+        rows=row_offsets[-1],
+        sequences=len(feeds),
+        page_size=feeds[0].text.pool.page_size,
+        mask_words=words,
+        selector="full",
+        **plan,
     )
 
 
