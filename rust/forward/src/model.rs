@@ -193,7 +193,7 @@ impl Packer<'_> {
         let parts = if gated { &["ffn_gate", "ffn_up"][..] } else { &["ffn_up"] };
         let unit = parts.len() * GATED;
         let parts: Vec<_> = parts.iter().map(|part| (name(part), feed_forward)).collect();
-        let outputs = feed_forward.next_multiple_of(GATED) / GATED * unit;
+        let outputs = feed_forward.div_ceil(GATED) * unit;
         let output_of = |row: usize| {
             let output = row / unit * GATED + row % GATED;
             (output < feed_forward).then_some(output + row % unit / GATED * feed_forward)
