@@ -93,6 +93,23 @@ fn chunks_of_a_prompt_give_the_bits_of_the_oracle() {
 }
 
 #[test]
+fn bits_are_the_committed_ones() {
+    // What a change of kernels and oracle together would hide. FNV-1a over the bits of 40 rows.
+    let specs = [odd_spec(), learned_spec(), mixed_spec()];
+    let hashes = specs.map(|spec| {
+        let mut random = Random(8);
+        let prompt = tokens(&mut random, 40, spec.vocab);
+        let (_, mut executor) = executors(&spec, GgmlType::F32, &[2]).pop().unwrap();
+        let mut at = text(&mut random, &mut (0..120).collect(), prompt.len());
+        let rows = feed(&mut executor, &mut at, &prompt, &mut random, 16);
+        rows.iter().flatten().fold(0xCBF2_9CE4_8422_2325_u64, |hash, value| {
+            (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01B3)
+        })
+    });
+    assert_eq!(hashes, [0xA51E_FFB6_F43B_1488, 0xDCF0_AFEE_7015_E4D7, 0xCEBB_C404_C9FF_B166]);
+}
+
+#[test]
 fn every_node_of_a_tree_is_its_path_alone() {
     for (spec, stored) in [odd_spec(), even_spec(), learned_spec(), mixed_spec()]
         .into_iter()
