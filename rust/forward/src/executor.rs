@@ -306,3 +306,20 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_row_in_any_order_are_the_row() {
+        // Ties go to the lowest id, the first fault is told, and nothing above −inf stays nothing.
+        let scan = |token, value, fault| Scan { token, value, fault };
+        let parts = [scan(3, 1.0, Some(9)), scan(20, 2.0, None), scan(11, 2.0, Some(12)), NOTHING];
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+            let row = order.into_iter().map(|i| parts[i]).fold(NOTHING, better);
+            assert_eq!((row.token, row.value, row.fault), (11, 2.0, Some(9)));
+        }
+        assert_eq!(better(NOTHING, NOTHING).value, f32::NEG_INFINITY);
+    }
+}

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::plans::{Part, Text, forward, text, tree};
+use common::plans::{Part, Text, forward, forward_best, text, tree};
 use common::{PLAIN, Random, RandomWeights, even_spec, learned_spec, mixed_spec, odd_spec, oracle};
 use draftwood_base::pool::Pool;
 use draftwood_forward::{CacheType, Dtype, Executor, LayerSpec, Machine, Model, Spec};
@@ -99,7 +99,7 @@ fn bits_are_the_committed_ones() {
     let hashes = specs.map(|spec| {
         let mut random = Random(8);
         let prompt = tokens(&mut random, 40, spec.vocab);
-        let (_, mut executor) = executors(&spec, GgmlType::F32, &[2]).pop().unwrap();
+        let (_, mut executor) = executors(&spec, CacheType::F32, &[2]).pop().unwrap();
         let mut at = text(&mut random, &mut (0..120).collect(), prompt.len());
         let rows = feed(&mut executor, &mut at, &prompt, &mut random, 16);
         rows.iter().flatten().fold(0xCBF2_9CE4_8422_2325_u64, |hash, value| {
@@ -173,6 +173,32 @@ fn texts_of_a_batch_do_not_see_each_other() {
             let prompt = prompts.iter().find(|p| p.len() == cached + part.chain.len()).unwrap();
             let expected = oracle::logits(&weights, prompt, stored);
             assert_bits(&got[..part.chain.len()], &expected[cached..], &name);
+        }
+    }
+}
+
+/// Several tiles of the head, shared by threads in any order.
+#[test]
+fn the_best_tokens_are_those_of_the_logits() {
+    let spec = Spec { vocab: 2 * 768 + 100, ..odd_spec() };
+    let mut random = Random(9);
+    for (name, mut executor) in executors(&spec, CACHES[0], &[1, 2, 3, 5]) {
+        let mut free: Vec<i32> = (0..120).collect();
+        for len in [1, 2, 20] {
+            let at = text(&mut random, &mut free, len + 9);
+            let part = Part {
+                text: &at,
+                chain: tokens(&mut random, len, spec.vocab),
+                nodes: tree(&mut random, 8, spec.vocab),
+            };
+            let logits = forward(&mut executor, std::slice::from_ref(&part)).concat();
+            let best = forward_best(&mut executor, &[part]);
+            assert_eq!(best.len(), logits.len());
+            for (best, row) in best.iter().zip(&logits) {
+                let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let first = row.iter().position(|&x| x == largest).unwrap();
+                assert_eq!(*best, [first as i32, -1], "{name}, {len} tokens");
+            }
         }
     }
 }

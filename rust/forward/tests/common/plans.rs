@@ -21,6 +21,22 @@ pub struct Part<'a> {
 
 /// Runs the parts as one step and returns the logits of every row, part by part.
 pub fn forward(executor: &mut Executor, parts: &[Part<'_>]) -> Vec<Vec<Vec<f32>>> {
+    let vocab = executor.model().spec.vocab;
+    let logits = with_plan(parts, |plan| {
+        let mut logits = vec![0.0; plan.tokens.len() * vocab];
+        executor.forward(plan, &mut logits, None).unwrap();
+        logits
+    });
+    let mut rows = logits.chunks(vocab).map(<[f32]>::to_vec);
+    parts.iter().map(|p| rows.by_ref().take(p.chain.len() + p.nodes.len()).collect()).collect()
+}
+
+/// Runs the parts as one step and returns the best token and the first fault of every row.
+pub fn forward_best(executor: &mut Executor, parts: &[Part<'_>]) -> Vec<[i32; 2]> {
+    with_plan(parts, |plan| executor.forward_best(plan, None).unwrap().as_chunks().0.to_vec())
+}
+
+fn with_plan<T>(parts: &[Part<'_>], run: impl FnOnce(&StepRows<'_>) -> T) -> T {
     let words = parts.iter().map(|p| (p.nodes.len() + 1).div_ceil(32)).max().unwrap_or(1);
     let mut arrays: [Vec<i32>; 5] = Default::default();
     let (mut row_offsets, mut page_offsets, mut chains, mut contexts) = (vec![0], vec![0], vec![], vec![]);
@@ -72,11 +88,7 @@ pub fn forward(executor: &mut Executor, parts: &[Part<'_>]) -> Vec<Vec<Vec<f32>>
         mask_words: words,
         head_rows: &head_rows,
     };
-    let vocab = executor.model().spec.vocab;
-    let mut logits = vec![0.0; tokens.len() * vocab];
-    executor.forward(&plan, &mut logits, None).unwrap();
-    let mut rows = logits.chunks(vocab).map(<[f32]>::to_vec);
-    parts.iter().map(|p| rows.by_ref().take(p.chain.len() + p.nodes.len()).collect()).collect()
+    run(&plan)
 }
 
 /// Pages for `rows` rows, in random order, taken from `free`.
