@@ -19,9 +19,9 @@ HINT = 'the native executor does not know it: load it with executor="transformer
 _HARMLESS = frozenset(
     """
     _attn_implementation _commit_hash _name_or_path _num_labels architectures attention_dropout attn_implementation
-    attn_pdrop auto_map bos_token_id chunk_size_feed_forward classifier_dropout cls_token_id decoder_start_token_id dtype
-    embd_pdrop eos_token_id finetuning_task gradient_checkpointing hidden_dropout id2label initializer_range is_decoder
-    is_llama_config keys_to_ignore_at_inference label2id model_type name_or_path num_labels output_attentions
+    attn_pdrop auto_map bos_token_id chunk_size_feed_forward classifier_dropout cls_token_id decoder_start_token_id
+    dtype embd_pdrop eos_token_id finetuning_task gradient_checkpointing hidden_dropout id2label initializer_range
+    is_decoder is_llama_config keys_to_ignore_at_inference label2id model_type name_or_path num_labels output_attentions
     output_hidden_states pad_token_id prefix pretraining_tp problem_type resid_pdrop return_dict sep_token_id
     summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj task_specific_params
     tokenizer_class torch_dtype torchscript transformers.js_config transformers_version unk_token_id unsloth_fixed
