@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .beam_driver import BeamDriver
 from .errors import InvalidArgument
 from .executors.options import NativeOptions
 from .loading import load_parts
-from .requests import Ticket, prompts_of, submit
+from .requests import Ticket, prompts_of, sound_output, submit
 from .streaming import UNREAD_EVENTS, AsyncDriver, AsyncStream, Stream
-from .types import BeamParams, CacheConfig, EngineStats, Executor, Output, SamplingParams, error_of_output
+from .types import BeamParams, CacheConfig, EngineStats, Executor, SamplingParams
 
 if TYPE_CHECKING:
     from .models.tokenizer import Tokenizer
@@ -123,16 +123,17 @@ class Engine:
         )
 
     def _start(self, parts: Any, drafter: Any, draft_policy: str, cache: CacheConfig) -> None:
-        from .loading import make_drafter, make_session
+        from .loading import make_session
 
         self.executor: Executor = parts.executor
         self.tokenizer: Tokenizer | None = parts.tokenizer
         self.name: str = parts.name
         self._tokenizer_problem: Exception | None = parts.tokenizer_problem
-        self._session: Session = make_session(parts, drafter, cache, draft_policy)
+        session, nodes = make_session(parts, drafter, cache, draft_policy)
+        self._session: Session = session
         self._draft_policy = draft_policy
         self.max_context: int = parts.max_context or self.executor.caps.max_context
-        self._beams = BeamDriver(self, make_drafter(drafter)[1], parts.stop_ids, self.max_context)
+        self._beams = BeamDriver(self, nodes, parts.stop_ids, self.max_context)
         self._lock = threading.Lock()
         self._freed = threading.Condition()
         self._tickets: dict[int, Ticket] = {}
@@ -167,21 +168,10 @@ class Engine:
         """
         prompts, single = prompts_of(prompt)
         each = self._params_of(params, len(prompts))
-        tickets: list[Ticket] = []
-        try:
-            for one, its in zip(prompts, each, strict=True):
-                tickets.append(self._submit(one, its))
-            for ticket in tickets:
-                self._advance(ticket)
-        finally:
-            self._release(tickets)
-        outputs = [ticket.output() for ticket in tickets]
-        if not single:
-            return outputs
-        error = error_of_output(outputs[0])
-        if error is not None:
-            raise error
-        return outputs[0]
+        tickets = self._run_all(self._submit(one, its) for one, its in zip(prompts, each, strict=True))
+        if single:
+            return sound_output(tickets[0])
+        return [ticket.output() for ticket in tickets]
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Stream:
         """Generates piece by piece: an iterator of `StreamEvent`; `close()` or dropping it cancels.
@@ -354,22 +344,17 @@ class Engine:
                 self._session.hidden[ticket.request] = None
         return ticket
 
-    def _run_all(self, tickets: Iterable[Ticket]) -> Iterator[tuple[Ticket, Output]]:
-        """Runs what the iterable submits to the end; raises the first error of a text."""
-        submitted: list[Ticket] = []
+    def _run_all(self, submitted: Iterable[Ticket]) -> list[Ticket]:
+        """Runs what the iterable submits to the end of every text."""
+        tickets: list[Ticket] = []
         try:
-            for ticket in tickets:
-                submitted.append(ticket)
             for ticket in submitted:
+                tickets.append(ticket)  # one by one: what was submitted is released, should the next one be refused
+            for ticket in tickets:
                 self._advance(ticket)
         finally:
-            self._release(submitted)
-        for ticket in submitted:
-            output = ticket.output()
-            error = error_of_output(output)
-            if error is not None:
-                raise error
-            yield ticket, output
+            self._release(tickets)
+        return tickets
 
     def encode(self, prompt: Prompt) -> Any:
         """The ids of a prompt, int32 [T]: a string without chat template, a list of messages through it, ids as is.

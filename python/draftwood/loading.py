@@ -88,8 +88,8 @@ def make_drafter(drafter: Any) -> tuple[BatchDrafter | None, int]:
     raise InvalidArgument.of("drafter", "an object with propose(view)", type(drafter).__name__, "see draftwood.Drafter")
 
 
-def make_session(parts: Parts, drafter: Any, cache: CacheConfig, draft_policy: str = "auto") -> Session:
-    """The session of an engine, with its pool of pages."""
+def make_session(parts: Parts, drafter: Any, cache: CacheConfig, draft_policy: str = "auto") -> tuple[Session, int]:
+    """The session of an engine, with its pool of pages, and the most nodes of its trees."""
     from .session import Session
 
     long_form, nodes = make_drafter(drafter)
@@ -129,4 +129,4 @@ def make_session(parts: Parts, drafter: Any, cache: CacheConfig, draft_policy: s
         draft_policy=draft_policy,
     )
     parts.executor.allocate(min(pages, 2**31 // cache.page_size - 1) + 1, cache.page_size)
-    return Session(core, parts.executor, long_form)
+    return Session(core, parts.executor, long_form), nodes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InvalidArgument, UnsupportedModel
-from .requests import encode_prompt, prompts_of
+from .requests import encode_prompt, prompts_of, sound_output
 from .types import SamplingParams
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def score(engine: Engine, prompt: Any, continuation: Any) -> Any:
         params = SamplingParams(max_new_tokens=len(forced), ignore_eos=True, logprobs=0, seed=0)
         return engine._submit(ids, params, forced=forced)
 
-    outputs = engine._run_all(submit(*pair) for pair in pairs)
-    scores = [output.logprobs.chosen for _, output in outputs if output.logprobs is not None]
+    outputs = [sound_output(ticket) for ticket in engine._run_all(submit(*pair) for pair in pairs)]
+    scores = [output.logprobs.chosen for output in outputs if output.logprobs is not None]
     return scores[0] if single else scores
 
 
@@ -70,7 +70,9 @@ def embed(engine: Engine, text: Any) -> Any:
         return tickets[-1]
 
     try:
-        states = [_array(kept[ticket.request]) for ticket, _ in engine._run_all(submit(one) for one in texts)]
+        for ticket in engine._run_all(submit(one) for one in texts):
+            sound_output(ticket)
+        states = [_array(kept[ticket.request]) for ticket in tickets]
     finally:
         for ticket in tickets:
             kept.pop(ticket.request, None)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import DraftwoodError, InvalidArgument, OutOfPages, UnsupportedModel
-from .types import Logprobs, Output, PhaseTimes, SamplingParams, Stats, StreamEvent
+from .types import Logprobs, Output, PhaseTimes, SamplingParams, Stats, StreamEvent, error_of_output
 
 if TYPE_CHECKING:
     from .models.tokenizer import Tokenizer
@@ -220,3 +220,12 @@ def _arrays(events: list[Any], top: int | None) -> tuple[Any, Logprobs | None]:
     values = np.frombuffer(b"".join(event.top for event in events), np.float32)
     shape = (len(chosen), min(top, len(ids)))
     return tokens, Logprobs(chosen, ids.reshape(shape), values.reshape(shape))
+
+
+def sound_output(ticket: Ticket) -> Output:
+    """The output of a text that has ended; raises the error that ended it."""
+    output = ticket.output()
+    error = error_of_output(output)
+    if error is not None:
+        raise error
+    return output
