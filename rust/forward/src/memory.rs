@@ -2,16 +2,20 @@
 
 use draftwood_base::{Error, Result};
 use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
 
 const HUGE: usize = 2 << 20;
+/// Address space that an arena asks for at a time.
+const CHUNK: usize = 64 << 20;
+const LINE: usize = 64;
 
-/// Zeroed memory of its own mapping, aligned to 2 MiB from 2 MiB on. Physical pages come with the first write.
+/// Zeroed memory, aligned to a cache line, from 2 MiB on to 2 MiB. Physical pages come with the first write.
 #[derive(Debug)]
 pub struct Memory {
     start: NonNull<u8>,
     len: usize,
-    /// What was mapped, to be unmapped.
-    mapped: (*mut libc::c_void, usize),
+    /// Keeps the bytes mapped.
+    _mapping: Arc<Mapping>,
 }
 
 // SAFETY: plain memory without interior mutability of its own; who writes where is the business of its users.
@@ -25,6 +29,67 @@ impl Memory {
     /// # Errors
     /// [`Error::InvalidArgument`] when the system has no address space for it.
     pub fn zeroed(len: usize) -> Result<Self> {
+        let mapping = Arc::new(Mapping::new(len)?);
+        Ok(Self { start: mapping.start, len, _mapping: mapping })
+    }
+
+    /// Address of the first byte.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> usize {
+        self.len
+    }
+}
+
+/// Memories one behind the other in shared mappings, so that those that are smaller than a huge page lie in huge pages
+/// too: most matrices of a small model are. A mapping goes with the last of its memories.
+#[derive(Debug, Default)]
+pub struct Arena(Mutex<Option<Chunk>>);
+
+#[derive(Debug)]
+struct Chunk {
+    mapping: Arc<Mapping>,
+    used: usize,
+}
+
+impl Arena {
+    /// As [`Memory::zeroed`], aligned to a cache line only.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn zeroed(&self, len: usize) -> Result<Memory> {
+        let mut chunk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if chunk.as_ref().is_none_or(|chunk| len > chunk.mapping.len - chunk.used) {
+            *chunk = Some(Chunk { mapping: Arc::new(Mapping::new(len.max(CHUNK))?), used: 0 });
+        }
+        let Some(Chunk { mapping, used }) = &mut *chunk else { unreachable!("made above") };
+        // SAFETY: `len` bytes from `used` on lie inside the mapping.
+        let start = unsafe { mapping.start.add(*used) };
+        *used = (*used + len).next_multiple_of(LINE).min(mapping.len);
+        Ok(Memory { start, len, _mapping: Arc::clone(mapping) })
+    }
+}
+
+/// What the system gave, unmapped at the end.
+#[derive(Debug)]
+struct Mapping {
+    /// The first byte that is used.
+    start: NonNull<u8>,
+    len: usize,
+    /// What was mapped.
+    mapped: (*mut libc::c_void, usize),
+}
+
+// SAFETY: an address range; its bytes belong to the memories in it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(len: usize) -> Result<Self> {
         let huge = len >= HUGE;
         let wanted =
             len.max(1).checked_add(if huge { HUGE } else { 0 }).filter(|&n| n <= isize::MAX as usize);
@@ -62,21 +127,11 @@ impl Memory {
         let start = NonNull::new(start).ok_or_else(|| refuse("address 0".into()))?;
         Ok(Self { start, len, mapped: (address, wanted) })
     }
-
-    /// Address of the first byte.
-    pub fn as_ptr(&self) -> *mut u8 {
-        self.start.as_ptr()
-    }
-
-    /// Size in bytes.
-    pub fn bytes(&self) -> usize {
-        self.len
-    }
 }
 
-impl Drop for Memory {
+impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly what `zeroed` mapped; nobody borrows from it any more.
+        // SAFETY: exactly what `new` mapped; no memory borrows from it any more.
         unsafe { libc::munmap(self.mapped.0, self.mapped.1) };
     }
 }
@@ -155,5 +210,25 @@ mod tests {
             bytes.fill(7);
         }
         assert!(Memory::zeroed(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn memories_of_an_arena_are_zero_apart_and_outlive_it() {
+        let arena = Arena::default();
+        let memories: Vec<Memory> = [1, 64, 100, 0, CHUNK, 5000].map(|len| arena.zeroed(len).unwrap()).into();
+        drop(arena);
+        for (number, memory) in memories.iter().enumerate() {
+            assert_eq!(memory.as_ptr().align_offset(LINE), 0);
+            // SAFETY: as many bytes are there, and nobody else has them.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(memory.as_ptr(), memory.bytes()) };
+            assert!(bytes.iter().all(|&byte| byte == 0), "memory {number}");
+            bytes.fill(number as u8 + 1);
+        }
+        for (number, memory) in memories.iter().enumerate() {
+            // SAFETY: as above.
+            let bytes = unsafe { std::slice::from_raw_parts(memory.as_ptr(), memory.bytes()) };
+            assert!(bytes.iter().all(|&byte| byte == number as u8 + 1), "memory {number}");
+        }
+        assert!(Arena::default().zeroed(usize::MAX).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use crate::lanes::WIDTH;
 use crate::linear::Form;
 use crate::machine::Machine;
+use crate::memory::Arena;
 use crate::panels::{Layout, PANEL, Panels};
 use crate::spec::{NormKind, RopeScaling, Spec};
 use draftwood_base::pool::Pool;
@@ -122,7 +123,7 @@ impl Model {
     /// # Cost
     /// One pass over the source on all threads, and the bytes of its matrices, or 4 per weight.
     pub fn load(spec: Spec, source: Arc<dyn Weights>, dtype: Dtype, pool: &Pool) -> Result<Self> {
-        let packer = Packer { spec: &spec, weights: &*source, dtype, pool };
+        let packer = Packer { spec: &spec, weights: &*source, dtype, pool, arena: Arena::default() };
         let (vocab, hidden) = (spec.vocab, spec.hidden);
         packer.expect(EMBEDDING, &[vocab, hidden])?;
         let layers = (0..spec.layers.len()).map(|layer| packer.layer(layer)).collect::<Result<_>>()?;
@@ -189,6 +190,7 @@ struct Packer<'a> {
     weights: &'a dyn Weights,
     dtype: Dtype,
     pool: &'a Pool,
+    arena: Arena,
 }
 
 impl Packer<'_> {
@@ -325,7 +327,7 @@ impl Packer<'_> {
         let missing = |row: usize| Error::Internal(format!("row {row} beyond the tensors {parts:?}"));
         let stored =
             layouts[0].filter(|_| self.dtype == Dtype::Stored && layouts.iter().all(|&l| l == layouts[0]));
-        let mut panels = Panels::zeroed(stored.unwrap_or(Layout::F32), rows, columns)?;
+        let mut panels = Panels::zeroed_in(&self.arena, stored.unwrap_or(Layout::F32), rows, columns)?;
         if stored.is_some() {
             panels.fill_blocks(self.pool, source, &|row, to| {
                 let (name, row) = part(row).ok_or_else(|| missing(row))?;

@@ -11,7 +11,7 @@ mod repack;
 
 pub use layout::Layout;
 
-use crate::memory::Memory;
+use crate::memory::{Arena, Memory};
 use draftwood_base::{Error, Result};
 
 /// Rows of a panel.
@@ -35,6 +35,14 @@ impl Panels {
     /// # Errors
     /// When there is no memory for it, or the columns are no whole blocks.
     pub fn zeroed(layout: Layout, rows: usize, columns: usize) -> Result<Self> {
+        Self::zeroed_in(&Arena::default(), layout, rows, columns)
+    }
+
+    /// The same among the other matrices of an arena.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn zeroed_in(arena: &Arena, layout: Layout, rows: usize, columns: usize) -> Result<Self> {
         let block = layout.block_columns();
         if !columns.is_multiple_of(block) {
             let name = layout.source().name();
@@ -42,7 +50,7 @@ impl Panels {
             return Err(Error::invalid("columns", expected, columns, "store the tensor in another type"));
         }
         let bytes = rows.div_ceil(PANEL) * layout.panel_bytes(columns);
-        Ok(Self { layout, rows, columns, memory: Memory::zeroed(bytes)? })
+        Ok(Self { layout, rows, columns, memory: arena.zeroed(bytes)? })
     }
 
     /// Number of panels.
