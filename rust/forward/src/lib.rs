@@ -11,6 +11,8 @@ pub mod cache;
 mod environment;
 mod executor;
 mod files;
+#[cfg(test)]
+mod guarded;
 pub mod lanes;
 pub mod linear;
 mod live;

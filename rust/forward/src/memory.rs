@@ -63,6 +63,25 @@ impl Memory {
         Ok(Self { start, len, mapped: (address, wanted) })
     }
 
+    /// Memory that ends where the next page may not be touched, or begins where the one before may not.
+    #[cfg(test)]
+    pub(crate) fn guarded(len: usize, end: bool) -> Self {
+        const PAGE: usize = 4096;
+        let inner = len.next_multiple_of(PAGE);
+        let guarded = Self::zeroed((inner + 2 * PAGE).min(HUGE - 1)).unwrap();
+        assert!(guarded.len >= inner + 2 * PAGE, "{len} bytes between guards");
+        let all = guarded.mapped;
+        std::mem::forget(guarded);
+        // SAFETY: two pages and a place inside the mapping, which the result owns now.
+        unsafe {
+            for guard in [0, PAGE + inner] {
+                assert_eq!(libc::mprotect(all.0.cast::<u8>().add(guard).cast(), PAGE, libc::PROT_NONE), 0);
+            }
+            let start = all.0.cast::<u8>().add(PAGE + if end { inner - len } else { 0 });
+            Self { start: NonNull::new(start).unwrap(), len, mapped: (all.0, inner + 2 * PAGE) }
+        }
+    }
+
     /// Address of the first byte.
     pub fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
