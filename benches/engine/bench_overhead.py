@@ -56,7 +56,7 @@ def report(name, spent, isa):
 
 def test_overhead_on_smollm2(smollm2, isa, benchmark):
     module, _ = smollm2
-    with dw.Engine(module, drafter=dw.drafters.NGram(min_prob=0.0, max_nodes=NODES)) as engine:
+    with dw.Engine(module, executor="transformers", drafter=dw.drafters.NGram(min_prob=0.0, max_nodes=NODES)) as engine:
         prompt = prompt_with_many_continuations(49152)
         spent = benchmark.pedantic(overheads, args=(engine, prompt, 64), rounds=1)
     assert len(spent) >= 10

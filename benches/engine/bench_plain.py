@@ -20,7 +20,7 @@ def test_plain_decoding_against_transformers(smollm2, isa, benchmark):
 
     module, tokenizer = smollm2
     ids = tokenizer.encode(PROMPT)
-    engine = dw.Engine(module, drafter=None)
+    engine = dw.Engine(module, executor="transformers", drafter=None)
 
     def ours():
         params = dw.SamplingParams(max_new_tokens=TOKENS, ignore_eos=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidArgument
+from .errors import DraftwoodError, InvalidArgument
 from .loading import _STEP_ROWS
 from .types import BeamParams, Beams
 
@@ -69,6 +69,7 @@ class BeamDriver:
             since=engine._session.times,
         )
         with engine._lock:
+            engine._admit()
             self.core.add(search)
         return search
 
@@ -91,6 +92,7 @@ class BeamDriver:
         with engine._lock:
             self._check_open()
             steps = session.steps
+            engine._watch()
             if not search.done:
                 try:
                     engine._deliver(session.search_step(self.core))
@@ -110,6 +112,12 @@ class BeamDriver:
         """Keeps the searches out of the next step. Called under the engine's lock."""
         if self._core is not None:
             self._core.hold_all()
+
+    def end_all(self, error: Callable[[], DraftwoodError]) -> None:
+        """Ends every search with an error of its own. Called under the engine's lock."""
+        for search in () if self._core is None else self._core.searches:
+            if not search.done:
+                search.error = error()
 
     def _hold_others(self) -> bool:
         for ticket in self._engine._tickets.values():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .beam_driver import BeamDriver
-from .errors import InvalidArgument
+from .errors import DraftwoodError, InvalidArgument
 from .executors.options import NativeOptions
 from .loading import load_parts
 from .requests import Ticket, prompts_of, sound_output, submit
@@ -32,7 +32,10 @@ _NAP_SECONDS = 0.02
 class Engine:
     """A model that generates losslessly with draft trees.
 
-    `Engine.load(...)` reads weights; `Engine(module, tokenizer)` takes a transformers model that is in memory.
+    `Engine.load(...)` reads weights; `Engine(module, tokenizer)` takes a transformers model that is in memory. On the
+    CPU its weights are then read where torch has them, without a copy, if the module and all its parts are
+    transformers' own, without hooks, adapters or parametrisations; else transformers runs it, and `stats` says why.
+    The module is held weakly, its tensors as long as the engine lives. Weights may change between texts (`refresh`).
 
     One session serves all callers: whoever waits for a token leads the next step for everybody, so streams may be
     read inside each other's loops and from several threads. There is no background thread, except for `astream`.
@@ -56,10 +59,11 @@ class Engine:
         drafter: Any = "auto",
         draft_policy: str = "auto",
         max_context: int | None = None,
+        weights: str = "auto",
         cache: CacheConfig | None = None,
     ) -> None:
         cache = cache or CacheConfig()
-        options = NativeOptions(numerics, activations, cache.dtype)
+        options = NativeOptions(numerics, activations, cache.dtype, weights)
         parts = load_parts(model, tokenizer, max_context=max_context, executor=executor, dtype=dtype, options=options)
         self._start(parts, drafter, draft_policy, cache)
 
@@ -75,6 +79,7 @@ class Engine:
         drafter: Any = "auto",
         draft_policy: str = "auto",
         max_context: int | None = None,
+        weights: str = "auto",
         cache: CacheConfig | None = None,
     ) -> Engine:
         """Loads a model.
@@ -95,12 +100,15 @@ class Engine:
             draft_policy: "auto" forwards the drafts that are expected to pay, by what steps have cost and what came
                 true, and none where drafts do not pay; "always" all of them. The text is the same.
             max_context: most tokens of a text; the model's own limit if None.
+            weights: "repack" (native) copies all weights once into memory of huge pages, in the order of the kernels;
+                "map" leaves them in the mapped files and packs them anew in each step, for models that fill memory:
+                slower, with the same bits; "auto" maps what is larger than half of the free memory.
         Returns
             An engine; `with` closes it.
         Errors
             InvalidArgument (nothing there), ModelFormatError (damaged file), UnsupportedModel (sound but not built).
         Cost
-            Reads and repacks all weights once, on all threads.
+            Reads and repacks all weights once, on all threads; with "map" only their headers and vectors.
         Source
             The GGUF and safetensors formats.
         Example
@@ -119,6 +127,7 @@ class Engine:
             drafter=drafter,
             draft_policy=draft_policy,
             max_context=max_context,
+            weights=weights,
             cache=cache,
         )
 
@@ -138,6 +147,9 @@ class Engine:
         self._freed = threading.Condition()
         self._tickets: dict[int, Ticket] = {}
         self._driver = AsyncDriver(self)
+        self._on_step: Callable[[StepPlan, list[Any]], None] | None = None
+        self._on_prefill: Callable[[int, int], None] | None = None
+        self._read = (0, 0)
         self._closed = False
 
     # ── generating ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -338,6 +350,7 @@ class Engine:
         ids = self.encode(prompt)
         seed = secrets.randbits(63) if params.seed is None else params.seed
         with self._lock:
+            self._admit()
             ticket = submit(self._session, ids, params, seed, is_stream, forced)
             self._tickets[ticket.request] = ticket
             if keep_hidden:
@@ -396,7 +409,9 @@ class Engine:
                 self._pause(ticket, False)
             self._beams.hold()
             steps = self._session.steps
-            self._deliver(self._session.step())
+            self._watch()
+            if not ticket.done:
+                self._deliver(self._session.step())
             if self._session.steps != steps or ticket.done:
                 return True
         with self._freed:
@@ -433,6 +448,62 @@ class Engine:
                 self._lock.release()
         with self._freed:
             self._freed.notify_all()
+
+    # ── weights of a module ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def refresh(self) -> None:
+        """Takes weights that were changed in the module of this engine; running texts end with an error.
+
+        Changes that torch counts (in-place operations, `load_state_dict`, an optimiser's step, other parameters) are
+        seen without it: a text that begins takes them, and one that runs ends with an error before its next step, so
+        that no answer is a mixture. What torch does not count, such as writing through `.data`, needs this call.
+
+        Returns
+            Nothing.
+        Errors
+            UnsupportedModel if the module can no longer be read in place; nothing is then changed.
+        Cost
+            A few milliseconds; the weights are not copied unless they were before.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw
+            >>> dw.testing.toy_engine().refresh()
+        """
+        with self._lock:
+            self._take_weights("engine.refresh() was called")
+
+    def _take_weights(self, change: str) -> None:
+        """Called under the lock."""
+        self._end_all(change)
+        refresh = getattr(self.executor, "refresh", None)
+        if refresh is not None:
+            refresh()
+
+    def _admit(self) -> None:
+        """Before a text begins: it takes the weights as they are now. Called under the lock."""
+        admit = getattr(self.executor, "admit", None)
+        change = None if admit is None else admit()
+        if change is not None:
+            self._take_weights(change)
+
+    def _watch(self) -> None:
+        """Before a step: texts whose weights are no longer those they began with end. Called under the lock."""
+        changed = getattr(self.executor, "changed", None)
+        change = None if changed is None else changed()
+        if change is not None:
+            self._end_all(change)
+
+    def _end_all(self, change: str) -> None:
+        def error() -> DraftwoodError:
+            expected = "those that the text began with until it ends"
+            return InvalidArgument.of("the weights", expected, change, "call engine.refresh() between texts")
+
+        for ticket in self._tickets.values():
+            ticket.fail(error())
+            self._session.core.cancel(ticket.request)
+        self._deliver(self._session.take_events())
+        self._beams.end_all(error)
 
     # ── state ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -476,7 +547,60 @@ class Engine:
             >>> rows
             [3]
         """
-        self._session.on_step = callback
+        self._on_step = callback
+        self._listen()
+
+    def on_prefill(self, callback: Callable[[int, int], None] | None) -> None:
+        """Calls `callback(done, total)` after each step that read a part of a prompt: for progress bars. None ends it.
+
+        Prompts are read in chunks of up to 512 tokens; between them a text can also be cancelled.
+
+        Shapes
+            done, total: tokens that are read, and to be read, of the prompts whose first token has not come yet, all
+            together; for one prompt done reaches total before its first token is told.
+        Returns
+            Nothing.
+        Errors
+            What the callback raises ends the caller's request.
+        Cost
+            Its own time, inside the step.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw
+            >>> engine, seen = dw.testing.toy_engine(), []
+            >>> engine.on_prefill(lambda done, total: seen.append((done, total)))
+            >>> _ = engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=2))
+            >>> seen
+            [(3, 3)]
+        """
+        self._on_prefill = callback
+        self._listen()
+
+    def _tell_prefill(self, callback: Callable[[int, int], None], events: list[Any]) -> None:
+        """`_read`: tokens of prompts that were read while others still are, and what was told last."""
+        before, told = self._read
+        ended = {event.request: event.stats[0] for event in events if self._is_first(event.request)}
+        reading = [(done, total) for request, done, total in self._session.core.prefill() if request in self._tickets]
+        before += sum(ended.values())
+        now = before + sum(done for done, _ in reading)
+        self._read = (before, now) if reading else (0, 0)
+        if ended or now != told:
+            callback(now, before + sum(total for _, total in reading))
+
+    def _is_first(self, request: int) -> bool:
+        ticket = self._tickets.get(request)
+        return ticket is not None and ticket.silent
+
+    def _listen(self) -> None:
+        nobody = self._on_step is None and self._on_prefill is None
+        self._session.on_step = None if nobody else self._stepped
+
+    def _stepped(self, plan: StepPlan, events: list[Any]) -> None:
+        if self._on_prefill is not None:
+            self._tell_prefill(self._on_prefill, events)
+        if self._on_step is not None:
+            self._on_step(plan, events)
 
     def close(self) -> None:
         """Cancels everything and lets go of the model. Safe to call twice."""

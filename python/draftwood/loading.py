@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from .errors import InvalidArgument, OutOfPages
+from .errors import InvalidArgument, OutOfPages, UnsupportedModel
 from .executors.options import NativeOptions
 from .types import CacheConfig, Executor
 
@@ -47,18 +47,18 @@ def load_parts(
         from .models.load import load_source
 
         return load_source(os.fspath(model), max_context=max_context, executor=executor, dtype=dtype, options=options)
+    made = isinstance(model, Parts)
+    if not made and not (hasattr(model, "forward") and hasattr(model, "caps")):
+        from .models.load import load_module
+
+        return load_module(model, tokenizer, max_context=max_context, executor=executor, dtype=dtype, options=options)
     for name, value in (("executor", executor), ("dtype", dtype)):
         if value != "auto":
-            hint = "load the model by its file or folder to choose"
-            raise InvalidArgument.of(name, f'"auto" for a {type(model).__name__} that is in memory', repr(value), hint)
-    options.check_unused("a model that is in memory")
-    if isinstance(model, Parts):
-        return model
-    if hasattr(model, "forward") and hasattr(model, "caps"):
-        return Parts(model, model.caps.name, tokenizer=tokenizer, max_context=max_context)
-    from .models.load import load_module
-
-    return load_module(model, tokenizer, max_context=max_context)
+            hint = "choose where the executor is made"
+            expected = f'"auto" for a {type(model).__name__}, whose executor is there'
+            raise InvalidArgument.of(name, expected, repr(value), hint)
+    options.check_unused("an executor that is there")
+    return model if made else Parts(model, model.caps.name, tokenizer=tokenizer, max_context=max_context)
 
 
 def auto_drafter(max_nodes: int = _DEFAULT_NODES) -> Any:
@@ -97,6 +97,11 @@ def make_session(parts: Parts, drafter: Any, cache: CacheConfig, draft_policy: s
     if check is not None and parts.tokenizer is not None:
         check(parts.tokenizer)
     caps = parts.executor.caps
+    if getattr(drafter, "needs_hidden", False) and not caps.hidden_states:
+        raise UnsupportedModel.of(
+            f"{type(drafter).__name__}, a drafter that needs hidden states, on {caps.name}, which has none,",
+            "take a drafter without needs_hidden, or an executor with caps.hidden_states",
+        )
     context = parts.max_context or caps.max_context
     if not 2 <= context <= caps.max_context:
         raise InvalidArgument.of("max_context", f"2 … {caps.max_context}, the model's own limit", context)

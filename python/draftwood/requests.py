@@ -151,6 +151,7 @@ class Ticket:
         self._processed = processed
         self._inbox: deque[Any] = deque()
         self._all: list[Any] = []
+        self._failure: DraftwoodError | None = None
         self._times = PhaseTimes()
         self.wake: Any = None
         """Called after each event, from the thread that led the step; used by asyncio."""
@@ -159,6 +160,11 @@ class Ticket:
     def unread(self) -> int:
         """Events that a stream has not taken yet."""
         return len(self._inbox)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has been told of the text yet."""
+        return not self._all
 
     def receive(self, event: Any, session: Session) -> None:
         """Takes an event of the session."""
@@ -171,13 +177,21 @@ class Ticket:
             if self.wake is not None:
                 self.wake()
 
+    def fail(self, error: DraftwoodError) -> None:
+        """The cancellation that follows ends the text with an error of its engine."""
+        self._failure = error
+
+    def _finish(self, event: Any) -> Any:
+        reason = event.finish_reason
+        return "error" if reason == "cancelled" and self._failure is not None else reason
+
     def next_event(self) -> StreamEvent | None:
         """The oldest unread event."""
         if not self._inbox:
             return None
         event = self._inbox.popleft()
         tokens, logprobs = _arrays([event], self._top)
-        return StreamEvent(event.text, tokens, logprobs, event.finish_reason)
+        return StreamEvent(event.text, tokens, logprobs, self._finish(event))
 
     def output(self) -> Output:
         """Everything, once the text has ended."""
@@ -186,14 +200,15 @@ class Ticket:
         prompt, new, steps, prefill, drafted, accepted = last.stats
         rows = 0 if self._processed is None else self._processed.rows
         stop = last.stop_token if last.stop_string is None else self._stop[last.stop_string]
+        reason = self._finish(last)
         return Output(
             text="".join(event.text for event in self._all),
             token_ids=tokens,
-            finish_reason=last.finish_reason,
+            finish_reason=reason,
             stop_reason=stop,
             logprobs=logprobs,
             stats=Stats(prompt, new, steps, prefill, drafted, accepted, self._seed, self._times, rows),
-            error=last.error,
+            error=self._failure if reason == "error" and last.error is None else last.error,
         )
 
     def starved(self, session: Session) -> DraftwoodError:

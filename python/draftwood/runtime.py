@@ -10,15 +10,17 @@ def backend() -> dict[str, str]:
 
     Returns
         A dict: `cpu` (the instruction set of the Rust kernels), `fast` (what numerics="fast" computes
-        with), `torch`, `transformers`, `cuda`, each with its version or what is missing. Imports nothing.
+        with), `weights` (whether files are copied or mapped), `torch`, `transformers`, `cuda`, each with its version
+        or what is missing. Imports nothing.
     Example
         >>> import draftwood as dw
         >>> sorted(dw.runtime.backend())
-        ['cpu', 'cuda', 'fast', 'torch', 'transformers']
+        ['cpu', 'cuda', 'fast', 'torch', 'transformers', 'weights']
     """
     from importlib.metadata import PackageNotFoundError, version
 
     from . import _core
+    from .models.memory import free_memory
 
     def installed(package: str, extra: str) -> str:
         try:
@@ -29,6 +31,7 @@ def backend() -> dict[str, str]:
     return {
         "cpu": _core.isa(),
         "fast": "bf16 products" if _core.bf16_products() else "no bf16 products here: the exact kernels run",
+        "weights": f"repacked; read as mapped from {free_memory() / 2e9:.1f} GB on, half of the free memory",
         "torch": installed("torch", "torch"),
         "transformers": installed("transformers", "torch"),
         "cuda": "no kernels in this version: the CPU runs",

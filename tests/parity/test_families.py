@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,7 +16,8 @@ transformers = pytest.importorskip("transformers")
 from support.drafters import all_drafters  # noqa: E402 - needs torch
 from support.families import LLAMA3, MODELS, VOCAB, family_model, write_gguf  # noqa: E402
 from support.hf_greedy import Tally, reference  # noqa: E402
-from support.hf_plans import Feed, Pool, Text, full_logits, make_plan  # noqa: E402
+from support.hf_plans import full_logits  # noqa: E402
+from support.native import native_logits  # noqa: E402
 
 TOLERANCE = 1e-4
 PROMPT = random.Random(5).choices(range(VOCAB), k=120)
@@ -31,18 +30,6 @@ def saved(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     module.save_pretrained(folder, max_shard_size="100KB")
     return module, folder
-
-
-def native_logits(engine, ids, chunk):
-    """Logits [T, V] of a text that is fed in chunks through plans of our own."""
-    executor = engine.executor
-    executor.allocate(64, 16)
-    text, rows = Text(Pool(64, 16)), []
-    for at in range(0, len(ids), chunk):
-        some = list(ids[at : at + chunk])
-        rows.append(executor.forward(make_plan([Feed(text, some, read="all")])).logits.copy())
-        text.tokens += some
-    return np.concatenate(rows)
 
 
 def check_logits(module, engine):
@@ -307,42 +294,8 @@ def test_end_tokens_of_a_folder(folders):
     assert open_folder(folder).stop_ids == (3,)
 
 
-def test_settings_that_a_module_or_an_executor_cannot_take(saved):
-    module, _ = saved
+def test_settings_that_an_executor_cannot_take():
     for settings in ({"executor": "native"}, {"dtype": "float32"}):
         (name,) = settings
-        with pytest.raises(dw.InvalidArgument, match=f'{name} must be "auto"'):
-            dw.Engine(module, **settings)
         with dw.testing.toy_engine() as toy, pytest.raises(dw.InvalidArgument, match=f'{name} must be "auto"'):
             dw.Engine(toy.executor, **settings)
-
-
-# ── memory ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-PEAK = """
-import os, sys
-from draftwood.models.folder import open_folder
-model = open_folder(sys.argv[1])
-import draftwood.executors.native
-def now(key): return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(key))
-before = now("VmRSS")
-open("/proc/self/clear_refs", "w").write("5")
-executor = model.native()
-print(now("VmHWM") - before)
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_loading_holds_the_weights_once(tmp_path):
-    module = family_model(
-        "llama2", hidden_size=768, intermediate_size=2048, num_hidden_layers=8, head_dim=128, vocab_size=2000
-    )
-    module.save_pretrained(tmp_path)
-    weights = sum(parameter.numel() * 4 for parameter in module.parameters())
-    largest = max(parameter.numel() * 4 for parameter in module.parameters())
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(tmp_path)], capture_output=True, text=True, check=True, timeout=300
-    )
-    peak = int(done.stdout)
-    # Gate and up are read side by side: two tensors are on their way at once.
-    assert 0.8 * weights < peak <= 1.1 * weights + 2 * largest

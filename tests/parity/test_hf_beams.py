@@ -20,7 +20,7 @@ VOCAB = 256
 def model(request):
     torch.set_num_threads(1)
     module = tiny_model(request.param, VOCAB, seed=1, hidden=64, feed_forward=96, heads=4, kv_heads=2)
-    with dw.Engine(module, drafter=None) as engine:
+    with dw.Engine(module, executor="transformers", drafter=None) as engine:
         yield module, engine
 
 

@@ -22,7 +22,7 @@ def run(request):
     some = prompts(16, VOCAB, seed=1)
     references = [reference(module, prompt, TOKENS) for prompt in some]
     difference = 0.0
-    with dw.Engine(module, drafter=None) as engine:
+    with dw.Engine(module, executor="transformers", drafter=None) as engine:
         for prompt, (ids, _, logits) in zip(some, references, strict=True):
             output = engine.generate(prompt, dw.SamplingParams(max_new_tokens=TOKENS, logprobs=VOCAB))
             if output.token_ids.tolist() != ids:
@@ -48,7 +48,7 @@ def test_greedy_with_every_drafter_alone_and_in_ragged_batches(run):
 
     tally, accepted = Tally(limit), {}
     for name, drafter in all_drafters(VOCAB, continuation).items():
-        with dw.Engine(module, drafter=drafter, draft_policy="always") as engine:
+        with dw.Engine(module, executor="transformers", drafter=drafter, draft_policy="always") as engine:
             params = dw.SamplingParams(max_new_tokens=TOKENS)
             batched = engine.generate(some[:8], params) + engine.generate(some[8:], params)
             alone = [engine.generate(prompt, params) for prompt in some[:4]]
@@ -67,7 +67,7 @@ def test_seeded_samples_do_not_depend_on_the_drafter_or_the_batch(run):
         dw.SamplingParams(max_new_tokens=TOKENS, seed=i, temperature=1.0, top_k=0 if i % 2 else 40, top_p=0.9)
         for i in range(len(some))
     ]
-    with dw.Engine(module, drafter=None) as engine:
+    with dw.Engine(module, executor="transformers", drafter=None) as engine:
         plain = [engine.generate(p, s).token_ids.tolist() for p, s in zip(some, each, strict=True)]
     right = dict(zip(map(tuple, some), plain, strict=True))
 
@@ -80,7 +80,7 @@ def test_seeded_samples_do_not_depend_on_the_drafter_or_the_batch(run):
 
     texts = differences = 0
     for drafter in all_drafters(VOCAB, continuation).values():
-        with dw.Engine(module, drafter=drafter, draft_policy="always") as engine:
+        with dw.Engine(module, executor="transformers", drafter=drafter, draft_policy="always") as engine:
             for output, expected in zip(engine.generate(some, each), plain, strict=True):
                 texts += 1
                 differences += output.token_ids.tolist() != expected
@@ -103,7 +103,7 @@ def test_a_folder_and_its_module_say_the_same(run, tmp_path):
 
 def test_the_context_of_the_model_is_the_limit(run):
     module, _, _, _ = run
-    with dw.Engine(module, max_context=32) as engine:
+    with dw.Engine(module, executor="transformers", max_context=32) as engine:
         assert len(engine.generate([1] * 20, dw.SamplingParams(max_new_tokens=99)).token_ids) == 12
     with pytest.raises(dw.InvalidArgument, match="max_context must be 2 … 512"):
-        dw.Engine(module, max_context=513)
+        dw.Engine(module, executor="transformers", max_context=513)

@@ -128,6 +128,7 @@ def _machine_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
         ("cores", cores),
         ("instruction set", machine["instruction_set"]),
         ("fast numerics", machine["fast_numerics"]),
+        ("weights of files", machine["weights"]),
         ("threads", f"{machine['threads']} of the native executor (DRAFTWOOD_THREADS changes it)"),
         ("memory", f"{machine['memory_gib']} GiB" + ("" if cache is None else f", last-level cache {cache:g} MiB")),
         ("huge pages", machine["huge_pages"] or "not told by this system"),

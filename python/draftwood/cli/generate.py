@@ -107,7 +107,6 @@ class _Run:
         self._holds_text = holds_text  # shown afterwards, with its sources
         self._label = label_of(engine)
         self._interrupt = Interrupt()
-        self._rows_done: Any = None
         self.trees: list[StepTree] = []
         self.first_seconds, self.total_seconds, self.first_tokens = 0.0, 0.0, 0
 
@@ -143,6 +142,7 @@ class _Run:
             stream.close()
         self.total_seconds = perf_counter() - start
         self._engine.on_step(None)
+        self._engine.on_prefill(None)
         assert stream.output is not None
         if self._show_trees and not self._holds_text:
             self._write(stream.output.text)
@@ -165,7 +165,7 @@ class _Run:
         bar = Progress(*columns, console=self._terminal.err, transient=True)
         # One chunk has no middle to tell about: the bar only moves to and fro.
         task = bar.add_task(f"reading the prompt, {tokens} tokens", total=tokens if tokens > _CHUNK else None)
-        self._rows_done = lambda rows: bar.advance(task, rows)
+        self._engine.on_prefill(lambda done, total: bar.update(task, completed=done))
         return bar
 
     @contextmanager
@@ -190,8 +190,6 @@ class _Run:
     def _on_step(self, plan: StepPlan, events: list[Any]) -> None:
         tree = tree_of_step(plan, events)
         if not tree.emitted:
-            if self._rows_done is not None:
-                self._rows_done(plan.rows)
             if self._interrupt.pressed:
                 raise KeyboardInterrupt
             return

@@ -23,6 +23,7 @@ def describe() -> dict[str, Any]:
         "processor": _processor(),
         "instruction_set": backend()["cpu"],
         "fast_numerics": backend()["fast"],
+        "weights": backend()["weights"],
         "threads": num_threads(),
         "cores": usable_cores(),
         "cpu_quota": _quota(),

@@ -14,6 +14,7 @@ from ..types import ExecutorCaps
 from .options import NativeOptions
 
 if TYPE_CHECKING:
+    from ..models.live import Lender
     from ..models.spec import Spec
     from ..step import StepPlan
 
@@ -38,17 +39,26 @@ class NativeRows:
 
 
 class NativeExecutor:
-    """Runs plans on weights that were repacked for this processor.
+    """Runs plans on weights that were repacked for this processor, or that stay in mapped files or in torch's tensors.
 
     The logits of a row depend on the tokens that it sees and on nothing else: not on the number of rows, drafts, other
     texts, pages, threads or the instruction set. `copy.copy` gives a second executor over the same weights.
 
     Cost
-        All weights are read once per step; attention reads the exact lengths.
+        All weights are read once per step; attention reads the exact lengths. Weights that stay where they are are
+        packed anew in each step, tile by tile, which costs less than reading them but is not free.
     """
 
-    def __init__(self, model: _core.NativeModel, spec: Spec, options: NativeOptions | None = None) -> None:
-        self._model, self._spec, self._options = model, spec, options or NativeOptions()
+    def __init__(
+        self, model: _core.NativeModel, spec: Spec, options: NativeOptions | None = None, lender: Lender | None = None
+    ) -> None:
+        self._spec, self._options = spec, options or NativeOptions()
+        self._pages = 0
+        self._start(model, lender)
+
+    def _start(self, model: _core.NativeModel, lender: Lender | None) -> None:
+        self._model, self._lender = model, lender
+        spec = self._spec
         floats, halves = self._options.activations == "float32", self._options.cache_dtype == "float16"
         self._core = _core.NativeExecutor(model, self._options.numerics == "fast", floats, halves)
         kernels = self._core.kernels + ", float32 activations" * floats + ", float16 cache" * halves
@@ -60,8 +70,14 @@ class NativeExecutor:
             slot_bytes=-(-self._core.page_bytes // PAGE_SIZE),
             hidden_states=True,
             selectors=("full", "argmax"),
-            name=f"native ({model.main_type}, {kernels})",
+            name=f"native ({model.main_type}{self._place()}, {kernels})",
         )
+
+    def _place(self) -> str:
+        """Where the weights are, if not repacked from files."""
+        if self._lender is None:
+            return " mapped" if self._model.in_place else ""
+        return f" {'borrowed' if self._model.in_place else 'copied'} from {self._lender.name}"
 
     @property
     def quick_steps(self) -> bool:
@@ -81,13 +97,47 @@ class NativeExecutor:
         self._core.forward(arrays, 1, self._logits[:rows], None)
 
     def __copy__(self) -> NativeExecutor:
-        return NativeExecutor(self._model, self._spec, self._options)
+        return NativeExecutor(self._model, self._spec, self._options, self._lender)
+
+    # ── weights of a module ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def changed(self) -> str | None:
+        """What about borrowed weights is no longer as it was, in words; the engine asks before each step.
+
+        Cost: 0.1 µs per tensor; nothing for weights of files.
+        """
+        return self._lender.changed() if self._lender is not None and self._model.in_place else None
+
+    def admit(self) -> str | None:
+        """The same before a text begins, for copied weights too. Raises if the module itself is another by now.
+
+        Errors
+            InvalidArgument (training mode), UnsupportedModel (hooks or modules that came later).
+        """
+        if self._lender is None:
+            return None
+        self._lender.check_module()
+        return self._lender.changed()
+
+    def refresh(self) -> None:
+        """Takes a module's weights as they are now. All cached rows are forgotten.
+
+        Errors
+            UnsupportedModel if they can no longer be read; nothing is then changed.
+        """
+        if self._lender is None:
+            return
+        model, lender = self._lender.renew()
+        self._start(model, lender)
+        if self._pages:
+            self._core.allocate(self._pages)
 
     def allocate(self, pages: int, page_size: int) -> None:
         """Makes the cache: `pages` pages of 16 slots; rows cached before are forgotten."""
         if page_size != PAGE_SIZE:
             raise InvalidArgument.of("page_size", "16 with the native executor", page_size)
         self._core.allocate(pages)
+        self._pages = pages
 
     def forward(self, plan: StepPlan, hidden: tuple[str, ...] = ()) -> NativeRows:
         """Computes the rows of a plan, stores their keys and values in `plan.slots` and reads `plan.head_rows`.

@@ -12,6 +12,7 @@ _VALUES = {
     "numerics": ("exact", "fast"),
     "activations": ("auto", "float32"),
     "cache_dtype": ("float32", "float16"),
+    "weights": ("auto", "repack", "map"),
 }
 _NAMES = {"cache_dtype": "CacheConfig.dtype"}
 
@@ -27,6 +28,7 @@ class NativeOptions:
     numerics: str = "exact"
     activations: str = "auto"
     cache_dtype: str = "float32"
+    weights: str = "auto"
 
     def __post_init__(self) -> None:
         for name, values in _VALUES.items():

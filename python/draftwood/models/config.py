@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ..errors import UnsupportedModel
@@ -65,7 +64,7 @@ _ROPE_NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 
-def read_spec(file: Path, values: dict[str, Any]) -> tuple[Spec, Family]:
+def read_spec(file: object, values: dict[str, Any]) -> tuple[Spec, Family]:
     """The program of a config.json, and its row of the table.
 
     Errors

@@ -14,6 +14,7 @@ from . import format_error
 from .config import HINT, read_spec
 from .families import Family, Names
 from .hf import read_json, weight_files
+from .memory import is_mapped
 from .reader import Reader
 from .spec import Place, Spec, places_to_json
 
@@ -41,12 +42,13 @@ class FolderModel:
     def native(self, dtype: str = "auto", options: NativeOptions | None = None) -> NativeExecutor:
         """The native executor over the weights: in their own bits, or in "float32".
 
-        Cost: one pass over the files on all threads; as many bytes as they have, or 4 per weight.
+        Cost: one pass over the files on all threads; as many bytes as they have, or 4 per weight; nothing if mapped.
         """
         from ..executors.native import NativeExecutor
 
         places = places_to_json(self.places)
-        model = NativeModel.load(self.files, self.spec.to_json(), places, dtype == "float32")
+        mapped = is_mapped(self.files, options.weights if options else "auto", dtype)
+        model = NativeModel.load(self.files, self.spec.to_json(), places, dtype == "float32", mapped)
         return NativeExecutor(model, self.spec, options)
 
 

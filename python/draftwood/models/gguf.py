@@ -15,6 +15,7 @@ from .._core import GgufFile, NativeModel
 from ..errors import InternalError, InvalidArgument, UnsupportedModel
 from . import LoadedModel, format_error, import_transformers
 from .families import FAMILIES, Family, Names
+from .memory import is_mapped
 from .reader import Reader, short
 from .spec import LayerSpec, Place, RopeSpec, Spec, places_to_json
 
@@ -89,12 +90,13 @@ class GgufModel:
     def native(self, dtype: str = "auto", options: NativeOptions | None = None) -> NativeExecutor:
         """The native executor over the file's weights: in their own bits, or in "float32".
 
-        Cost: one pass over the file on all threads; as many bytes as the file, or 4 per weight.
+        Cost: one pass over the file on all threads; as many bytes as the file, or 4 per weight; nothing if mapped.
         """
         from ..executors.native import NativeExecutor
 
         places = places_to_json(self.places)
-        model = NativeModel.load(self.file, self.spec.to_json(), places, dtype == "float32")
+        mapped = is_mapped(self.file, options.weights if options else "auto", dtype)
+        model = NativeModel.load(self.file, self.spec.to_json(), places, dtype == "float32", mapped)
         return NativeExecutor(model, self.spec, options)
 
     def module(self) -> LoadedModel:

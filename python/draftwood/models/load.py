@@ -36,10 +36,7 @@ def load_source(
 ) -> Parts:
     """Reads the weights that `source` names."""
     options = options or NativeOptions()
-    if executor not in EXECUTORS:
-        raise InvalidArgument.of("executor", "one of " + ", ".join(EXECUTORS), repr(executor))
-    if dtype not in DTYPES:
-        raise InvalidArgument.of("dtype", "one of " + ", ".join(DTYPES), repr(dtype))
+    _check_choices(executor, dtype)
     path = gguf.find(PACKAGE) if source == PACKAGE else Path(source).expanduser()
     if path.is_dir():
         return _folder_parts(path, max_context, executor, dtype, options)
@@ -74,9 +71,48 @@ def _folder_parts(path: Path, max_context: int | None, executor: str, dtype: str
     return _module_parts(hf.load(path), max_context, why)
 
 
-def load_module(module: Any, tokenizer: Any, *, max_context: int | None) -> Parts:
-    """Takes a transformers module that is in memory; its owner keeps it."""
-    return _module_parts(hf.from_module(module, tokenizer), max_context)
+def _check_choices(executor: str, dtype: str) -> None:
+    if executor not in EXECUTORS:
+        raise InvalidArgument.of("executor", "one of " + ", ".join(EXECUTORS), repr(executor))
+    if dtype not in DTYPES:
+        raise InvalidArgument.of("dtype", "one of " + ", ".join(DTYPES), repr(dtype))
+
+
+def load_module(
+    module: Any,
+    tokenizer: Any,
+    *,
+    max_context: int | None,
+    executor: str = "auto",
+    dtype: str = "auto",
+    options: NativeOptions | None = None,
+) -> Parts:
+    """Takes a transformers module that is in memory; its owner keeps it. Native reads its weights where they are."""
+    options = options or NativeOptions()
+    _check_choices(executor, dtype)
+    if options.weights != "auto":
+        got = repr(options.weights)
+        raise InvalidArgument.of("weights", '"auto" for a module: they are borrowed', got, "load its folder to choose")
+    loaded = hf.from_module(module, tokenizer)
+    why = None
+    if executor != "transformers":
+        from .live import open_module
+
+        try:
+            live = open_module(module)
+        except UnsupportedModel as problem:
+            if executor == "native":
+                raise
+            why = problem.what
+            _LOG.info("%s is not run by the native executor: %s", loaded.name, problem)
+        else:
+            native = live.native(dtype, options)
+            return _parts(native, loaded.name, loaded.tokenizer_source, loaded.stop_ids, max_context)
+    options.check_unused("the transformers executor")
+    if dtype == "float32" and (stored := str(module.dtype).removeprefix("torch.")) != "float32":
+        expected = f'"auto" for a module of {stored} with the transformers executor'
+        raise InvalidArgument.of("dtype", expected, repr(dtype), "call model.float()")
+    return _module_parts(loaded, max_context, why)
 
 
 def _module_parts(loaded: LoadedModel, max_context: int | None, why: str | None = None) -> Parts:

@@ -3,6 +3,8 @@
 
 use crate::errors;
 use draftwood_base::Error;
+use draftwood_forward::LiveTensor;
+use draftwood_weights::GgmlType;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyCapsuleMethods};
@@ -29,6 +31,7 @@ struct DlTensor {
 
 const DL_CPU: i32 = 1;
 const DL_FLOAT: u8 = 2;
+const DL_BFLOAT: u8 = 4;
 
 /// Logit rows of an executor, [rows, vocabulary] f32 on the CPU, borrowed through DLPack without a copy.
 pub struct LogitRows {
@@ -110,6 +113,81 @@ impl LogitRows {
         // SAFETY: `data` is aligned and points to `len` contiguous f32 (checked in `borrow`) of memory that `_owner`
         // keeps alive; see the Send note for why nobody writes to it.
         unsafe { std::slice::from_raw_parts(self.data, self.len) }
+    }
+}
+
+/// Weights of another library: a contiguous tensor of floats on the CPU, of one or two dimensions, lent through DLPack.
+pub struct LentTensor(LiveTensor);
+
+impl LentTensor {
+    /// Borrows any object with `__dlpack__`; `name` is the tensor's, for errors.
+    pub fn borrow(tensor: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
+        let (py, what) = (tensor.py(), format!("tensor \"{name}\""));
+        let hint = "the executor of transformers takes such modules";
+        let fail = |expected: &str, got: String| Err(refuse(py, &what, expected, got, hint));
+        let Ok(method) = tensor.getattr("__dlpack__") else {
+            return fail("a tensor with __dlpack__", tensor.get_type().to_string());
+        };
+        let capsule = method.call0()?.cast_into::<PyCapsule>()?;
+        let pointer = capsule.pointer_checked(Some(c"dltensor"))?;
+        // SAFETY: as in `LogitRows::borrow`; the capsule is kept by the tensor made below.
+        let t = unsafe { pointer.cast::<DlTensor>().as_ref() };
+        if t.device_type != DL_CPU {
+            return fail("on the CPU", format!("DLPack device {}:{}", t.device_type, t.device_id));
+        }
+        let kind = match (t.code, t.bits, t.lanes) {
+            (DL_FLOAT, 32, 1) => GgmlType::F32,
+            (DL_FLOAT, 16, 1) => GgmlType::F16,
+            (DL_BFLOAT, 16, 1) => GgmlType::BF16,
+            (code, bits, lanes) => {
+                let got = format!("DLPack type {code} of {bits} bits × {lanes}");
+                return fail("float32, float16 or bfloat16", got);
+            }
+        };
+        let dims = usize::try_from(t.ndim).unwrap_or(0);
+        if dims == 0 {
+            return fail("of one or two dimensions", format!("{dims}"));
+        }
+        // SAFETY: DLPack gives `ndim` entries in `shape`, and in `strides` unless it is null.
+        let (shape, strides) = unsafe {
+            (
+                std::slice::from_raw_parts(t.shape, dims),
+                (!t.strides.is_null()).then(|| std::slice::from_raw_parts(t.strides, dims)),
+            )
+        };
+        let sizes: Option<Vec<usize>> = shape.iter().map(|&n| usize::try_from(n).ok()).collect();
+        let sizes = sizes.filter(|sizes| {
+            sizes.iter().try_fold(4, |bytes: usize, &n| bytes.checked_mul(n)).is_some_and(|n| n > 0)
+        });
+        let Some(sizes) = sizes else {
+            return fail("of positive size", format!("{shape:?}"));
+        };
+        if let Some(strides) = strides {
+            let mut expected = 1;
+            for (&size, &stride) in shape.iter().zip(strides).rev() {
+                if size > 1 && stride != expected {
+                    return fail("contiguous", format!("strides {strides:?} for shape {shape:?}"));
+                }
+                expected *= size;
+            }
+        }
+        if t.data.is_null() {
+            return fail("in memory", "address 0".to_owned());
+        }
+        // SAFETY: `byte_offset` lies inside the allocation that `data` points to (DLPack).
+        let start = unsafe { t.data.cast::<u8>().add(t.byte_offset as usize) }.cast_const();
+        let owner = Box::new(capsule.unbind());
+        // SAFETY: contiguous floats of these sizes (checked above) in memory that the capsule holds. Python changes
+        // weights between steps only: the executor's rule, which its version check watches.
+        match unsafe { LiveTensor::new(start, kind, &sizes, owner) } {
+            Some(tensor) => Ok(Self(tensor)),
+            None => fail("of one or two dimensions", format!("{dims}")),
+        }
+    }
+
+    /// For the forward pass.
+    pub fn into_live(self) -> LiveTensor {
+        self.0
     }
 }
 

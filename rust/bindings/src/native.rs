@@ -1,6 +1,6 @@
 //! The CPU forward pass for Python: a model, and executors that each have a cache of their own.
 
-use crate::buffer::{F32Out, I32In};
+use crate::buffer::{F32Out, I32In, LentTensor};
 use crate::enter::{enter, lock};
 use crate::errors;
 use crate::events::bytes_of;
@@ -8,29 +8,58 @@ use crate::tensors::Files;
 use draftwood_base::Error;
 use draftwood_base::pool::Pool;
 use draftwood_forward::linear::Form;
-use draftwood_forward::{CacheType, Dtype, Executor, Machine, Model, Spec, Stored};
+use draftwood_forward::{CacheType, Dtype, Executor, Keep, Live, Machine, Model, Spec, Stored, Weights};
 use draftwood_tree::StepRows;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// Weights, repacked for the kernels of this machine.
+/// Weights: repacked for the kernels of this machine, or where their owner has them.
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct NativeModel(Arc<Model>);
 
 #[pymethods]
 impl NativeModel {
     /// Reads all weights; `spec` is the JSON of `rust/forward/src/spec.rs`, `places` that of `files.rs`. Matrices keep the
-    /// bits of the files unless `float32` is set.
+    /// bits of the files unless `float32` is set. `mapped`: they stay in the files' own memory.
     #[staticmethod]
-    fn load(py: Python<'_>, files: Files<'_>, spec: &str, places: &str, float32: bool) -> PyResult<Self> {
-        let dtype = if float32 { Dtype::F32 } else { Dtype::Stored };
+    #[pyo3(signature = (files, spec, places, float32, mapped=false))]
+    fn load(
+        py: Python<'_>,
+        files: Files<'_>,
+        spec: &str,
+        places: &str,
+        float32: bool,
+        mapped: bool,
+    ) -> PyResult<Self> {
         let set = files.set();
-        enter(py, || {
-            let (spec, source) = (Spec::from_json(spec)?, Arc::new(Stored::new(set, places)?));
-            Model::load(spec, source, dtype, &Pool::shared()).map(Arc::new)
-        })
-        .map(Self)
+        model(py, spec, float32, mapped, || Ok(Arc::new(Stored::new(set, places)?)))
+    }
+
+    /// The same over tensors of another library by their names, through DLPack. `borrowed`: matrices stay where they are;
+    /// without it they are copied.
+    #[staticmethod]
+    fn lend(
+        py: Python<'_>,
+        tensors: HashMap<String, Bound<'_, PyAny>>,
+        spec: &str,
+        places: &str,
+        float32: bool,
+        borrowed: bool,
+    ) -> PyResult<Self> {
+        let lend = |(name, tensor): (String, Bound<'_, PyAny>)| {
+            let lent = LentTensor::borrow(&tensor, &name)?;
+            Ok((name, lent.into_live()))
+        };
+        let tensors = tensors.into_iter().map(lend).collect::<PyResult<HashMap<_, _>>>()?;
+        model(py, spec, float32, borrowed, || Ok(Arc::new(Live::new(tensors, places)?)))
+    }
+
+    /// Whether matrices are read where their owner has them.
+    #[getter]
+    fn in_place(&self) -> bool {
+        self.0.reads_in_place()
     }
 
     /// How most of the matrices' bytes are stored, as GGUF spells it.
@@ -44,6 +73,19 @@ impl NativeModel {
     fn step_bytes(&self) -> usize {
         self.0.step_bytes()
     }
+}
+
+fn model(
+    py: Python<'_>,
+    spec: &str,
+    float32: bool,
+    in_place: bool,
+    source: impl FnOnce() -> draftwood_base::Result<Arc<dyn Weights>> + Send,
+) -> PyResult<NativeModel> {
+    let dtype = if float32 { Dtype::F32 } else { Dtype::Stored };
+    let keep = if in_place { Keep::InPlace } else { Keep::Packed };
+    enter(py, || Model::load(Spec::from_json(spec)?, source()?, dtype, keep, &Pool::shared()).map(Arc::new))
+        .map(NativeModel)
 }
 
 /// Runs plans on a model.

@@ -353,6 +353,10 @@ impl Session {
     }
 
     /// Tells the nanoseconds of a forward of `rows` rows that was made for this purpose.
+    fn prefill(&self, py: Python<'_>) -> PyResult<Vec<(u32, u32, u32)>> {
+        self.ask(py, |session| session.prefill().map(|(id, done, total)| (id.0, done, total)).collect())
+    }
+
     fn measured(&self, py: Python<'_>, rows: u32, nanoseconds: u64) -> PyResult<()> {
         self.ask(py, |session| session.measured(rows, seconds(nanoseconds)))
     }

@@ -128,6 +128,12 @@ impl Cache {
         Ok(Self { shape, pages, memory: Memory::zeroed(pages.saturating_mul(shape.page_bytes()))? })
     }
 
+    /// The same beside a page that nobody may touch.
+    #[cfg(test)]
+    pub(crate) fn guarded(shape: CacheShape, pages: usize, end: bool) -> Self {
+        Self { shape, pages, memory: Memory::guarded(pages * shape.page_bytes(), end) }
+    }
+
     /// Its sizes.
     pub fn shape(&self) -> CacheShape {
         self.shape

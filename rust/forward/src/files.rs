@@ -1,6 +1,7 @@
 //! Tensors of model files as a source of weights.
 
 use crate::model::Weights;
+use crate::panels::Lying;
 use draftwood_base::{Error, Result};
 use draftwood_weights::{DequantizeError, GgmlType, Tensor, TensorSet, dequantize_blocks};
 use serde::Deserialize;
@@ -12,11 +13,16 @@ use std::sync::Arc;
 #[serde(deny_unknown_fields)]
 pub struct Place {
     /// Its name there.
-    tensor: String,
+    pub(crate) tensor: String,
     /// First row and number of rows, where it is a part of that tensor.
-    rows: Option<(usize, usize)>,
+    pub(crate) rows: Option<(usize, usize)>,
     /// It is stored as [columns, rows]; `rows` are then columns there.
-    transposed: bool,
+    pub(crate) transposed: bool,
+}
+
+/// Reads a JSON table from the names of [`Weights`] to [`Place`]s.
+pub(crate) fn places_of(table: &str) -> Result<HashMap<String, Place>> {
+    serde_json::from_str(table).map_err(|error| Error::Internal(format!("a table of tensors with {error}")))
 }
 
 /// Opened files, and where in them the model's tensors lie.
@@ -31,9 +37,7 @@ impl Stored {
     /// # Errors
     /// [`Error::Internal`] if it is not.
     pub fn new(files: Arc<dyn AsRef<TensorSet> + Send + Sync>, places: &str) -> Result<Self> {
-        let places = serde_json::from_str(places)
-            .map_err(|error| Error::Internal(format!("a table of tensors with {error}")))?;
-        Ok(Self { files, places })
+        Ok(Self { files, places: places_of(places)? })
     }
 
     fn find(&self, name: &str) -> Option<(&Place, Tensor<'_>)> {
@@ -114,6 +118,19 @@ impl Weights for Stored {
             return Ok(());
         }
         Err(Error::invalid("the row", format!("a row of tensor \"{}\"", place.tensor), row, ""))
+    }
+
+    fn lying(&self, name: &str) -> Option<Lying> {
+        let (shape, _) = self.info(name)?;
+        let (place, tensor) = self.find(name)?;
+        let [_, columns] = shape[..] else { return None };
+        let first = place.rows.map_or(0, |(first, _)| first);
+        let size = tensor.kind.block_bytes();
+        let row = columns / tensor.kind.block_len() * size;
+        let stored = tensor.dims[0] as usize * size;
+        let (row_step, step) = if place.transposed { (size, stored) } else { (row, size) };
+        // `info` has checked the rows, the files their tensors: the bytes are there.
+        Some(Lying { start: tensor.bytes().as_ptr().wrapping_add(first * row_step), row_step, step })
     }
 
     fn release(&self, name: &str) {

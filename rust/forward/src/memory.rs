@@ -33,6 +33,23 @@ impl Memory {
         Ok(Self { start: mapping.start, len, _mapping: mapping })
     }
 
+    /// Memory that ends where the next page may not be touched, or begins where the one before may not.
+    #[cfg(test)]
+    pub(crate) fn guarded(len: usize, end: bool) -> Self {
+        const PAGE: usize = 4096;
+        let inner = len.next_multiple_of(PAGE);
+        let all = Mapping::new((inner + 2 * PAGE).min(HUGE - 1)).unwrap();
+        assert!(all.len >= inner + 2 * PAGE, "{len} bytes between guards");
+        // SAFETY: two pages and a place inside the mapping, which nobody else has.
+        let start = unsafe {
+            for guard in [0, PAGE + inner] {
+                assert_eq!(libc::mprotect(all.start.as_ptr().add(guard).cast(), PAGE, libc::PROT_NONE), 0);
+            }
+            all.start.add(PAGE + if end { inner - len } else { 0 })
+        };
+        Self { start, len, _mapping: Arc::new(all) }
+    }
+
     /// Address of the first byte.
     pub fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()

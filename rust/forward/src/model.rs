@@ -1,10 +1,10 @@
-//! A model's weights, repacked for the kernels.
+//! A model's weights: repacked for the kernels, or left where they are.
 
 use crate::lanes::WIDTH;
 use crate::linear::Form;
 use crate::machine::Machine;
 use crate::memory::Arena;
-use crate::panels::{Layout, PANEL, Panels};
+use crate::panels::{Layout, Lying, PANEL, Panels, RowsInPlace};
 use crate::spec::{NormKind, RopeScaling, Spec};
 use draftwood_base::pool::Pool;
 use draftwood_base::{Error, Result};
@@ -30,6 +30,22 @@ pub trait Weights: Send + Sync {
 
     /// The tensor was copied: memory that it holds may go. Its rows can still be read.
     fn release(&self, _name: &str) {}
+
+    /// Where the rows of a tensor lie as they are stored, if they may be read there as long as `self` lives: as many
+    /// rows and columns as [`Weights::info`] tells.
+    fn lying(&self, _name: &str) -> Option<Lying> {
+        None
+    }
+}
+
+/// Where matrices are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// In memory of our own, in the order of the kernels.
+    Packed,
+    /// Where their source has them: packed again, tile by tile, in each step. Those that are not kept in their stored
+    /// bits, or whose source tells no place, are packed once all the same.
+    InPlace,
 }
 
 /// In which bits matrices are kept.
@@ -115,15 +131,17 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads and repacks all weights, tensor by tensor.
+    /// Reads and repacks all weights, tensor by tensor, or notes where they lie.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a missing tensor or another shape; what the source reports.
+    /// [`Error::InvalidArgument`] for a missing tensor or another shape; what the source reports. Matrices that are left
+    /// in place are not looked at.
     ///
     /// # Cost
-    /// One pass over the source on all threads, and the bytes of its matrices, or 4 per weight.
-    pub fn load(spec: Spec, source: Arc<dyn Weights>, dtype: Dtype, pool: &Pool) -> Result<Self> {
-        let packer = Packer { spec: &spec, weights: &*source, dtype, pool, arena: Arena::default() };
+    /// One pass over the source on all threads, and the bytes of its matrices, or 4 per weight. In place: its vectors,
+    /// and an address per row.
+    pub fn load(spec: Spec, source: Arc<dyn Weights>, dtype: Dtype, keep: Keep, pool: &Pool) -> Result<Self> {
+        let packer = Packer { spec: &spec, weights: &source, dtype, keep, pool, arena: Arena::default() };
         let (vocab, hidden) = (spec.vocab, spec.hidden);
         packer.expect(EMBEDDING, &[vocab, hidden])?;
         let layers = (0..spec.layers.len()).map(|layer| packer.layer(layer)).collect::<Result<_>>()?;
@@ -159,6 +177,12 @@ impl Model {
         self.layers.iter().flat_map(Layer::matrices).chain([&self.head]).map(Panels::bytes).sum()
     }
 
+    /// Whether matrices are read where their source has them.
+    pub fn reads_in_place(&self) -> bool {
+        let mut matrices = self.layers.iter().flat_map(Layer::matrices).chain([&self.head]);
+        matrices.any(|matrix| matrix.rows_in_place().is_some())
+    }
+
     /// Whether a matrix takes activations as `form` on that machine.
     pub fn takes(&self, machine: Machine, form: Form) -> bool {
         let mut matrices = self.layers.iter().flat_map(Layer::matrices).chain([&self.head]);
@@ -187,8 +211,9 @@ impl Layer {
 
 struct Packer<'a> {
     spec: &'a Spec,
-    weights: &'a dyn Weights,
+    weights: &'a Arc<dyn Weights>,
     dtype: Dtype,
+    keep: Keep,
     pool: &'a Pool,
     arena: Arena,
 }
@@ -313,20 +338,38 @@ impl Packer<'_> {
         for (name, rows) in parts {
             layouts.push(Layout::of(self.expect(name, &[*rows, columns])?));
         }
-        let part = |row: usize| {
-            let (mut row, mut parts) = (row, parts.iter());
-            parts
-                .find(|(_, rows)| {
-                    row < *rows || {
-                        row -= rows;
-                        false
-                    }
-                })
-                .map(|(name, _)| (name.as_str(), row))
+        let find = |row: usize| {
+            let mut row = row;
+            let number = parts.iter().position(|(_, rows)| {
+                row < *rows || {
+                    row -= rows;
+                    false
+                }
+            });
+            number.map(|number| (number, row))
         };
+        let part = |row: usize| find(row).map(|(number, row)| (parts[number].0.as_str(), row));
         let missing = |row: usize| Error::Internal(format!("row {row} beyond the tensors {parts:?}"));
-        let stored =
-            layouts[0].filter(|_| self.dtype == Dtype::Stored && layouts.iter().all(|&l| l == layouts[0]));
+        let same = layouts[0].filter(|_| layouts.iter().all(|&layout| layout == layouts[0]));
+        let stored = same.filter(|_| self.dtype == Dtype::Stored);
+        let keeps_bits = same.filter(|&layout| self.dtype == Dtype::Stored || layout == Layout::F32);
+        if let (Some(layout), Some(lying)) = (keeps_bits, self.places(parts)) {
+            let address = |row: usize| {
+                let stored = if row < rows { source(row) } else { None };
+                let Some((number, row)) =
+                    stored.map(|row| find(row).ok_or_else(|| missing(row))).transpose()?
+                else {
+                    return Ok(std::ptr::null());
+                };
+                Ok(lying[number].start.wrapping_add(row * lying[number].row_step))
+            };
+            let addresses = (0..rows.next_multiple_of(PANEL)).map(address).collect::<Result<_>>()?;
+            let owner = Arc::new(Arc::clone(self.weights));
+            let rows_in_place = RowsInPlace::new(addresses, lying[0].step, owner);
+            // SAFETY: `Weights::lying` promises rows of the shape that `info` told, which was checked above, as long as
+            // the source lives, which the matrix holds.
+            return unsafe { Panels::in_place(layout, rows, columns, rows_in_place) };
+        }
         let mut panels = Panels::zeroed_in(&self.arena, stored.unwrap_or(Layout::F32), rows, columns)?;
         if stored.is_some() {
             panels.fill_blocks(self.pool, source, &|row, to| {
@@ -341,6 +384,15 @@ impl Packer<'_> {
         }
         parts.iter().for_each(|(name, _)| self.weights.release(name));
         Ok(panels)
+    }
+
+    /// Where the tensors of a matrix lie, if it is to be read there and they are alike.
+    fn places(&self, parts: &[(String, usize)]) -> Option<Vec<Lying>> {
+        if self.keep == Keep::Packed {
+            return None;
+        }
+        let lying: Vec<_> = parts.iter().map(|(name, _)| self.weights.lying(name)).collect::<Option<_>>()?;
+        lying.iter().all(|place| place.step == lying[0].step).then_some(lying)
     }
 
     /// The type of a tensor of this shape.

@@ -6,7 +6,7 @@ mod common;
 use common::plans::{Part, Text, forward, forward_best, text, tree};
 use common::{PLAIN, Random, RandomWeights, even_spec, learned_spec, mixed_spec, odd_spec, oracle};
 use draftwood_base::pool::Pool;
-use draftwood_forward::{CacheType, Dtype, Executor, LayerSpec, Machine, Model, Spec};
+use draftwood_forward::{CacheType, Dtype, Executor, Keep, LayerSpec, Machine, Model, Spec};
 use draftwood_weights::GgmlType;
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ fn executors_on(
     threads: &[usize],
 ) -> Vec<(String, Executor)> {
     let weights = Arc::new(RandomWeights(spec.clone(), kind));
-    let model = Arc::new(Model::load(spec.clone(), weights, Dtype::Stored, &Pool::new(2)).unwrap());
+    let model =
+        Arc::new(Model::load(spec.clone(), weights, Dtype::Stored, Keep::Packed, &Pool::new(2)).unwrap());
     let mut all = Vec::new();
     for machine in machines {
         for &threads in threads {

@@ -198,6 +198,13 @@ impl Session {
         self.running.iter().any(|s| s.id == sequence).then(|| self.store.len(sequence))
     }
 
+    /// Requests whose prompt is not read to its end: tokens in the cache, and tokens of the prompt.
+    pub fn prefill(&self) -> impl Iterator<Item = (RequestId, u32, u32)> {
+        let reading = self.running.iter().filter(|s| s.stats.new_tokens == 0);
+        let running = reading.map(|s| (s.request, self.store.len(s.id), s.stats.prompt_tokens));
+        running.chain(self.waiting.iter().map(|(id, request)| (*id, 0, request.prompt.len() as u32)))
+    }
+
     /// The configuration.
     pub fn config(&self) -> &SessionConfig {
         &self.config

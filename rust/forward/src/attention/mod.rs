@@ -183,3 +183,6 @@ impl<E: Element> Kernel for Attend<'_, E> {
 fn drafted_slots(text: &TextSight) -> Range<usize> {
     text.tree.start / PAGE * PAGE..text.tree.end.next_multiple_of(PAGE)
 }
+
+#[cfg(test)]
+mod guarded;

@@ -1,45 +1,12 @@
 //! No kernel touches a byte outside its buffers: each ends, or begins, at a page that nobody may touch.
 
-use super::{Form, Outputs, PANEL, Rows, Work};
+use super::{Form, Outputs, PANEL, Rows, Work, multiply};
+use crate::guarded::Guarded;
 use crate::machine::Machine;
-use crate::panels::{Layout, Panels};
+use crate::panels::{Layout, Panels, RowsInPlace};
 use crate::quantise::{BLOCK, Block, quantise};
 use draftwood_base::pool::Pool;
-
-const PAGE: usize = 4096;
-
-/// Memory between two pages without access: it ends at the last one, or begins after the first.
-struct Guarded {
-    mapping: *mut u8,
-    inner: usize,
-    start: *mut u8,
-}
-
-impl Guarded {
-    fn new<T: Copy>(values: &[T], end: bool) -> Self {
-        let bytes = std::mem::size_of_val(values);
-        let inner = bytes.next_multiple_of(PAGE);
-        // SAFETY: a new mapping of its own; the middle is opened and filled.
-        unsafe {
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-            let start = libc::mmap(std::ptr::null_mut(), inner + 2 * PAGE, libc::PROT_NONE, flags, -1, 0);
-            assert_ne!(start, libc::MAP_FAILED);
-            let mapping = start.cast::<u8>();
-            let open = libc::PROT_READ | libc::PROT_WRITE;
-            assert_eq!(libc::mprotect(mapping.add(PAGE).cast(), inner, open), 0);
-            let start = mapping.add(PAGE + if end { inner - bytes } else { 0 });
-            std::ptr::copy(values.as_ptr().cast(), start, bytes);
-            Self { mapping, inner, start }
-        }
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        // SAFETY: what `new` mapped.
-        unsafe { libc::munmap(self.mapping.cast(), self.inner + 2 * PAGE) };
-    }
-}
+use std::sync::Arc;
 
 fn panels(layout: Layout, rows: usize, columns: usize) -> Panels {
     let mut panels = Panels::zeroed(layout, rows, columns).unwrap();
@@ -96,6 +63,45 @@ fn nothing_is_touched_outside() {
                         }
                     });
                     assert!(results[0] == results[1] && results[0].iter().all(|v| v.is_finite()));
+                }
+            }
+        }
+    }
+}
+
+/// The same for weights that stay where they are: each row lies at a border of its own.
+#[test]
+fn rows_in_place_are_read_up_to_their_last_byte() {
+    for layout in Layout::ALL {
+        let one = layout.block_columns();
+        for columns in [one, 9 * one, if one == 1 { 301 } else { 2 * one }] {
+            let packed = panels(layout, 19, columns);
+            let row = |row: usize| -> Vec<u8> {
+                (0..layout.row_bytes(columns)).map(|i| ((7 * i + row) % 60) as u8).collect()
+            };
+            for end in [true, false] {
+                let rows: Vec<_> = (0..19).map(|r| Guarded::new(&row(r), end)).collect();
+                let starts = rows.iter().map(|row| row.start.cast_const());
+                let starts = starts.chain(std::iter::repeat_n(std::ptr::null(), 13)).collect();
+                let stored = RowsInPlace::new(starts, layout.source().block_bytes(), Arc::new(rows));
+                // SAFETY: each row is as long as its columns.
+                let in_place = unsafe { Panels::in_place(layout, 19, columns, stored) }.unwrap();
+                for n in [1, 3, 17] {
+                    let floats: Vec<f32> = (0..n * columns).map(|i| (i % 91) as f32 - 45.0).collect();
+                    for machine in Machine::all().into_iter().map(Machine::with_float_activations) {
+                        let results = [&packed, &in_place].map(|weights| {
+                            let (x, y) =
+                                (Guarded::new(&floats, end), Guarded::new(&vec![f32::NAN; n * 32], end));
+                            let outputs = Outputs { start: y.start.cast(), stride: 32 };
+                            // SAFETY: everything is as long as it says.
+                            unsafe {
+                                let rows = Rows::floats(x.start.cast(), columns, n);
+                                multiply(machine, weights, 0..2, rows, outputs);
+                                std::slice::from_raw_parts(y.start.cast::<f32>(), n * 32).to_vec()
+                            }
+                        });
+                        assert!(results[0] == results[1] && results[0].iter().all(|v| v.is_finite()));
+                    }
                 }
             }
         }

@@ -11,7 +11,9 @@ mod expand;
 mod float;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
+mod rows;
 mod tiles;
+mod transpose;
 
 use crate::lanes::Lanes;
 use crate::machine::{Kernel, Machine};
@@ -93,7 +95,6 @@ pub unsafe fn multiply(machine: Machine, weights: &Panels, panels: Range<usize>,
     if panels.is_empty() || x.count == 0 {
         return;
     }
-    let first = weights.panel(panels.start);
     assert!(panels.end <= weights.count(), "panels {panels:?} of {}", weights.count());
     let there = match machine.form(weights.layout) {
         Form::Floats => !x.start.is_null(),
@@ -101,6 +102,11 @@ pub unsafe fn multiply(machine: Machine, weights: &Panels, panels: Range<usize>,
         Form::Halves => !x.halves.is_null(),
     };
     assert!(there, "{:?}", weights.layout);
+    if let Some(stored) = weights.rows_in_place() {
+        // SAFETY: passed on to the caller; the rows are as `Panels::in_place` was promised.
+        return unsafe { rows::multiply(machine, weights, stored, panels, x, y) };
+    }
+    let first = weights.panel(panels.start);
     let bytes = weights.layout.panel_bytes(weights.columns);
     let work = Work::new(weights.columns, (first, bytes, panels.len()), x, y);
     // SAFETY: the panels are there; rows and outputs are the caller's word.

@@ -40,7 +40,9 @@ impl Panels {
     /// scale that is not finite; the matrix is then partly filled.
     pub fn fill_blocks(&mut self, pool: &Pool, source: Source<'_>, read: Read<'_, u8>) -> Result<()> {
         let (layout, bytes) = (self.layout, self.layout.row_bytes(self.columns));
-        self.fill(pool, source, bytes, read, &|rows, to| repack(layout, rows, bytes, to))
+        self.fill(pool, source, bytes, read, &|rows, to| {
+            repack(layout, &std::array::from_fn(|row| &rows[row * bytes..][..bytes]), bytes, to)
+        })
     }
 
     /// Reads and packs each panel; a row is `len` values of the source.

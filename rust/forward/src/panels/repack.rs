@@ -8,10 +8,15 @@ const VECTOR: usize = 4 * PANEL;
 const HALVES: usize = 2 * PANEL;
 
 /// A row and a column whose value or scale is not finite.
-pub(super) type NotFinite = (usize, usize);
+pub(crate) type NotFinite = (usize, usize);
 
 /// Sixteen rows of `row_bytes` each to one panel.
-pub(super) fn repack(layout: Layout, rows: &[u8], row_bytes: usize, to: &mut [u8]) -> Result<(), NotFinite> {
+pub(crate) fn repack(
+    layout: Layout,
+    rows: &[&[u8]; PANEL],
+    row_bytes: usize,
+    to: &mut [u8],
+) -> Result<(), NotFinite> {
     let file = layout.source().block_bytes();
     let pack = match layout {
         Layout::F32 => f32_column,
@@ -27,7 +32,7 @@ pub(super) fn repack(layout: Layout, rows: &[u8], row_bytes: usize, to: &mut [u8
         Layout::Q6K => q6_k,
     };
     for (i, to) in to.chunks_exact_mut(layout.block_bytes()).take(row_bytes / file).enumerate() {
-        let blocks = std::array::from_fn(|row| &rows[row * row_bytes + i * file..][..file]);
+        let blocks = rows.map(|row| &row[i * file..][..file]);
         pack(&blocks, to).map_err(|row| (row, i * layout.block_columns()))?;
     }
     Ok(())
@@ -89,11 +94,10 @@ fn f16_column(blocks: &Blocks, to: &mut [u8]) -> Result<(), usize> {
     halves(blocks, 0, to)
 }
 
-fn bf16_pairs(rows: &[u8], row_bytes: usize, to: &mut [u8]) -> Result<(), NotFinite> {
+fn bf16_pairs(rows: &[&[u8]; PANEL], row_bytes: usize, to: &mut [u8]) -> Result<(), NotFinite> {
     for column in 0..row_bytes / 2 {
-        for row in 0..PANEL {
-            let at = row * row_bytes + 2 * column;
-            let bits = [rows[at], rows[at + 1]];
+        for (row, values) in rows.iter().enumerate() {
+            let bits = [values[2 * column], values[2 * column + 1]];
             if u16::from_le_bytes(bits) & 0x7F80 == 0x7F80 {
                 return Err((row, column));
             }

@@ -1,5 +1,6 @@
 //! Every kernel against one scalar reference, bit for bit, on every instruction set of the machine.
 
+mod placed;
 mod reference;
 mod source;
 
@@ -13,10 +14,11 @@ use reference::{Activations, product, product_of_floats, product_of_halves};
 use source::{Numbers, stored_row};
 use std::ops::Range;
 
-/// Weights as a file stores them, and repacked.
+/// Weights as a file stores them, repacked, and where they are.
 struct Weights {
     rows: Vec<Vec<u8>>,
     panels: Panels,
+    in_place: Vec<Panels>,
 }
 
 impl Weights {
@@ -32,7 +34,8 @@ impl Weights {
                 Ok(())
             })
             .unwrap();
-        Self { rows, panels }
+        let in_place = placed::all(layout, columns, &rows);
+        Self { rows, panels, in_place }
     }
 
     /// Outputs [row of x][row of weights], without padding.
@@ -47,8 +50,24 @@ impl Weights {
         x.iter().map(of).collect()
     }
 
-    /// What the kernel makes of some panels, with x and y starting at odd addresses; outside, y must stay as it was.
+    /// What the kernel makes of some panels, packed and in place.
     fn multiply(&self, machine: Machine, panels: Range<usize>, x: &[Activations]) -> Vec<Vec<u32>> {
+        let packed = self.multiply_with(&self.panels, machine, panels.clone(), x);
+        for in_place in &self.in_place {
+            let got = self.multiply_with(in_place, machine, panels.clone(), x);
+            assert!(got == packed, "{in_place:?}: {panels:?}, {} rows, {}", x.len(), machine.name());
+        }
+        packed
+    }
+
+    /// The same with x and y starting at odd addresses; outside, y must stay as it was.
+    fn multiply_with(
+        &self,
+        weights: &Panels,
+        machine: Machine,
+        panels: Range<usize>,
+        x: &[Activations],
+    ) -> Vec<Vec<u32>> {
         let columns = self.panels.columns;
         let (mut floats, mut blocks) = (vec![f32::NAN; 1], vec![Block::default(); 1]);
         let (mut halves, padded) = (vec![u16::MAX; 1], columns.next_multiple_of(2));
@@ -73,7 +92,7 @@ impl Weights {
         };
         let outputs = Outputs { start: y[3..].as_mut_ptr(), stride };
         // SAFETY: rows and outputs are as long as they say.
-        unsafe { multiply(machine, &self.panels, panels.clone(), rows, outputs) };
+        unsafe { multiply(machine, weights, panels.clone(), rows, outputs) };
         let kept = self.rows.len().min(panels.end * PANEL) - panels.start * PANEL;
         y[3..]
             .chunks(stride)
