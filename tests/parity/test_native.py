@@ -117,13 +117,6 @@ def test_texts_with_drafts_equal_plain_texts_on_32_prompts(plain, prompts):
     assert check_drafts(plain, prompts[:32], 24) > 50
 
 
-@pytest.mark.long
-def test_texts_with_drafts_equal_plain_texts_on_500_prompts(plain, prompts):
-    """The 128 prompts, and parts of them: 500 in all."""
-    parts = [ids[: len(ids) * k // 4] for k in (1, 2, 3) for ids in prompts if len(ids) >= 8]
-    assert check_drafts(plain, (prompts + parts)[:500], 64) > 5000
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_are_the_committed_ones(dtype, prompts):
     """On every instruction set; `PYTHONPATH=tests python tests/parity/test_native.py` makes the file."""
