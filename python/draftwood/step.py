@@ -20,7 +20,7 @@ class StepPlan:
 
     Shapes (R rows, S sequences, W mask words, R' read rows, M copies; see rust/tree/src/step.rs)
         tokens, positions, parents, slots [R]; row_offsets, page_offsets [S+1]; chain, context [S]; pages [ragged];
-        masks [R, W] bit words; head_rows [R']; requests [S], whose text each sequence is; copies [2, M] rows to copy before the forward.
+        masks [R, W] bit words; head_rows [R']; requests [S]; copies [2, M] rows to copy before the forward.
     """
 
     __slots__ = (

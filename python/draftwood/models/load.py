@@ -80,7 +80,10 @@ def load_module(module: Any, tokenizer: Any, *, max_context: int | None) -> Part
 
 
 def _module_parts(loaded: LoadedModel, max_context: int | None, why: str | None = None) -> Parts:
-    from ..executors.hf import HfExecutor
+    if loaded.module.config.is_encoder_decoder:
+        from ..executors.encoder_decoder import EncoderDecoderExecutor as HfExecutor
+    else:
+        from ..executors.hf import HfExecutor  # type: ignore[assignment]
 
     executor = HfExecutor(loaded.module)
     if why is not None:
