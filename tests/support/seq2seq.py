@@ -19,7 +19,7 @@ VOCAB, MEL, HEARD = 256, 8, 20
 FAMILIES = ("t5", "bart", "marian", "whisper")
 
 
-def tiny(family, *, seed=0, scale=5.0, **settings):
+def tiny(family, *, seed=0, scale=5.0, own_head=True, **settings):
     """A random model of two layers whose matrices are multiplied, because fresh ones give flat rows; it has no end
     token of its own. `settings` go into its generation_config."""
     torch.manual_seed(seed)
@@ -49,11 +49,12 @@ def tiny(family, *, seed=0, scale=5.0, **settings):
         sizes = {"num_mel_bins": MEL, "max_source_positions": HEARD, "max_target_positions": 96}
         model = WhisperForConditionalGeneration(WhisperConfig(**common, **layers, **sizes))
     # A head of its own: with the embedding's weights, a text says its last token over and over.
-    head = torch.nn.Linear(64, VOCAB, bias=False)
-    (model.set_output_embeddings if family == "whisper" else lambda new: setattr(model, "lm_head", new))(head)
+    if own_head:
+        setattr(model, "proj_out" if family == "whisper" else "lm_head", torch.nn.Linear(64, VOCAB, bias=False))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.ndim > 1 and "embed_positions" not in name:
+            # T5 does not scale its scores: with larger queries and keys, rounding decides which key is seen at all.
+            if parameter.ndim > 1 and "embed_positions" not in name and not name.endswith((".q.weight", ".k.weight")):
                 parameter.mul_(scale)
             elif name.endswith("bias"):
                 parameter.normal_(std=0.1)

@@ -128,11 +128,14 @@ class EncoderDecoderExecutor(HfExecutor):
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """As in `HfExecutor`; T5 scales the states, BART and Marian add a bias."""
-        if getattr(self.model.config, "scale_decoder_outputs", False):
-            hidden = hidden * self.model.config.d_model**-0.5
-        logits = super().head(hidden)
-        bias = getattr(self.model, "final_logits_bias", None)
-        return logits if bias is None else logits.add_(bias)
+        with torch.inference_mode():
+            if getattr(self.model.config, "scale_decoder_outputs", False):
+                hidden = hidden * self.model.config.d_model**-0.5
+            logits = super().head(hidden)
+            bias = getattr(self.model, "final_logits_bias", None)
+            if bias is None:
+                return logits
+            return logits.add_(bias) if self._plain_head() else logits + bias
 
     def close(self) -> None:
         """Frees the cache and all encoder texts."""
