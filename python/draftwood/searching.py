@@ -141,6 +141,8 @@ class SearchCore:
         kept = iter(ids)
         for search, survivors in self._paths:
             search.live = [next(kept) for _ in survivors]
+            if not survivors and search.read is not None and search.request is not None:
+                search.read.free(search.request)
         self._paths = []
         return events, moves
 
