@@ -142,7 +142,7 @@ def test_the_encoder_runs_once_per_prompt_whatever_shares_it(run):
         engine.on_step(lambda plan, events: held.append((len(engine.executor.sources), plan.sequences)))
         engine.beam_search(some[:3], dw.BeamParams(num_beams=8, max_new_tokens=10))
         assert len(encoded) == engine.executor.encoder_runs == 3
-        assert max(texts for _, texts in held) == 24 and {sources for sources, _ in held} == {3}
+        assert max(texts for _, texts in held) == 24 and {sources for sources, _ in held[:-1]} == {3}
         assert idle(engine)
     hook.remove()
 
