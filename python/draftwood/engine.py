@@ -297,7 +297,7 @@ class Engine:
         """Log-probabilities of the tokens of a given continuation, raw, each after all tokens before it.
 
         Strings are encoded together, as one text; the first token that differs from the prompt's own encoding starts
-        the continuation. Ids leave no such question.
+        the continuation. Ids leave no such question. An encoder–decoder reads the prompt, and says the continuation.
 
         Shapes
             prompt: a string or ids [P]; or a list of those. continuation: a string or ids [T]; a list of as many.

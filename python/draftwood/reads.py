@@ -13,7 +13,7 @@ from .requests import encode_prompt, prompts_of
 if TYPE_CHECKING:
     from .engine import Engine
 
-__all__ = ["Read", "decoder_prompts", "read_prompt"]
+__all__ = ["Read", "decoder_ids", "decoder_prompts", "read_prompt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ def read_prompt(engine: Engine, prompt: Any, decoder_prompt: Any) -> tuple[Any, 
     if not executor.reads_sound and not isinstance(prompt, Mapping):
         prompt = engine.encode(prompt)
     source = executor.source(prompt)
-    ids = None if decoder_prompt is None else _decoder_ids(engine, decoder_prompt)
+    ids = None if decoder_prompt is None else decoder_ids(engine, decoder_prompt)
     return settings.prompt(ids), Read(executor, source, engine.max_context)
 
 
-def _decoder_ids(engine: Engine, prompt: Any) -> Any:
-    """A string is continued, so that the tokenizer must not put its end tokens behind it."""
+def decoder_ids(engine: Engine, prompt: Any) -> Any:
+    """Ids [T] of what a decoder says. A string is continued, so the tokenizer must not put its end tokens behind it."""
     if not isinstance(prompt, str):
         return encode_prompt(prompt, engine.tokenizer, engine._tokenizer_problem)
     if engine.tokenizer is None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, UnsupportedModel
 from ..models.decoder import DecoderSettings
 from ..models.hf import context_of
 from ._attention import StepAttention
@@ -65,6 +66,8 @@ class EncoderDecoderExecutor(HfExecutor):
         self._encoder: Any = model.get_encoder()
         self._bias_of = self._decoder.block[0].layer[0].SelfAttention if t5 else None
         names = inspect.signature(type(self._decoder).forward).parameters
+        if self._cache_argument != "cache":
+            raise UnsupportedModel.of(f"encoder–decoders of transformers {transformers.__version__}", "update to 5.24")
         self._takes_positions = "position_ids" in names
         # Cross-attention is skipped without encoder states; their values are never read, the keys are there already.
         self._more: dict[str, Any] = {"encoder_hidden_states": torch.zeros(1, 1, config.d_model, dtype=self._dtype)}
