@@ -15,11 +15,12 @@ def random_model() -> BartForConditionalGeneration:
     torch.manual_seed(5)
     layers = {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("layers", 2), ("ffn_dim", 64))}
     config = BartConfig(vocab_size=96, d_model=32, encoder_attention_heads=2, decoder_attention_heads=2, **layers)
-    return BartForConditionalGeneration(config).eval()
+    model = BartForConditionalGeneration(config).eval()
+    model.generation_config.forced_bos_token_id = 0  # as real ones say; the engine reads it
+    return model
 
 
 def main() -> None:
-    # Begins every text with token 2, and ends with token 2 the ones that would go on beyond the limit.
     model = random_model()
     source = [0, 17, 4, 9, 30, 61, 2]
     with dw.Engine(model) as engine:
