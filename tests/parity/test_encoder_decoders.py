@@ -388,6 +388,26 @@ def test_text(tmp_path):
         assert all(len(beams) for beams in found)
 
 
+def test_two_vocabularies():
+    """Ids that mean something else to the decoder are not shown to drafters."""
+    model = tiny("marian", config={"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 100})
+    some, seen = sources("marian", 3), []
+
+    class Looks:
+        def propose(self, view):
+            seen.append(view.source_ids)
+
+    for drafter in ("auto", Looks()):
+        with dw.Engine(model, drafter=drafter, draft_policy="always") as engine:
+            assert engine.executor.caps.vocab_size == 100
+            outputs = engine.generate(some, dw.SamplingParams(max_new_tokens=12))
+            for source, output in zip(some, outputs, strict=True):
+                assert output.token_ids.tolist() == greedy(model, source, 12)[0]
+            with pytest.raises(dw.InvalidArgument, match="0 … 99, got 100"):
+                engine.generate(some[0], decoder_prompt=[100])
+    assert seen and set(seen) == {None}
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision(run, dtype):
     family, model, some, _ = run

@@ -19,9 +19,9 @@ VOCAB, MEL, HEARD = 256, 8, 20
 FAMILIES = ("t5", "bart", "marian", "whisper")
 
 
-def tiny(family, *, seed=0, scale=5.0, own_head=True, **settings):
+def tiny(family, *, seed=0, scale=5.0, own_head=True, config=None, **settings):
     """A random model of two layers whose matrices are multiplied, because fresh ones give flat rows; it has no end
-    token of its own. `settings` go into its generation_config."""
+    token of its own. `settings` go into its generation_config, `config` into its config."""
     torch.manual_seed(seed)
     common = {"vocab_size": VOCAB, "d_model": 64, "pad_token_id": 0, "eos_token_id": None, "bos_token_id": None}
     layers = {
@@ -40,17 +40,15 @@ def tiny(family, *, seed=0, scale=5.0, own_head=True, **settings):
         more = {"max_position_embeddings": 128, "forced_eos_token_id": None, "scale_embedding": True}
         model = BartForConditionalGeneration(BartConfig(**common, **layers, **more))
     elif family == "marian":
-        model = MarianMTModel(
-            MarianConfig(
-                **common, **layers, max_position_embeddings=128, forced_eos_token_id=None, decoder_vocab_size=VOCAB
-            )
-        )
+        more = {"max_position_embeddings": 128, "forced_eos_token_id": None, "decoder_vocab_size": VOCAB}
+        model = MarianMTModel(MarianConfig(**common, **layers, **more | (config or {})))
     else:
         sizes = {"num_mel_bins": MEL, "max_source_positions": HEARD, "max_target_positions": 96}
         model = WhisperForConditionalGeneration(WhisperConfig(**common, **layers, **sizes))
     # A head of its own: with the embedding's weights, a text says its last token over and over.
     if own_head:
-        setattr(model, "proj_out" if family == "whisper" else "lm_head", torch.nn.Linear(64, VOCAB, bias=False))
+        head = torch.nn.Linear(64, model.get_output_embeddings().out_features, bias=False)
+        setattr(model, "proj_out" if family == "whisper" else "lm_head", head)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # T5 does not scale its scores: with larger queries and keys, rounding decides which key is seen at all.

@@ -44,13 +44,15 @@ class Source:
     """
 
     inputs: Mapping[str, NDArray[Any]]
+    shown: bool = True
+    """Whether its ids mean to the decoder what they mean to the encoder, so that drafters may look at them."""
     cross: CrossKeys | None = None
 
     @property
     def token_ids(self) -> NDArray[np.int32] | None:
-        """[S] int32 for drafters, None for sound."""
+        """[S] int32 for drafters, None for sound and for ids of another vocabulary."""
         ids = self.inputs.get("input_ids")
-        return None if ids is None else ids.astype(np.int32)
+        return None if ids is None or not self.shown else ids.astype(np.int32)
 
 
 class RelativeBias:

@@ -122,7 +122,7 @@ class EncoderDecoderExecutor(HfExecutor):
         most = None if config.model_type == "t5" else config.max_position_embeddings
         if most is not None and len(ids) > most:
             raise InvalidArgument.of("the prompt", f"at most {most} tokens, what the encoder can read", len(ids))
-        return Source({"input_ids": ids})
+        return Source({"input_ids": ids}, shown=getattr(config, "share_encoder_decoder_embeddings", True))
 
     @property
     def reads_sound(self) -> bool:

@@ -69,7 +69,8 @@ def context_of(module: Any) -> int:
     if config.model_type == "t5":
         return _UNBOUNDED  # its bias by distance knows any length; something must end
     name = "max_target_positions" if config.model_type == "whisper" else "max_position_embeddings"
-    context = getattr(config if config.is_encoder_decoder else config.get_text_config(), name, None)
+    both = getattr(config, "is_encoder_decoder", False)
+    context = getattr(config if both else config.get_text_config(), name, None)
     if not isinstance(context, int):
         raise UnsupportedModel.of(f"{type(module).__name__} without {name}", "its context must end")
     return context

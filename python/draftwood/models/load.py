@@ -80,7 +80,7 @@ def load_module(module: Any, tokenizer: Any, *, max_context: int | None) -> Part
 
 
 def _module_parts(loaded: LoadedModel, max_context: int | None, why: str | None = None) -> Parts:
-    if loaded.module.config.is_encoder_decoder:
+    if getattr(loaded.module.config, "is_encoder_decoder", False):
         from ..executors.encoder_decoder import EncoderDecoderExecutor as HfExecutor
     else:
         from ..executors.hf import HfExecutor  # type: ignore[assignment]
