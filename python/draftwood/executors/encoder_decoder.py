@@ -45,7 +45,8 @@ class EncoderDecoderExecutor(HfExecutor):
         vaswani2017 (encoder–decoder attention).
     Example
         >>> from transformers import T5Config, T5ForConditionalGeneration
-        >>> config = T5Config(vocab_size=64, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+        >>> sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+        >>> config = T5Config(vocab_size=64, decoder_start_token_id=0, **sizes)
         >>> executor = EncoderDecoderExecutor(T5ForConditionalGeneration(config).eval())
         >>> executor.encode({"input_ids": [5, 6, 7]}).length
         3
