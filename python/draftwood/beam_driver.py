@@ -36,13 +36,13 @@ class BeamDriver:
             self._core = SearchCore(self._engine._session.core, _STEP_ROWS, self._nodes, self._hold_others)
         return self._core
 
-    def run(self, prompts: Sequence[Any], params: Sequence[BeamParams]) -> list[Beams]:
+    def run(self, prompts: Sequence[Any], params: Sequence[BeamParams], begins: Sequence[Any]) -> list[Beams]:
         """Searches for all prompts side by side."""
         engine = self._engine
         opened: list[SessionSearch] = []
         try:
-            for prompt, its in zip(prompts, params, strict=True):
-                opened.append(self.open(prompt, its))
+            for prompt, its, begin in zip(prompts, params, begins, strict=True):
+                opened.append(self.open(prompt, its, begin))
             for search in opened:
                 self.advance(search)
         finally:
@@ -53,15 +53,18 @@ class BeamDriver:
         decode = None if engine.tokenizer is None else engine.tokenizer.decode
         return [search.beams(decode) for search in opened]
 
-    def open(self, prompt: Any, params: BeamParams) -> SessionSearch:
+    def open(self, prompt: Any, params: BeamParams, begin: Any = None) -> SessionSearch:
         """Queues a search; checks every field."""
         from .beams import open_search
+        from .reads import read_prompt
 
         engine = self._engine
         self._check_open()
+        ids, read = read_prompt(engine, prompt, begin)
         search = open_search(
-            engine.encode(prompt),
+            ids,
             params,
+            read=read,
             end_tokens=self._stop_ids,
             vocab=engine.executor.caps.vocab_size,
             max_context=self._context,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from .requests import _count as count_of
 from .requests import _field as field_of
 from .scoring import Scored
 from .types import BeamParams, Beams, BeamStats, Hypothesis, PhaseTimes
+
+if TYPE_CHECKING:
+    from .reads import Read
 
 __all__ = ["PromptSearch", "SessionSearch", "end_tokens_of", "open_search", "starved"]
 
@@ -36,7 +39,7 @@ def end_tokens_of(params: BeamParams, own: Sequence[int]) -> list[int]:
 class PromptSearch:
     """The search of one prompt. It is fed rows of its live beams and knows no cache.
 
-    Shapes: ids [T] int32; end_tokens and banned are ids; limit: most tokens.
+    Shapes: ids [T] int32; end_tokens and banned are ids; limit: most tokens; own_rules: those of the model.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class PromptSearch:
         banned: Sequence[int] = (),
         limit: int | None = None,
         token_bytes: _core.TokenBytes | None = None,
+        own_rules: Sequence[_core.Rule] = (),
     ) -> None:
         limit = count_of(params.max_new_tokens, "max_new_tokens") if limit is None else limit
         if params.early_stopping not in (True, False, "never"):
@@ -86,7 +90,7 @@ class PromptSearch:
             sampling=sampling,
             repetition_penalty=field_of(params.repetition_penalty, float, "repetition_penalty", "a number"),
             no_repeat_ngram_size=count_of(params.no_repeat_ngram_size, "no_repeat_ngram_size"),
-            rules=rules,
+            rules=[*rules, *own_rules],
             num_groups=groups,
             diversity=_diversity(params) if groups > 1 else None,
             keep_candidates=bool(params.keep_candidates),
@@ -165,6 +169,8 @@ class SessionSearch:
         self.live: list[int] | None = None
         """None until the prompt has been read for the first time."""
         self.error: Exception | None = None
+        self.read: Read | None = None
+        """What the model's encoder reads."""
         self.steps = self.prefill_steps = 0
         self._since = since
         self._times = PhaseTimes()
@@ -193,6 +199,7 @@ def open_search(
     max_context: int,
     token_bytes: _core.TokenBytes | None,
     since: PhaseTimes,
+    read: Read | None = None,
 ) -> SessionSearch:
     """The search that a caller asks for; ids that the tokenizer does not have are never chosen."""
     if params.bos_token_id is not None:
@@ -202,10 +209,13 @@ def open_search(
     if ends and ends[-1] >= vocab:
         raise InvalidArgument.of("eos_token_id", f"below the vocabulary size {vocab}", ends[-1])
     banned = [] if token_bytes is None else [*token_bytes.holes(), *range(len(token_bytes), vocab)]
-    search = PromptSearch(ids, params, ends, banned, limit, token_bytes)
+    own = [] if read is None else read.rules(len(ids), limit)
+    search = PromptSearch(ids, params, ends, banned, limit, token_bytes, own)
     # A stochastic search keeps one text more, whose noise is the threshold of the weights.
     width = count_of(params.num_beams, "num_beams") + (params.stochastic is not False)
-    return SessionSearch(ids, search, width, limit, since)
+    found = SessionSearch(ids, search, width, limit, since)
+    found.read = read
+    return found
 
 
 def starved(counts: dict[str, Any]) -> OutOfPages:

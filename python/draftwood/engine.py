@@ -11,6 +11,7 @@ from .beam_driver import BeamDriver
 from .errors import DraftwoodError, InvalidArgument
 from .executors.options import NativeOptions
 from .loading import load_parts
+from .reads import decoder_prompts, read_prompt
 from .requests import Ticket, prompts_of, sound_output, submit
 from .streaming import UNREAD_EVENTS, AsyncDriver, AsyncStream, Stream
 from .types import BeamParams, CacheConfig, EngineStats, Executor, SamplingParams
@@ -150,18 +151,26 @@ class Engine:
         self._on_step: Callable[[StepPlan, list[Any]], None] | None = None
         self._on_prefill: Callable[[int, int], None] | None = None
         self._read = (0, 0)
+        self._sources: dict[int, Any] = getattr(self.executor, "sources", {})
         self._closed = False
 
     # ── generating ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def generate(
-        self, prompt: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
+        self,
+        prompt: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        decoder_prompt: Prompt | Sequence[Prompt] | None = None,
     ) -> Any:
         """Generates the continuation of a prompt, or of each prompt of a list.
 
         Shapes
             prompt: a string (no chat template), ids [T], or a list of chat messages; or a list of those.
             params: one for all prompts, or one per prompt.
+            For encoder–decoders `prompt` is what the encoder reads, {"input_features": [mel, frames]} for Whisper;
+            decoder_prompt: what the decoder begins with, a string or ids, one for all or one per prompt; the model's
+            own start if None.
         Returns
             An `Output`, or a list of them for a list of prompts.
         Errors
@@ -180,12 +189,17 @@ class Engine:
         """
         prompts, single = prompts_of(prompt)
         each = self._params_of(params, len(prompts))
-        tickets = self._run_all(self._submit(one, its) for one, its in zip(prompts, each, strict=True))
+        begins = decoder_prompts(decoder_prompt, len(prompts))
+        tickets = self._run_all(
+            self._submit(one, its, begin=begin) for one, its, begin in zip(prompts, each, begins, strict=True)
+        )
         if single:
             return sound_output(tickets[0])
         return [ticket.output() for ticket in tickets]
 
-    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Stream:
+    def stream(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, decoder_prompt: Prompt | None = None
+    ) -> Stream:
         """Generates piece by piece: an iterator of `StreamEvent`; `close()` or dropping it cancels.
 
         Shapes
@@ -204,9 +218,11 @@ class Engine:
             >>> events[-1].finish_reason
             'length'
         """
-        return Stream(self, self._submit_stream(prompt, params))
+        return Stream(self, self._submit_stream(prompt, params, decoder_prompt))
 
-    def astream(self, prompt: Prompt, params: SamplingParams | None = None) -> AsyncStream:
+    def astream(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, decoder_prompt: Prompt | None = None
+    ) -> AsyncStream:
         """`stream` for asyncio: `async for event in engine.astream(...)`. Steps run in one thread per engine.
 
         Shapes
@@ -227,18 +243,22 @@ class Engine:
             >>> asyncio.run(count())
             3
         """
-        return AsyncStream(self, self._submit_stream(prompt, params))
+        return AsyncStream(self, self._submit_stream(prompt, params, decoder_prompt))
 
-    def _submit_stream(self, prompt: Prompt, params: SamplingParams | None) -> Ticket:
+    def _submit_stream(self, prompt: Prompt, params: SamplingParams | None, begin: Prompt | None = None) -> Ticket:
         prompts, single = prompts_of(prompt)
         if not single:
             raise InvalidArgument.of(
                 "the prompt of a stream", "one prompt", f"a list of {len(prompts)}", "open one stream per prompt"
             )
-        return self._submit(prompts[0], self._params_of(params, 1)[0], is_stream=True)
+        return self._submit(prompts[0], self._params_of(params, 1)[0], is_stream=True, begin=begin)
 
     def beam_search(
-        self, prompt: Prompt | Sequence[Prompt], params: BeamParams | Sequence[BeamParams] | None = None
+        self,
+        prompt: Prompt | Sequence[Prompt],
+        params: BeamParams | Sequence[BeamParams] | None = None,
+        *,
+        decoder_prompt: Prompt | Sequence[Prompt] | None = None,
     ) -> Any:
         """Searches for the best continuations of a prompt, or of each prompt of a list, with transformers' beam search.
 
@@ -246,7 +266,7 @@ class Engine:
         they part. Each prompt stops on its own, so its hypotheses do not depend on the others of a list.
 
         Shapes
-            prompt: as in `generate`.
+            prompt, decoder_prompt: as in `generate`.
             params: one for all prompts, or one per prompt.
         Returns
             `Beams`, a sequence of `Hypothesis`, best first; a list of them for a list of prompts.
@@ -266,7 +286,7 @@ class Engine:
         """
         prompts, single = prompts_of(prompt)
         each = self._params_of(params, len(prompts), BeamParams)
-        found = self._beams.run(prompts, each)
+        found = self._beams.run(prompts, each, decoder_prompts(decoder_prompt, len(prompts)))
         if not single:
             return found
         if found[0].error is not None:
@@ -289,7 +309,7 @@ class Engine:
         """Log-probabilities of the tokens of a given continuation, raw, each after all tokens before it.
 
         Strings are encoded together, as one text; the first token that differs from the prompt's own encoding starts
-        the continuation. Ids leave no such question.
+        the continuation. Ids leave no such question. An encoder–decoder reads the prompt, and says the continuation.
 
         Shapes
             prompt: a string or ids [P]; or a list of those. continuation: a string or ids [T]; a list of as many.
@@ -344,14 +364,15 @@ class Engine:
         is_stream: bool = False,
         forced: Any = None,
         keep_hidden: bool = False,
+        begin: Prompt | None = None,
     ) -> Ticket:
         if self._closed:
             raise InvalidArgument.of("an engine", "open", "one that was closed")
-        ids = self.encode(prompt)
+        ids, read = read_prompt(self, prompt, begin)
         seed = secrets.randbits(63) if params.seed is None else params.seed
         with self._lock:
             self._admit()
-            ticket = submit(self._session, ids, params, seed, is_stream, forced)
+            ticket = submit(self._session, ids, params, seed, is_stream, forced, read)
             self._tickets[ticket.request] = ticket
             if keep_hidden:
                 self._session.hidden[ticket.request] = None
@@ -426,6 +447,7 @@ class Engine:
             ticket.receive(event, self._session)
             if event.finish_reason is not None:
                 del self._tickets[event.request]
+                self._sources.pop(event.request, None)
             elif ticket.is_stream and ticket.unread >= UNREAD_EVENTS:
                 self._pause(ticket, True)
 

@@ -64,4 +64,5 @@ PAPERS = {
         "arXiv:2411.04975",
     ),
     "saxena2023": Paper("Prompt Lookup Decoding", "Saxena", 2023, "github.com/apoorvumang/prompt-lookup-decoding"),
+    "vaswani2017": Paper("Attention Is All You Need", "Vaswani et al.", 2017, "arXiv:1706.03762"),
 }

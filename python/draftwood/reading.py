@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InvalidArgument, UnsupportedModel
+from .reads import decoder_ids, read_prompt
 from .requests import encode_prompt, prompts_of, sound_output
 from .types import SamplingParams
 
@@ -34,6 +35,8 @@ def score(engine: Engine, prompt: Any, continuation: Any) -> Any:
 
 def _ids(engine: Engine, prompt: Any, continuation: Any) -> tuple[Any, Any]:
     """Ids of the prompt and of the continuation."""
+    if getattr(engine.executor, "settings", None) is not None:
+        return _heard(engine, prompt, continuation)
     strings = isinstance(prompt, str), isinstance(continuation, str)
     if strings[0] != strings[1]:
         got = "a string and ids" if strings[0] else "ids and a string"
@@ -54,6 +57,17 @@ def _ids(engine: Engine, prompt: Any, continuation: Any) -> tuple[Any, Any]:
         expected = f"at most {engine.max_context} tokens together"
         raise InvalidArgument.of("prompt and continuation", expected, len(ids) + len(forced))
     return ids, forced
+
+
+def _heard(engine: Engine, prompt: Any, continuation: Any) -> tuple[Any, Any]:
+    """The same for a model whose encoder reads the prompt: the continuation is a text of its own."""
+    forced = decoder_ids(engine, continuation)
+    if not len(forced):
+        raise InvalidArgument.of("continuation", "at least one token", "none")
+    begin = len(read_prompt(engine, prompt, None)[0])
+    if begin + len(forced) > engine.max_context:
+        raise InvalidArgument.of("continuation", f"at most {engine.max_context - begin} tokens", len(forced))
+    return prompt, forced
 
 
 def embed(engine: Engine, text: Any) -> Any:

@@ -11,6 +11,7 @@ from .types import Logprobs, Output, PhaseTimes, SamplingParams, Stats, StreamEv
 
 if TYPE_CHECKING:
     from .models.tokenizer import Tokenizer
+    from .reads import Read
     from .session import Session
 
 
@@ -19,7 +20,11 @@ def prompts_of(prompt: Any) -> tuple[list[Any], bool]:
     if isinstance(prompt, str):
         return [prompt], True
     if isinstance(prompt, Mapping):
-        raise InvalidArgument.of("prompt", "a string, ids, or a list of messages", "one message", "put it in a list")
+        if _is_message(prompt):
+            raise InvalidArgument.of(
+                "prompt", "a string, ids, or a list of messages", "one message", "put it in a list"
+            )
+        return [prompt], True
     if getattr(prompt, "ndim", None) == 1:
         return [prompt], True
     try:
@@ -28,9 +33,13 @@ def prompts_of(prompt: Any) -> tuple[list[Any], bool]:
         raise InvalidArgument.of("prompt", "a string, ids, or a list of messages", type(prompt).__name__) from None
     if not items:
         raise InvalidArgument.of("prompt", "at least one token, or at least one prompt", "an empty list")
-    if isinstance(items[0], Mapping) or not _is_prompt(items[0]):
+    if _is_message(items[0]) or not _is_prompt(items[0]):
         return [items], True
     return items, False
+
+
+def _is_message(item: Any) -> bool:
+    return isinstance(item, Mapping) and not item.keys().isdisjoint(("role", "content"))
 
 
 def _is_prompt(item: Any) -> bool:
@@ -41,6 +50,11 @@ def encode_prompt(prompt: Any, tokenizer: Tokenizer | None, problem: Exception |
     """Ids [T] int32 of one prompt."""
     import numpy as np
 
+    if isinstance(prompt, Mapping):
+        got = f"a dict of {', '.join(map(repr, prompt))}"
+        raise InvalidArgument.of(
+            "prompt", "a string, ids, or a list of messages", got, "dicts are for encoders of sound"
+        )
     messages = isinstance(prompt, list) and bool(prompt) and isinstance(prompt[0], Mapping)
     if isinstance(prompt, str) or messages:
         if tokenizer is None:
@@ -75,9 +89,15 @@ def _count(value: Any, name: str, most: int = 2**31 - 1) -> int:
 
 
 def submit(
-    session: Session, ids: Any, params: SamplingParams, seed: int, is_stream: bool, forced: Any = None
+    session: Session,
+    ids: Any,
+    params: SamplingParams,
+    seed: int,
+    is_stream: bool,
+    forced: Any = None,
+    read: Read | None = None,
 ) -> Ticket:
-    """Queues one prompt; checks every field."""
+    """Queues one prompt; checks every field. `read` is what an encoder shall read for it."""
     stop = [params.stop] if isinstance(params.stop, str) else list(params.stop)
     if not all(isinstance(one, str) for one in stop):
         raise InvalidArgument.of("stop", "strings", repr(stop))
@@ -96,6 +116,8 @@ def submit(
         ends = [] if params.ignore_eos else session.core.end_tokens
         # A draw may fall on any token, so that rules which test tokens test them all.
         processed = Processed(others, ids, ends, 2**31 if params.temperature else 1)
+    if read is not None:
+        rules += read.rules(len(ids), params.max_new_tokens)
     request = session.core.submit(
         ids,
         temperature=_field(params.temperature, float, "temperature", "a number"),
@@ -111,7 +133,10 @@ def submit(
         rules=rules,
         foreign=processed is not None,
         forced=forced,
+        source=None if read is None else read.source.token_ids,
     )
+    if read is not None:
+        read.bind(request)
     if processed is not None:
         session.ruled.add(request, processed)
     return Ticket(request, seed, stop, params.logprobs, session.times, is_stream, processed)

@@ -60,7 +60,7 @@ class SearchCore:
                 search.width,
                 "an engine with drafter=None holds more",
             )
-        self.core.cancel(self._submit(search))
+        self._cancel(search, self._submit(search))
         with self._lock:
             self.searches = (*self.searches, search)
 
@@ -69,7 +69,7 @@ class SearchCore:
         with self._lock:
             self.searches = tuple(other for other in self.searches if other is not search)
         if search.request is not None:
-            self.core.cancel(search.request)
+            self._cancel(search, search.request)
 
     def hold_all(self) -> None:
         """Takes all searches out of the next step, so that it can verify drafts."""
@@ -141,6 +141,8 @@ class SearchCore:
         kept = iter(ids)
         for search, survivors in self._paths:
             search.live = [next(kept) for _ in survivors]
+            if not survivors and search.read is not None and search.request is not None:
+                search.read.free(search.request)
         self._paths = []
         return events, moves
 
@@ -203,8 +205,14 @@ class SearchCore:
             return min(self._whole(search), self.rows // 2)
         return min(len(search.live) * self.nodes, self.rows)
 
+    def _cancel(self, search: SessionSearch, request: int) -> None:
+        self.core.cancel(request)
+        if search.read is not None:
+            search.read.free(request)
+
     def _submit(self, search: SessionSearch) -> int:
-        return self.core.submit(
+        read = search.read
+        request = self.core.submit(
             search.ids,
             temperature=0.0,
             top_k=0,
@@ -216,7 +224,11 @@ class SearchCore:
             stop=[],
             ignore_eos=True,
             width=search.width,
+            source=None if read is None else read.source.token_ids,
         )
+        if read is not None:
+            read.bind(request)
+        return request
 
     def _take_back(self, sent: list[SessionSearch]) -> bool:
         """Takes back what the session could not admit: a waiting request could be admitted by anybody's step."""
@@ -224,7 +236,7 @@ class SearchCore:
         late = sent[max(0, len(sent) - waiting) :] if waiting else []
         for search in late:
             if search.request is not None:
-                self.core.cancel(search.request)
+                self._cancel(search, search.request)
                 search.request = None
         return bool(late)
 

@@ -20,12 +20,12 @@ class StepPlan:
 
     Shapes (R rows, S sequences, W mask words, R' read rows, M copies; see rust/tree/src/step.rs)
         tokens, positions, parents, slots [R]; row_offsets, page_offsets [S+1]; chain, context [S]; pages [ragged];
-        masks [R, W] bit words; head_rows [R']; copies [2, M] rows to copy before the forward.
+        masks [R, W] bit words; head_rows [R']; requests [S]; copies [2, M] rows to copy before the forward.
     """
 
     __slots__ = (
         "chain", "context", "copies", "head_rows", "mask_words", "masks", "page_offsets", "page_size", "pages",
-        "parents", "positions", "row_offsets", "rows", "selector", "sequences", "slots", "tokens",
+        "parents", "positions", "requests", "row_offsets", "rows", "selector", "sequences", "slots", "tokens",
     )  # fmt: skip
 
     tokens: I32
@@ -39,17 +39,18 @@ class StepPlan:
     pages: I32
     masks: I32
     head_rows: I32
+    requests: I32
     copies: I32
     selector: str
     """What is asked of the read rows, one of the executor's `caps.selectors`."""
 
     def __init__(self, block: I32, borders: Sequence[int], mask_words: int, page_size: int) -> None:
-        (t, p, a, s, o, c, x, q, g, m, h, k, end) = borders
+        (t, p, a, s, o, c, x, q, g, m, h, u, k, end) = borders
         self.tokens, self.positions, self.parents, self.slots = block[t:p], block[p:a], block[a:s], block[s:o]
         self.row_offsets, self.chain, self.context = block[o:c], block[c:x], block[x:q]
         self.page_offsets, self.pages = block[q:g], block[g:m]
         self.masks = block[m:h].reshape(-1, mask_words)
-        self.head_rows = block[h:k]
+        self.head_rows, self.requests = block[h:u], block[u:k]
         self.copies = block[k:end].reshape(2, -1)
         self.rows, self.sequences = p - t, x - c
         self.mask_words, self.page_size = mask_words, page_size
@@ -85,7 +86,15 @@ class PythonDrafter:
         for i in range(len(views)):
             sequence, tokens, budget, max_depth = views.view(i)
             try:
-                view = View(np.frombuffer(tokens, np.int32), budget, max_depth, sequence, self._hidden.get(sequence))
+                source = views.source(i)
+                view = View(
+                    np.frombuffer(tokens, np.int32),
+                    budget,
+                    max_depth,
+                    sequence,
+                    self._hidden.get(sequence),
+                    np.frombuffer(source, np.int32) if source else None,
+                )
                 tree = self._drafter.propose(view)
                 if tree is None:
                     forest.add_root(views, i)

@@ -394,6 +394,8 @@ class View:
     hidden: Any = None
     """For drafters with `needs_hidden`: hidden states [t, d], the input of the head, of the rows that chose the last t
     tokens; None before the first ones."""
+    source_ids: NDArray[np.int32] | None = None
+    """[S] int32, read-only: what an encoder has read; None without one, and for sound."""
 
 
 @dataclass(frozen=True, slots=True)

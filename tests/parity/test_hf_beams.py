@@ -10,6 +10,7 @@ import pytest
 import draftwood as dw
 from support.beams import SlowBeams, assert_close, log_softmax, shape, transformers_beams
 from support.hf_tiny import tiny_model
+from support.seq2seq import decoder_logits, sources, tiny
 from support.toy import prompts
 
 torch = pytest.importorskip("torch")
@@ -21,6 +22,15 @@ def model(request):
     torch.set_num_threads(1)
     module = tiny_model(request.param, VOCAB, seed=1, hidden=64, feed_forward=96, heads=4, kv_heads=2)
     with dw.Engine(module, executor="transformers", drafter=None) as engine:
+        yield module, engine
+
+
+@pytest.fixture(scope="module", params=["t5", "bart", "marian"])
+def translator(request):
+    """An encoder–decoder."""
+    torch.set_num_threads(1)
+    module = tiny(request.param, seed=1)
+    with dw.Engine(module, drafter=None) as engine:
         yield module, engine
 
 
@@ -49,7 +59,8 @@ def compare(model, configurations, seed):
     rng = np.random.default_rng(seed)
     texts = near = ended = found = 0
     for _ in range(configurations):
-        some = prompts(4, VOCAB, seed=int(rng.integers(1 << 30)), longest=12)[: 1 + int(rng.integers(4))]
+        some = prompts(4, VOCAB, seed=int(rng.integers(1 << 30)), longest=12)
+        some = some if module.config.is_encoder_decoder else some[: 1 + int(rng.integers(4))]
         params = draw(rng, engine, some)
         for prompt, ours in zip(some, engine.beam_search(some, params), strict=True):
             texts += 1
@@ -75,10 +86,14 @@ def margin(module, prompt, params):
         rules.append(NoRepeatNGramLogitsProcessor(params.no_repeat_ngram_size))
 
     def row(tokens):
-        ids = torch.tensor([[*prompt, *tokens]])
-        with torch.inference_mode():
-            law = torch.from_numpy(log_softmax(module(ids).logits[0, -1].numpy()))[None]
-            return rules(ids, law)[0].numpy()
+        if module.config.is_encoder_decoder:
+            ids = torch.tensor([[1, *tokens]])
+            logits = decoder_logits(module, prompt, [1, *tokens])[-1]
+        else:
+            ids = torch.tensor([[*prompt, *tokens]])
+            with torch.inference_mode():
+                logits = module(ids).logits[0, -1]
+        return rules(ids, torch.from_numpy(log_softmax(logits.numpy()))[None])[0].numpy()
 
     slow = SlowBeams(row, params, params.eos_token_id)
     slow.run()
@@ -92,6 +107,72 @@ def test_drawn_configurations(model):
 @pytest.mark.long
 def test_many_drawn_configurations(model):
     compare(model, 300, seed=4)
+
+
+def test_drawn_configurations_of_encoder_decoders(translator):
+    compare(translator, 40, seed=5)
+
+
+@pytest.mark.long
+def test_many_drawn_configurations_of_encoder_decoders(translator):
+    compare(translator, 300, seed=6)
+
+
+@pytest.mark.parametrize("beams", [2, 4, 8])
+def test_whisper(beams):
+    """Its own `generate` returns the best hypothesis only, however many are asked for."""
+    settings = {"suppress_tokens": list(range(100, 120)), "begin_suppress_tokens": list(range(60, 80))}
+    module, ended = tiny("whisper", seed=1, **settings), 0
+    with dw.Engine(module, drafter=None) as engine:
+        for source in sources("whisper", 6, seed=beams):
+            free = engine.beam_search(source, dw.BeamParams(num_beams=beams, num_return=beams, max_new_tokens=8))
+            ends = sorted({int(h.token_ids[3]) for h in free})
+            params = dw.BeamParams(num_beams=beams, max_new_tokens=8, eos_token_id=ends)
+            ours = engine.beam_search(source, params)[0]
+            with torch.inference_mode():
+                theirs = module.generate(
+                    torch.from_numpy(source["input_features"])[None],
+                    num_beams=beams,
+                    max_new_tokens=8,
+                    eos_token_id=ends,
+                    do_sample=False,
+                    return_dict_in_generate=True,
+                    output_scores=True,
+                )
+            assert theirs.sequences[0, 1:][: len(ours.token_ids)].tolist() == ours.token_ids.tolist()
+            assert abs(float(theirs.sequences_scores[0]) - ours.score) < 1e-4
+            ended += ours.finish_reason == "stop"
+    assert ended >= 2
+
+
+@pytest.mark.parametrize("beams", [1, 2, 4, 8])
+@pytest.mark.parametrize("name", ["bos", "eos", "both", "suppressed", "prompted"])
+def test_forced_and_suppressed_tokens(name, beams):
+    """A forced token has the score 0 and counts in the length. (Two forced ones at a place would be a tie.)"""
+    settings = {
+        "bos": {"forced_bos_token_id": 77, "begin_suppress_tokens": [5, 6, 7]},
+        "eos": {"forced_eos_token_id": [9]},
+        "both": {"forced_bos_token_id": 77, "forced_eos_token_id": [9]},
+        "suppressed": {"suppress_tokens": list(range(60, 140)), "begin_suppress_tokens": list(range(140, 200))},
+        "prompted": {"forced_bos_token_id": 77, "forced_eos_token_id": [9], "begin_suppress_tokens": [5, 6, 7]},
+    }[name]
+    some, ends = prompts(4, VOCAB, seed=8, longest=12), (9, 11, 30, 31)
+    begin = {"decoder_input_ids": torch.tensor([[1, 40]])} if name == "prompted" else {}
+    for family in ("t5", "bart"):
+        module = tiny(family, seed=2, **settings)
+        with dw.Engine(module, drafter=None) as engine:
+            for penalty, rule in [(1.0, False), (0.0, "never"), (2.0, True)]:
+                params = dw.BeamParams(
+                    num_beams=beams,
+                    num_return=beams,
+                    max_new_tokens=7,
+                    length_penalty=penalty,
+                    early_stopping=rule,
+                    eos_token_id=ends,
+                )
+                found = engine.beam_search(some, params, decoder_prompt=[40] if begin else None)
+                for prompt, ours in zip(some, found, strict=True):
+                    assert_close(shape(ours), transformers_beams(module, prompt, params, ends, **begin))
 
 
 def test_the_slow_search_agrees_too(model):

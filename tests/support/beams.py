@@ -109,9 +109,12 @@ def transformers_beams(module, ids, params, ends, **more):
             return_dict_in_generate=True,
             **more,
         )
+    begin = len(ids)
+    if module.config.is_encoder_decoder:
+        begin = len(more["decoder_input_ids"][0]) if "decoder_input_ids" in more else 1
     found = []
     for sequence, score, beams in zip(out.sequences, out.sequences_scores, out.beam_indices, strict=True):
         length = int((beams >= 0).sum())
         if score > -1e8:  # fewer were found
-            found.append((tuple(sequence[len(ids) :][:length].tolist()), float(score), tuple(beams[:length].tolist())))
+            found.append((tuple(sequence[begin:][:length].tolist()), float(score), tuple(beams[:length].tolist())))
     return found

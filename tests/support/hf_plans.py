@@ -114,6 +114,7 @@ class Feed:
     tree_parents: list[int] = field(default_factory=list)
     read: str = "tree"
     """"tree": the root and all nodes; "all": every row; "none"."""
+    request: int = 0
 
     def path(self, node):
         """The tokens from the beginning of the text to a node."""
@@ -161,6 +162,7 @@ def make_plan(feeds):
         ("pages", pages),
         ("chain", [len(feed.chain) for feed in feeds]),
         ("context", [len(feed.text.tokens) for feed in feeds]),
+        ("requests", [feed.request for feed in feeds]),
     ):
         plan[name] = np.array(values, np.int32)
     for array in plan.values():

@@ -10,6 +10,8 @@ __all__ = ["NGram"]
 class NGram(_core.NGram):
     """Drafts a tree of what followed earlier occurrences of the last n tokens of prompt and output.
 
+    What an encoder has read comes before them.
+
     Shapes
         max_ngram: longest suffix that is looked up, 1 … 16; min_prob: least path probability of a node;
         max_nodes: most nodes of a tree, the root included.

@@ -10,6 +10,8 @@ __all__ = ["Suffix"]
 class Suffix(_core.Suffix):
     """Drafts what followed the longest suffix of prompt and output that occurred before, however long the match.
 
+    What an encoder has read comes before them.
+
     Shapes
         min_prob: least path probability of a node; max_nodes: most nodes of a tree, the root included.
     Returns

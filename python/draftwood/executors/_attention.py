@@ -69,15 +69,11 @@ class StepAttention:
                 self._views.append(None)
             else:
                 self._views.append(cache.views(start * page_size, length))
-            causal = count > 1 and context == 0 and chain == count
+            mask, causal = self._sight(plan, slice(first, first + count), context, chain)
             self._counts.append(count)
             self._lengths.append(length)
             self._causal.append(causal)
-            if count == 1 or causal:
-                self._masks.append(None)
-            else:
-                visible = _visible(plan.masks[first : first + count], count, chain)
-                self._masks.append(_additive(visible, context).to(cache.dtype))
+            self._masks.append(mask)
         self._gathered = torch.from_numpy(np.concatenate(gathered)) if gathered else None
         self._gathered_lengths = [n for n, view in zip(self._lengths, self._views, strict=True) if view is None]
         self._into: tuple[torch.Tensor, ...] | None = None
@@ -86,6 +82,14 @@ class StepAttention:
             self._slots = torch.from_numpy(plan.slots.astype(np.int64))
         else:
             self._into = cache.views(start, plan.rows)
+
+    def _sight(self, plan: StepPlan, rows: slice, context: int, chain: int) -> tuple[torch.Tensor | None, bool]:
+        """What is added to the scores [n, T] of a sequence, and whether instead each row sees all rows up to itself."""
+        count = rows.stop - rows.start
+        causal = count > 1 and context == 0 and chain == count
+        if count == 1 or causal:
+            return None, causal
+        return _additive(_visible(plan.masks[rows], count, chain), context).to(self._cache.dtype), False
 
     def update(
         self, key: torch.Tensor, value: torch.Tensor, layer_idx: int, *_: Any, **__: Any
@@ -101,19 +105,24 @@ class StepAttention:
             cache.rows(plane + 1).index_copy_(0, self._slots, value[0].transpose(0, 1))
         return key, value
 
-    def attend(self, query: torch.Tensor, layer: int, scale: float | None, arguments: dict[str, Any]) -> torch.Tensor:
+    def attend(
+        self,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        scale: float | None,
+        arguments: dict[str, Any],
+    ) -> torch.Tensor:
         """Attention of all rows: `query` [1, H, R, E] → [1, R, H, E], after `update` of the same layer.
 
-        H may be a multiple of Hk; torch's CPU kernel reads shared keys in place (twice as fast as repeating them).
+        `module` is the layer's attention, `key` what it believes to be the keys; the cache has all of them. H may be a
+        multiple of Hk; torch's CPU kernel reads shared keys in place (twice as fast as repeating them).
 
         Errors
             UnsupportedModel if `arguments` asks for more than causal softmax(scale · q·k)·v.
         """
-        for name, value in arguments.items():
-            if value is not None and name not in _NEUTRAL:
-                raise UnsupportedModel.of(f"the attention argument {name}", "attention is plain causal softmax(q·k)·v")
-        self.calls += 1
-        plane = 2 * layer
+        self._check(arguments)
+        plane = 2 * module.layer_idx
         if len(self._counts) == 1 and (view := self._views[0]) is not None:
             return scaled_dot_product_attention(
                 query, view[plane], view[plane + 1], self._masks[0], 0.0, self._causal[0], scale=scale, enable_gqa=True
@@ -127,6 +136,12 @@ class StepAttention:
             out = scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale=scale, enable_gqa=True)
             outputs.append(out.transpose(1, 2))
         return torch.cat(outputs, dim=1)
+
+    def _check(self, arguments: dict[str, Any]) -> None:
+        for name, value in arguments.items():
+            if value is not None and name not in _NEUTRAL:
+                raise UnsupportedModel.of(f"the attention argument {name}", "attention is plain causal softmax(q·k)·v")
+        self.calls += 1
 
     def _gather(self, plane: int) -> Iterator[torch.Tensor]:
         """The keys or values [1, Hk, T, E] of the gathered sequences, in order."""

@@ -72,7 +72,7 @@ def _registered(owner: str) -> str:
         if dw_plan is None:
             function = AttentionInterface._global_mapping.get(owner) or _eager_of(module)
             return function(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **rest)
-        return dw_plan.attend(query, module.layer_idx, scaling, rest), None
+        return dw_plan.attend(module, query, key, scaling, rest), None
 
     masks = AttentionMaskInterface._global_mapping
     if owner in masks:

@@ -9,10 +9,13 @@ from transformers import PreTrainedModel
 
 from ..errors import InvalidArgument, UnsupportedModel
 
-__all__ = ["FAMILIES", "check_model"]
+__all__ = ["ENCODER_DECODERS", "FAMILIES", "check_encoder_decoder", "check_model"]
 
 # Tested against a full recompute in tests/parity/test_hf_executor.py.
 FAMILIES = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+
+# Tested in tests/parity/test_encoder_decoders.py.
+ENCODER_DECODERS = ("bart", "marian", "t5", "whisper")
 
 # Settings that change the arithmetic of attention or head, with the values at which they do nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -49,6 +52,24 @@ def check_model(model: Any) -> None:
         )
     _check_window(config)
     _check_rope(config)
+    _check_devices(model)
+
+
+def check_encoder_decoder(model: Any) -> None:
+    """Raises unless `model` is a known encoder–decoder with a language head.
+
+    Errors
+        As `check_model`.
+    """
+    if not isinstance(model, PreTrainedModel):
+        raise InvalidArgument.of("the model", "a transformers PreTrainedModel", type(model).__qualname__)
+    known = ", ".join(ENCODER_DECODERS)
+    if model.config.model_type not in ENCODER_DECODERS:
+        raise UnsupportedModel.of(f"model type {model.config.model_type!r}", f"the encoder–decoders are {known}")
+    if model.get_output_embeddings() is None or not model.config.is_encoder_decoder:
+        raise UnsupportedModel.of(
+            f"{type(model).__name__}, a model without encoder or language head,", "load it as AutoModelForSeq2SeqLM"
+        )
     _check_devices(model)
 
 

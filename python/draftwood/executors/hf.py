@@ -60,14 +60,22 @@ class HfExecutor:
     def __init__(self, model: PreTrainedModel) -> None:
         check_model(model)
         config = model.config
-        self.model = model
-        self._decoder: Any = model.base_model
-        self._head: Any = model.get_output_embeddings()
-        self._lent = LentConfig(config)
-        self._layers: int = config.num_hidden_layers
         heads: int = config.num_attention_heads
-        self._kv_heads: int = getattr(config, "num_key_value_heads", None) or heads
-        self._head_dim: int = getattr(config, "head_dim", None) or config.hidden_size // heads
+        self._adopt(
+            model,
+            model.base_model,
+            layers=config.num_hidden_layers,
+            kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+            head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        )
+        self.caps = self._caps(config.vocab_size, config.max_position_embeddings)
+
+    def _adopt(self, model: PreTrainedModel, decoder: Any, *, layers: int, kv_heads: int, head_dim: int) -> None:
+        self.model = model
+        self._decoder = decoder
+        self._head: Any = model.get_output_embeddings()
+        self._lent = LentConfig(decoder.config)
+        self._layers, self._kv_heads, self._head_dim = layers, kv_heads, head_dim
         self._dtype: torch.dtype = model.dtype
         self._cache: PagedCache | None = None
         self._logits = torch.empty(0, 0)
@@ -76,12 +84,14 @@ class HfExecutor:
         self._cache_argument = "cache" if "cache" in names else "past_key_values"
         # Four dimensions say "already prepared": no mask is built. Our attention does not look at it.
         self._no_mask = torch.zeros(1, 1, 1, 1)
-        self.caps = ExecutorCaps(
-            vocab_size=config.vocab_size,
-            max_context=config.max_position_embeddings,
+
+    def _caps(self, vocab: int, context: int, note: str = "") -> ExecutorCaps:
+        return ExecutorCaps(
+            vocab_size=vocab,
+            max_context=context,
             slot_bytes=2 * self._layers * self._kv_heads * self._head_dim * self._dtype.itemsize,
             hidden_states=True,
-            name=f"transformers {transformers_version} ({type(model).__name__}, {self._dtype})",
+            name=f"transformers {transformers_version} ({type(self.model).__name__}, {self._dtype}{note})",
         )
 
     def allocate(self, pages: int, page_size: int) -> None:
@@ -105,29 +115,41 @@ class HfExecutor:
             InvalidArgument for a model in training mode (dropout) or an unknown `hidden`; UnsupportedModel if the
             module's attention asks for more than a paged cache gives.
         """
-        if self._decoder.training:
-            raise InvalidArgument.of("the model", "in evaluation mode", "training mode", "call model.eval()")
+        self._check_mode()
         if set(hidden) - {"last"}:
             raise InvalidArgument.of("hidden", '() or ("last",)', hidden)
         with torch.inference_mode():
-            step = StepAttention(self._allocated(), plan)
+            step, arguments = self._prepare(plan)
             with self._lent:
                 output = self._decoder(
                     input_ids=_ids(plan.tokens)[None],
-                    position_ids=_ids(plan.positions)[None],
                     attention_mask=self._no_mask,
                     use_cache=True,
                     dw_plan=step,
-                    **{self._cache_argument: step},
+                    **arguments,
                 )
-            if step.calls != self._layers:
+            if step.calls != self._attentions:
                 raise UnsupportedModel.of(
                     f"{type(self._decoder).__name__}, whose layers use an attention of their own,",
-                    f"{step.calls} of {self._layers} layers asked the attention interface",
+                    f"{step.calls} of {self._attentions} layers asked the attention interface",
                 )
             read = output[0][0].index_select(0, _ids(plan.head_rows))
             # As NumPy: torch's own DLPack export costs more than the verification of a step.
             return HfRows(self.head(read).numpy(), read if hidden else None)
+
+    def _check_mode(self) -> None:
+        if self._decoder.training:
+            raise InvalidArgument.of("the model", "in evaluation mode", "training mode", "call model.eval()")
+
+    def _prepare(self, plan: StepPlan) -> tuple[StepAttention, dict[str, Any]]:
+        """The attention of a step, and what else the decoder is called with."""
+        step = StepAttention(self._allocated(), plan)
+        return step, {"position_ids": _ids(plan.positions)[None], self._cache_argument: step}
+
+    @property
+    def _attentions(self) -> int:
+        """How often a forward pass asks for attention."""
+        return self._layers
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits [n, V] f32 of hidden states [n, d] that `forward` returned; overwritten by the next call."""

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InvalidArgument, UnsupportedModel
 from . import LoadedModel, format_error, import_transformers
 
-__all__ = ["from_module", "load", "read_json", "weight_files"]
+__all__ = ["context_of", "from_module", "load", "read_json", "weight_files"]
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -56,10 +56,24 @@ def _loaded(module: Any, tokenizer: Any, template: str | None, name: str) -> Loa
     head = module.get_output_embeddings()
     if head is None:
         raise UnsupportedModel.of(f"{type(module).__name__}, a module without a language head,", "load a causal model")
-    context = getattr(module.config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(context, int):
-        raise UnsupportedModel.of(f"{type(module).__name__} without max_position_embeddings", "its context must end")
+    context = context_of(module)
     return LoadedModel(module, tokenizer, _stop_ids(module), template, head.weight.shape[0], context, name)
+
+
+_UNBOUNDED = 4096
+
+
+def context_of(module: Any) -> int:
+    """Most tokens of a text that is generated, prompt included; for encoder–decoders what the decoder may hold."""
+    config = module.config
+    if config.model_type == "t5":
+        return _UNBOUNDED  # its bias by distance knows any length; something must end
+    name = "max_target_positions" if config.model_type == "whisper" else "max_position_embeddings"
+    both = getattr(config, "is_encoder_decoder", False)
+    context = getattr(config if both else config.get_text_config(), name, None)
+    if not isinstance(context, int):
+        raise UnsupportedModel.of(f"{type(module).__name__} without {name}", "its context must end")
+    return context
 
 
 def _check_devices(module: Any) -> None:
@@ -140,6 +154,9 @@ def _read(torch: Any, transformers: Any, folder: Path, dtype: str) -> Any:
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **local)
         kind = transformers.AutoModelForCausalLM
+        if config.is_encoder_decoder:
+            sound = config.model_type == "whisper"
+            kind = transformers.AutoModelForSpeechSeq2Seq if sound else transformers.AutoModelForSeq2SeqLM
         module, report = kind.from_pretrained(
             folder, config=config, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True, **local
         )

@@ -116,7 +116,10 @@ def load_module(
 
 
 def _module_parts(loaded: LoadedModel, max_context: int | None, why: str | None = None) -> Parts:
-    from ..executors.hf import HfExecutor
+    if getattr(loaded.module.config, "is_encoder_decoder", False):
+        from ..executors.encoder_decoder import EncoderDecoderExecutor as HfExecutor
+    else:
+        from ..executors.hf import HfExecutor  # type: ignore[assignment]
 
     executor = HfExecutor(loaded.module)
     if why is not None:

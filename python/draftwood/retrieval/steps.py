@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..beams import SessionSearch
+from ..errors import UnsupportedModel
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -32,6 +33,9 @@ def most_beams(engine: Engine) -> int:
 
 def run_searches(engine: Engine, searches: Sequence[Prompted]) -> None:
     """Runs all searches side by side to their ends; raises the first error of one."""
+    if getattr(engine.executor, "settings", None) is not None:
+        hint = "prompts go to the decoder here; take a decoder-only model"
+        raise UnsupportedModel.of(f"searches of an index on {engine.name}, an encoder–decoder,", hint)
     driver, since = engine._beams, engine._session.times
     opened = [SessionSearch(one.ids, one.search, one.width, one.length, since) for one in searches]
     try:

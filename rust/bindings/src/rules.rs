@@ -5,8 +5,8 @@ use crate::enter::enter;
 use crate::events::bytes_of;
 use draftwood_base::{Result, Token};
 use draftwood_logits::{
-    AnyProcessor, BlockSequences, MinLength, NoRepeatNgrams, OnlyTokens, Phrase, Phrases, RepetitionPenalty,
-    States, Trie,
+    AnyProcessor, BlockSequences, MinLength, NoRepeatNgrams, OnlyTokens, Phrase, Phrases, Placed,
+    PlacedTokens, RepetitionPenalty, States, Trie,
 };
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
@@ -54,6 +54,19 @@ impl Rule {
     #[staticmethod]
     fn min_length(py: Python<'_>, length: u32, tokens: Vec<Token>) -> PyResult<Self> {
         rule(py, || Ok(AnyProcessor::new(MinLength::new(length, tokens))))
+    }
+
+    /// Places count generated tokens: `first` is the only token at 0, `last` = (place, tokens) the only ones there.
+    #[staticmethod]
+    #[pyo3(signature = (first, last, never, begin))]
+    fn placed(
+        py: Python<'_>,
+        first: Option<Token>,
+        last: Option<(u32, Vec<Token>)>,
+        never: Vec<Token>,
+        begin: Option<(u32, Vec<Token>)>,
+    ) -> PyResult<Self> {
+        rule(py, || Ok(AnyProcessor::new(PlacedTokens::new(Placed { first, last, never, begin }))))
     }
 
     #[staticmethod]

@@ -93,7 +93,7 @@ impl Session {
         self.config.plan_capacity()
     }
 
-    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, rules=vec![], foreign=false, forced=None))]
+    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, rules=vec![], foreign=false, forced=None, source=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn submit(
         &self,
@@ -113,14 +113,17 @@ impl Session {
         rules: Vec<Bound<'_, Rule>>,
         foreign: bool,
         forced: Option<PyBuffer<i32>>,
+        source: Option<PyBuffer<i32>>,
     ) -> PyResult<u32> {
         let rules = rules.iter().map(|rule| rule.get().0.clone()).collect();
         let tokens =
             |ids: PyBuffer<i32>| Ok::<_, PyErr>(ids.to_vec(py)?.into_iter().map(|id| id as Token).collect());
         let (prompt, forced) = (tokens(prompt)?, forced.map(tokens).transpose()?.unwrap_or_default());
+        let source: Vec<Token> = source.map(tokens).transpose()?.unwrap_or_default();
         enter(py, || {
             let request = Request {
                 prompt,
+                source: source.into(),
                 params: Params { temperature, top_k, top_p, min_p },
                 seed,
                 sample: 0,
@@ -178,7 +181,7 @@ impl Session {
         py: Python<'_>,
         forest: Option<&Forest>,
         block: &Bound<'_, PyAny>,
-    ) -> PyResult<([usize; 13], usize)> {
+    ) -> PyResult<([usize; 14], usize)> {
         let block = I32Block::borrow(block)?;
         enter(py, || {
             let forest = forest.map(|forest| lock(&forest.0));
@@ -202,12 +205,13 @@ impl Session {
                 r.pages,
                 r.masks,
                 r.head_rows,
+                step.requests(),
                 copies.0,
                 copies.1,
             ],
         )?;
         let mut borders = starts;
-        borders[12] = starts[12] + copies.1.len();
+        borders[13] = starts[13] + copies.1.len();
         Ok((borders, r.mask_words))
     }
 
@@ -472,6 +476,16 @@ impl Views {
             Ok(bytes_of(session.tokens(SequenceId(item.sequence)).unwrap_or(&[]), u32::to_ne_bytes))
         })?;
         Ok((item.sequence, PyBytes::new(py, &tokens).unbind(), item.budget, item.max_depth))
+    }
+
+    /// What the encoder read for view `i`, as int32 bytes; empty without one.
+    fn source(&self, py: Python<'_>, i: usize) -> PyResult<Py<PyBytes>> {
+        let item = self.item(py, i)?;
+        let tokens = enter(py, || {
+            let session = lock(&self.session);
+            Ok(bytes_of(session.source(SequenceId(item.sequence)).unwrap_or(&[]), u32::to_ne_bytes))
+        })?;
+        Ok(PyBytes::new(py, &tokens).unbind())
     }
 
     /// Ends the text of view `i` with `error`, when the step is over; the others go on.

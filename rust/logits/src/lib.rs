@@ -30,8 +30,8 @@ pub use lse::{log_sum_exp, logprobs};
 pub use mask::{count_unmasked, mask};
 pub use result::{RowResult, Selector};
 pub use rules::{
-    AnyProcessor, BlockSequences, MinLength, NoRepeatNgrams, OnlyTokens, Phrase, Phrases, Processor,
-    RepetitionPenalty, States, TokenSet, Trie,
+    AnyProcessor, BlockSequences, MinLength, NoRepeatNgrams, OnlyTokens, Phrase, Phrases, Placed,
+    PlacedTokens, Processor, RepetitionPenalty, States, TokenSet, Trie,
 };
 pub use scan::{Scan, scan};
 pub use top_k::top_k;

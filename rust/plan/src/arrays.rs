@@ -18,6 +18,7 @@ pub struct StepPlan {
     pub(crate) masks: Vec<i32>,
     pub(crate) mask_words: usize,
     pub(crate) head_rows: Vec<i32>,
+    pub(crate) requests: Vec<i32>,
     pub(crate) copies: [Vec<i32>; 2],
 }
 
@@ -39,6 +40,7 @@ impl StepPlan {
             masks: Vec::with_capacity(rows * words_for(config.tree_budget as usize)),
             mask_words: 1,
             head_rows: room(),
+            requests: room(),
             copies: [Vec::new(), Vec::new()],
         }
     }
@@ -56,6 +58,7 @@ impl StepPlan {
             &mut self.pages,
             &mut self.masks,
             &mut self.head_rows,
+            &mut self.requests,
         ] {
             array.clear();
         }
@@ -81,6 +84,11 @@ impl StepPlan {
             mask_words: self.mask_words,
             head_rows: &self.head_rows,
         }
+    }
+
+    /// [S] the request of each sequence: those of one request share what their encoder has read.
+    pub fn requests(&self) -> &[i32] {
+        &self.requests
     }
 
     /// Rows to copy before the forward, because a text is about to append to a page that others share: source slots

@@ -35,8 +35,8 @@ impl SessionConfig {
         let rows = self.max_step_rows as usize;
         let pages = ((self.max_context + self.tree_budget).div_ceil(self.page_size)) as usize;
         let words = words_for(self.tree_budget as usize);
-        // tokens, positions, parents, slots, read rows; masks; offsets, chain, context; pages; copies.
-        5 * rows + words * rows + 4 * rows + 2 + pages * rows + 2 * rows * self.page_size as usize
+        // tokens, positions, parents, slots, read rows; masks; offsets, chain, context, requests; pages; copies.
+        5 * rows + words * rows + 5 * rows + 2 + pages * rows + 2 * rows * self.page_size as usize
     }
 
     /// # Errors

@@ -119,6 +119,7 @@ impl Session {
         plan.row_offsets.push(plan.tokens.len() as i32);
         plan.chain.push(chunk as i32);
         plan.context.push(context as i32);
+        plan.requests.push(sequence.request.0 as i32);
     }
 }
 

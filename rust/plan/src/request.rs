@@ -5,6 +5,7 @@ use draftwood_base::{Error, Result, Token};
 use draftwood_logits::AnyProcessor;
 use draftwood_sample::Params;
 use draftwood_text::StopStrings;
+use std::sync::Arc;
 
 /// One submitted request. Never reused within a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +16,8 @@ pub struct RequestId(pub u32);
 pub struct Request {
     /// Token ids, at least one.
     pub prompt: Vec<Token>,
+    /// What the encoder of an encoder–decoder reads: drafts look there first.
+    pub source: Arc<[Token]>,
     /// Warpers of the next-token law.
     pub params: Params,
     /// Seed of the addressed noise; unused when greedy.

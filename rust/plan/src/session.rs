@@ -193,6 +193,11 @@ impl Session {
         self.running.iter().find(|s| s.id == sequence).map(|s| &s.tokens[..])
     }
 
+    /// What the encoder reads for a running text.
+    pub fn source(&self, sequence: SequenceId) -> Option<&[Token]> {
+        self.running.iter().find(|s| s.id == sequence).map(|s| &*s.spec.source)
+    }
+
     /// Rows of a running text that are in the cache.
     pub fn cached_rows(&self, sequence: SequenceId) -> Option<u32> {
         self.running.iter().any(|s| s.id == sequence).then(|| self.store.len(sequence))

@@ -30,6 +30,7 @@ fn config() -> SessionConfig {
 fn request(prompt: Vec<Token>, temperature: f32) -> Request {
     Request {
         prompt,
+        source: Default::default(),
         params: Params { temperature, top_k: 5, top_p: 0.9, min_p: 0.0 },
         seed: 7,
         sample: 0,

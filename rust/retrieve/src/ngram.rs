@@ -32,6 +32,8 @@ impl Default for NGramConfig {
 /// counts, longer n-grams first; what they leave goes to the shorter ones. Of equal followers the fresher one comes
 /// first. A child found under n tokens is continued with contexts of n + 1 tokens at most.
 ///
+/// What an encoder has read comes before the text, so that a first word is continued as in the source.
+///
 /// A proposal is a function of the text alone. State is kept per sequence and updated by the appended tokens; a
 /// sequence whose text is no continuation of what it was is read again from its start.
 ///
@@ -43,6 +45,7 @@ pub struct NGram {
 }
 
 struct Text {
+    source: Vec<Token>,
     seen: Vec<Token>,
     trie: FollowerTrie,
     rates: Rates,
@@ -79,18 +82,23 @@ impl NGram {
 
 impl Text {
     fn new(order: usize) -> Self {
-        Self { seen: Vec::new(), trie: FollowerTrie::new(order), rates: Rates::default() }
+        Self { source: Vec::new(), seen: Vec::new(), trie: FollowerTrie::new(order), rates: Rates::default() }
     }
 
-    fn follow(&mut self, tokens: &[Token], order: usize) {
-        if !tokens.starts_with(&self.seen) {
+    fn follow(&mut self, view: &View<'_>, order: usize) {
+        if !view.tokens.starts_with(&self.seen) || self.source != view.source {
             *self = Text::new(order);
+            self.source.extend_from_slice(view.source);
+            view.source.iter().for_each(|&token| self.append(token));
         }
-        for &token in &tokens[self.seen.len()..] {
-            self.rates.learn(&self.trie, self.trie.tail(), token);
-            self.trie.append(token);
-        }
-        self.seen.extend_from_slice(&tokens[self.seen.len()..]);
+        let known = self.seen.len();
+        view.tokens[known..].iter().for_each(|&token| self.append(token));
+        self.seen.extend_from_slice(&view.tokens[known..]);
+    }
+
+    fn append(&mut self, token: Token) {
+        self.rates.learn(&self.trie, self.trie.tail(), token);
+        self.trie.append(token);
     }
 }
 
@@ -101,11 +109,11 @@ impl Drafter for NGram {
         let most = u32::MAX as usize / (max_ngram + 1) - 1;
         for view in views {
             let root = match view.tokens.last() {
-                Some(&root) if view.tokens.len() <= most => root,
+                Some(&root) if view.source.len() + view.tokens.len() <= most => root,
                 _ => return Err(no_text(view, most)),
             };
             let text = self.texts.entry(view.sequence).or_insert_with(|| Text::new(max_ngram));
-            text.follow(view.tokens, max_ngram);
+            text.follow(view, max_ngram);
             let state = State::root(text.trie.tail());
             let mut source = Source { contexts: &text.trie, rates: &text.rates, min_prob };
             self.grower.grow(forest, root, state, view.budget as usize, view.max_depth, &mut source);

@@ -28,6 +28,8 @@ impl Default for SuffixConfig {
 /// length, constant time per token. The followers of a longer match come first; what they leave goes to the shorter
 /// ones, by hit rates learned from the text itself, as escapes do in PPM.
 ///
+/// What an encoder has read comes before the text.
+///
 /// A proposal is a function of the text alone. State is kept per sequence and updated by the appended tokens; a
 /// sequence whose text is no continuation of what it was is read again from its start.
 ///
@@ -41,6 +43,7 @@ pub struct Suffix {
 
 #[derive(Clone)]
 struct Text {
+    source: Vec<Token>,
     seen: Vec<Token>,
     automaton: SuffixAutomaton,
     rates: Rates,
@@ -82,18 +85,28 @@ impl Suffix {
 
 impl Text {
     fn new() -> Self {
-        Self { seen: Vec::new(), automaton: SuffixAutomaton::new(NESTED), rates: Rates::default() }
+        Self {
+            source: Vec::new(),
+            seen: Vec::new(),
+            automaton: SuffixAutomaton::new(NESTED),
+            rates: Rates::default(),
+        }
     }
 
-    fn follow(&mut self, tokens: &[Token]) {
-        if !tokens.starts_with(&self.seen) {
+    fn follow(&mut self, view: &View<'_>) {
+        if !view.tokens.starts_with(&self.seen) || self.source != view.source {
             *self = Text::new();
+            self.source.extend_from_slice(view.source);
+            view.source.iter().for_each(|&token| self.append(token));
         }
-        for &token in &tokens[self.seen.len()..] {
-            self.rates.learn(&self.automaton, self.automaton.tail(), token);
-            self.automaton.append(token);
-        }
-        self.seen.extend_from_slice(&tokens[self.seen.len()..]);
+        let known = self.seen.len();
+        view.tokens[known..].iter().for_each(|&token| self.append(token));
+        self.seen.extend_from_slice(&view.tokens[known..]);
+    }
+
+    fn append(&mut self, token: Token) {
+        self.rates.learn(&self.automaton, self.automaton.tail(), token);
+        self.automaton.append(token);
     }
 }
 
@@ -101,11 +114,11 @@ impl Drafter for Suffix {
     fn propose_batch(&mut self, views: &[View<'_>], forest: &mut Forest) -> Result<()> {
         for view in views {
             let root = match view.tokens.last() {
-                Some(&root) if view.tokens.len() <= MOST_TOKENS => root,
+                Some(&root) if view.source.len() + view.tokens.len() <= MOST_TOKENS => root,
                 _ => return Err(no_text(view, MOST_TOKENS)),
             };
             let text = self.texts.entry(view.sequence).or_insert_with(Text::new);
-            text.follow(view.tokens);
+            text.follow(view);
             let state = State::root(text.automaton.tail());
             let mut source =
                 Source { contexts: &text.automaton, rates: &text.rates, min_prob: self.config.min_prob };

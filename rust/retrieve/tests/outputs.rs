@@ -10,7 +10,7 @@ use support::{check_tree, texts};
 
 fn propose(drafter: &mut Outputs, sequence: u32, tokens: &[Token], budget: u32) -> Forest {
     let mut forest = Forest::default();
-    let view = View { sequence: SequenceId(sequence), tokens, budget, max_depth: 12 };
+    let view = View { sequence: SequenceId(sequence), tokens, source: &[], budget, max_depth: 12 };
     drafter.propose_batch(&[view], &mut forest).unwrap();
     assert_eq!(forest.len(), 1);
     forest

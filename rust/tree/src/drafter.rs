@@ -10,6 +10,8 @@ pub struct View<'a> {
     pub sequence: SequenceId,
     /// Prompt and output so far. The last token is the root of the tree to come.
     pub tokens: &'a [Token],
+    /// What an encoder read, if the model has one: a text of its own that comes before `tokens` and never changes.
+    pub source: &'a [Token],
     /// Most nodes of the tree, the root included; 1 asks for no draft.
     pub budget: u32,
     /// Most levels below the root: what the context and the token limit leave.

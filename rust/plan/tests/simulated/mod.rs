@@ -97,6 +97,7 @@ impl Drafter for Bare {
 fn request(text: &Text) -> Request {
     Request {
         prompt: text.prompt.clone(),
+        source: Default::default(),
         params: Params { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 },
         seed: 0,
         sample: 0,
