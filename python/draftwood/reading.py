@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InvalidArgument, UnsupportedModel
-from .requests import encode_prompt, prompts_of, sound_output
+from .requests import encode_prompt, prompts_of
+from .ticket import sound_output
 from .types import SamplingParams
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ class RuledCore:
 
     def __init__(self, core: _core.Session) -> None:
         self._core = core
-        self._rules: dict[int, Processed] = {}
-        self._next: dict[int, Processed] = {}
+        self._rules: dict[tuple[int, int], Processed] = {}
+        self._next: dict[tuple[int, int], Processed] = {}
 
     def __bool__(self) -> bool:
         """Whether any text has rules."""
@@ -34,14 +35,14 @@ class RuledCore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._core, name)
 
-    def add(self, request: int, rules: Processed) -> None:
-        """The rules of a new request."""
-        self._rules[request] = rules
+    def add(self, request: int, rules: Sequence[Processed]) -> None:
+        """The rules of each sample of a new request."""
+        self._rules.update({(request, sample): its for sample, its in enumerate(rules)})
 
-    def forget(self, request: int) -> None:
-        """A request has ended."""
-        self._rules.pop(request, None)
-        self._next.pop(request, None)
+    def forget(self, request: int, sample: int) -> None:
+        """A text has ended."""
+        self._rules.pop((request, sample), None)
+        self._next.pop((request, sample), None)
 
     def verify(self, logits: Any) -> None:
         """Reads the rows; one text after the other asks its rules. What a rule raises ends its text."""
@@ -49,9 +50,8 @@ class RuledCore:
         self._core.verify(logits)
         row: F32 = np.empty(logits.shape[1], np.float32)
         while (waiting := self._core.waiting()) is not None:
-            sequence, request = waiting
             try:
-                rules = self._rules[request].copy()
+                rules = self._rules[waiting].copy()
                 goes_on = True
                 while goes_on:
                     self._core.write_waiting(logits, row)
@@ -59,9 +59,9 @@ class RuledCore:
                     token, goes_on = self._core.settle(logits, row)
                     if token is not None:
                         rules.advance([(0, token, 0.0)])
-                self._next[request] = rules
+                self._next[waiting] = rules
             except Exception as error:
-                self._core.refuse(sequence, error)
+                self._core.refuse(*waiting, error)
 
     def commit(self, proposing: int, rest: int) -> tuple[list[_core.Event], bytes | None]:
         """Keeps what goes on."""

@@ -58,6 +58,13 @@ class SamplingParams:
     """Drop tokens below this share of the most probable one."""
     seed: int | None = None
     """None draws one; `Output.stats.seed` tells which."""
+    n: int = 1
+    """Samples of the prompt, which is processed once. Sample i is the same for any n above i; more than one need a
+    temperature above 0."""
+    best_of: int | None = None
+    """Draw this many samples, at least n, and keep the n with the highest mean of their tokens' raw log-probabilities
+    (before temperature and filters; the end token counts), best first; ties to the lower index. Samples that end with
+    an error come last. None keeps all n in the order of their index."""
     stop: Sequence[str] | str = ()
     """Strings that end the text; not part of it."""
     ignore_eos: bool = False
@@ -317,16 +324,23 @@ class Output:
     stats: Stats
     error: Exception | None = None
     """What ended the text, when finish_reason is "error"."""
+    sample: int = 0
+    """Which sample of the prompt this is: with its seed, the name of its noise."""
+    samples: tuple[Output, ...] = ()
+    """With n > 1 all n, in the order that `SamplingParams.best_of` tells; the output itself is the first one that no
+    error ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """News of a stream: `text` is the new piece, cut at UTF-8 borders; the last event has a finish_reason."""
+    """News of a stream: `text` is the new piece, cut at UTF-8 borders; the last event of a sample has a finish_reason."""
 
     text: str
     token_ids: NDArray[np.int32]
     logprobs: Logprobs | None = None
     finish_reason: str | None = None
+    sample: int = 0
+    """Which sample of the prompt the news are of."""
 
 
 @dataclass(frozen=True, slots=True)

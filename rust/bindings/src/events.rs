@@ -9,6 +9,7 @@ use pyo3::types::PyBytes;
 /// News of one text, copied out of the session.
 pub struct News {
     pub request: u32,
+    pub sample: u32,
     pub sequence: Option<u32>,
     tokens: Vec<u8>,
     text: String,
@@ -17,6 +18,13 @@ pub struct News {
     top: Vec<u8>,
     end: Option<plan::End>,
     stats: plan::SequenceStats,
+}
+
+impl News {
+    /// Whether these are the last ones of their text.
+    pub fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
 }
 
 /// The bytes of an array in native order.
@@ -35,6 +43,7 @@ pub fn take(session: &mut plan::Session) -> Vec<News> {
             let logprobs = events.logprobs(event);
             News {
                 request: event.request.0,
+                sample: event.sample,
                 sequence: event.sequence.map(|id| id.0),
                 tokens: bytes_of(events.tokens(event), u32::to_ne_bytes),
                 text: events.text(event).to_owned(),
@@ -54,6 +63,7 @@ pub fn take(session: &mut plan::Session) -> Vec<News> {
 #[pyclass(frozen, get_all, module = "draftwood._core")]
 pub struct Event {
     request: u32,
+    sample: u32,
     sequence: Option<u32>,
     tokens: Py<PyBytes>,
     text: String,
@@ -84,6 +94,7 @@ impl Event {
         let s = news.stats;
         Self {
             request: news.request,
+            sample: news.sample,
             sequence: news.sequence,
             tokens: PyBytes::new(py, &news.tokens).unbind(),
             text: news.text,

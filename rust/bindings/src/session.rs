@@ -19,7 +19,8 @@ use pyo3::types::{IntoPyDict, PyBytes, PyDict};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-type Failures = Arc<Mutex<HashMap<u32, Py<PyAny>>>>;
+/// What Python raised, by request and sample.
+type Failures = Arc<Mutex<HashMap<(u32, u32), Py<PyAny>>>>;
 
 /// All texts of one executor; every call locks it for its own duration only.
 #[pyclass(frozen, module = "draftwood._core")]
@@ -93,7 +94,7 @@ impl Session {
         self.config.plan_capacity()
     }
 
-    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, rules=vec![], foreign=false, forced=None))]
+    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, samples=1, rules=vec![], foreign=false, forced=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn submit(
         &self,
@@ -110,6 +111,7 @@ impl Session {
         ignore_eos: bool,
         logprobs: Option<u32>,
         width: u32,
+        samples: u32,
         rules: Vec<Bound<'_, Rule>>,
         foreign: bool,
         forced: Option<PyBuffer<i32>>,
@@ -123,7 +125,7 @@ impl Session {
                 prompt,
                 params: Params { temperature, top_k, top_p, min_p },
                 seed,
-                sample: 0,
+                samples: (0..samples).collect(),
                 width,
                 max_new_tokens,
                 min_new_tokens,
@@ -138,8 +140,13 @@ impl Session {
         })
     }
 
-    fn cancel(&self, py: Python<'_>, request: u32) -> PyResult<()> {
-        self.ask(py, |session| session.cancel(RequestId(request)))
+    /// Ends a request, or one of its samples.
+    #[pyo3(signature = (request, sample=None))]
+    fn cancel(&self, py: Python<'_>, request: u32, sample: Option<u32>) -> PyResult<()> {
+        self.ask(py, |session| match sample {
+            None => session.cancel(RequestId(request)),
+            Some(sample) => session.cancel_sample(RequestId(request), sample),
+        })
     }
 
     fn pause(&self, py: Python<'_>, request: u32, paused: bool) -> PyResult<()> {
@@ -226,19 +233,19 @@ impl Session {
         enter(py, || lock(&self.inner).verify_best(best))
     }
 
-    /// (sequence, request, indices of its visited rows among the read ones, root first) of each text that was verified.
+    /// (request, sample, indices of its visited rows among the read ones, root first) of each text that was verified.
     fn visited(&self, py: Python<'_>) -> PyResult<Vec<(u32, u32, Vec<u32>)>> {
         self.ask(py, |session| {
             let (mut texts, mut rows) = (Vec::new(), Ragged::default());
             session.visited(&mut texts, &mut rows);
             let texts = texts.into_iter().enumerate();
-            texts.map(|(i, (sequence, request))| (sequence.0, request.0, rows.row(i).to_vec())).collect()
+            texts.map(|(i, (request, sample))| (request.0, sample, rows.row(i).to_vec())).collect()
         })
     }
 
-    /// (sequence, request) whose row waits for processors in Python; all must be settled before the commit.
+    /// (request, sample) whose row waits for processors in Python; all must be settled before the commit.
     fn waiting(&self, py: Python<'_>) -> PyResult<Option<(u32, u32)>> {
-        self.ask(py, |session| session.waiting().map(|(sequence, request)| (sequence.0, request.0)))
+        self.ask(py, |session| session.waiting().map(|(request, sample)| (request.0, sample)))
     }
 
     /// Writes the row that waits, after masks and native rules, into `out` [V].
@@ -273,10 +280,10 @@ impl Session {
     }
 
     /// Ends a text whose row waits, or was settled last, with what a processor raised.
-    fn refuse(&self, py: Python<'_>, sequence: u32, error: Py<PyAny>) -> PyResult<()> {
+    fn refuse(&self, py: Python<'_>, request: u32, sample: u32, error: Py<PyAny>) -> PyResult<()> {
         let words = error.bind(py).to_string();
-        lock(&self.failures).insert(sequence, error);
-        self.ask(py, |session| session.refuse(SequenceId(sequence), Error::Internal(words)))
+        lock(&self.failures).insert((request, sample), error);
+        self.ask(py, |session| session.refuse(RequestId(request), sample, Error::Internal(words)))
     }
 
     /// Keeps what was verified. The step has spent so many nanoseconds on proposing drafts and on everything else; 0
@@ -401,8 +408,9 @@ impl Session {
     fn events(&self, py: Python<'_>, news: Vec<News>) -> Vec<Event> {
         news.into_iter()
             .map(|news| {
-                let foreign = news.sequence.and_then(|id| lock(&self.failures).remove(&id));
-                Event::new(py, news, foreign)
+                let foreign =
+                    news.has_ended().then(|| lock(&self.failures).remove(&(news.request, news.sample)));
+                Event::new(py, news, foreign.flatten())
             })
             .collect()
     }
@@ -474,10 +482,18 @@ impl Views {
     fn fail(&self, py: Python<'_>, i: usize, error: Py<PyAny>) -> PyResult<()> {
         let item = self.item(py, i)?;
         let words = error.bind(py).to_string();
-        lock(&self.failures).insert(item.sequence, error);
-        enter(py, || {
-            lock(&self.session).fail(SequenceId(item.sequence), Error::Internal(words));
-            Ok(())
-        })
+        let texts = enter(py, || {
+            let mut session = lock(&self.session);
+            let texts = session
+                .samples(SequenceId(item.sequence))
+                .map(|(request, samples)| (request, samples.to_vec()));
+            session.fail(SequenceId(item.sequence), Error::Internal(words));
+            Ok(texts)
+        })?;
+        if let Some((request, samples)) = texts {
+            let mut failures = lock(&self.failures);
+            failures.extend(samples.into_iter().map(|sample| ((request.0, sample), error.clone_ref(py))));
+        }
+        Ok(())
     }
 }

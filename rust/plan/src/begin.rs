@@ -41,10 +41,10 @@ impl Session {
         self.drop_ended();
         while let Some((_, request)) = self.waiting.front() {
             let capacity = request.capacity(&self.config);
-            if self.store.pages_for(capacity, request.width) > self.store.bookable() {
+            if self.store.pages_for(capacity, request.texts()) > self.store.bookable() {
                 break;
             }
-            let id = self.store.open(capacity, request.width)?;
+            let id = self.store.open(capacity, request.texts())?;
             if let Some((request, spec)) = self.waiting.pop_front() {
                 self.running.push(Sequence::admit(id, request, spec, capacity as usize));
             }

@@ -4,7 +4,7 @@ use crate::SessionConfig;
 use crate::events::{End, Event, FinishReason, StopReason};
 use crate::sequence::Sequence;
 use crate::session::{Phase, Session};
-use crate::verify::Verdict;
+use crate::verify::{Record, Verdict};
 use draftwood_base::{Error, Result, SequenceId, SlotId, Token};
 use draftwood_sample::RowFault;
 use draftwood_tree::{Finished, Forest, Survivor};
@@ -25,8 +25,12 @@ impl Session {
         self.learn();
         let mut survivors = std::mem::take(&mut self.record.survivors);
         survivors.clear();
+        self.record.parts.clear();
         for v in 0..self.record.verdicts.len() {
-            survivors.extend(self.decide(v));
+            if let Some((survivor, part)) = self.decide(v) {
+                survivors.push(survivor);
+                self.record.parts.push(part);
+            }
         }
         let done = self.keep(&survivors, &[]);
         self.record.survivors = survivors;
@@ -41,6 +45,9 @@ impl Session {
         let (mut accepted, mut was_right) = (0, false);
         for (v, verdict) in self.record.verdicts.iter().enumerate() {
             let (path, i) = (self.record.paths.row(v), verdict.scheduled);
+            if v > 0 && self.record.verdicts[v - 1].scheduled == i {
+                continue; // One sample speaks for all that share the row.
+            }
             let tree = self.trees.tree(i);
             accepted += path.len() as u32 - 1;
             let tokens = path[1..].iter().map(|&node| tree.tokens[node as usize]);
@@ -82,6 +89,7 @@ impl Session {
                 ));
             }
         }
+        self.record.parts.clear();
         self.keep(survivors, finished)?;
         Ok(self.record.kept.clone())
     }
@@ -98,17 +106,37 @@ impl Session {
         self.store.moves_failed();
     }
 
-    /// Tells what a verdict means for its text: an event, and the survivor unless the text ends here.
-    fn decide(&mut self, v: usize) -> Option<Survivor> {
-        let Verdict { scheduled, outcome } = &self.record.verdicts[v];
+    /// Tells what a verdict means for its text: an event, and the survivor unless the text ends here. A sample that shares
+    /// its prompt with others becomes a text of its own first.
+    fn decide(&mut self, v: usize) -> Option<(Survivor, Option<Part>)> {
+        let Verdict { scheduled, sample, outcome, refused } = &mut self.record.verdicts[v];
         let (tree, path) = (self.trees.tree(*scheduled), self.record.paths.row(v));
         let sequence = &mut self.running[self.scheduled[*scheduled].at];
         if sequence.cancelled || sequence.failed.is_some() {
             return None;
         }
+        let mut part = None;
+        let (events, config) = (&mut self.events, &self.config);
+        let text = (sequence.request, *sample);
+        if sequence.is_shared() {
+            if let Some(at) = sequence.dropped.iter().position(|dropped| dropped == sample) {
+                sequence.dropped.remove(at);
+                events.tell_end(text, None, sequence.stats, FinishReason::Cancelled, None);
+                return None;
+            }
+            if let Some(error) = refused.take() {
+                events.tell_end(text, None, sequence.stats, FinishReason::Error, Some(error));
+                return None;
+            }
+            part = Some(Part { text: sequence.part(*sample), event: events.items.len() });
+        } else if let Some(error) = refused.take() {
+            sequence.failed = Some(error);
+            return None;
+        }
+        let shared = part.is_some();
+        let sequence = part.as_mut().map_or(sequence, |part| &mut part.text);
         sequence.stats.steps += 1;
         sequence.stats.drafted += tree.len() as u32 - 1;
-        let (events, config) = (&mut self.events, &self.config);
         let starts = (events.tokens.len(), events.text.len(), events.chosen.len(), events.top.len());
         let accepted = path[1..].iter().map(|&node| tree.tokens[node as usize]);
         let mut end = None;
@@ -123,7 +151,7 @@ impl Session {
             }
         }
         sequence.stats.accepted += added.min(path.len() as u32 - 1);
-        if let (None, Err(fault)) = (&end, outcome) {
+        if let (None, Err(fault)) = (&end, &*outcome) {
             end = Some(end_by_fault(fault, sequence.tokens.len() + added as usize));
         }
         if end.is_some() {
@@ -140,7 +168,8 @@ impl Session {
         let ended = end.is_some();
         events.items.push(Event {
             request: sequence.request,
-            sequence: Some(sequence.id),
+            sample: *sample,
+            sequence: (!shared).then_some(sequence.id),
             tokens: starts.0..events.tokens.len(),
             text: starts.1..events.text.len(),
             chosen: starts.2..events.chosen.len(),
@@ -149,7 +178,8 @@ impl Session {
             stats: sequence.stats,
         });
         let (leaf, next_token) = (*path.last()?, *outcome.as_ref().ok()?);
-        (!ended).then_some(Survivor { source: sequence.id, leaf, next_token, score: 0.0 })
+        let survivor = Survivor { source: sequence.id, leaf, next_token, score: 0.0 };
+        (!ended).then_some((survivor, part))
     }
 
     /// Hands the paths to the store and makes the texts follow: the first survivor of a source goes on under its id,
@@ -174,14 +204,18 @@ impl Session {
                 record.heads.push(Head { source: sequence.id, at: s.at, next: None });
             }
         }
-        for survivor in survivors {
+        for (survivor, number) in survivors.iter().zip(0..) {
             let Some(i) = self.scheduled.iter().position(|s| self.running[s.at].id == survivor.source) else {
                 return Err(Error::Internal(format!("sequence {} is not in the step", survivor.source)));
             };
             self.trees.tree(i).path_into(survivor.leaf as usize, &mut scratch.path);
             record.kept_paths.push(survivor.source, scratch.path.iter().copied());
             let at = self.scheduled[i].at;
-            record.heads.push(Head { source: survivor.source, at, next: Some((i, survivor.next_token)) });
+            record.heads.push(Head {
+                source: survivor.source,
+                at,
+                next: Some(Next { tree: i, token: survivor.next_token, survivor: number }),
+            });
         }
         let committed = self.store.commit(reservation, &record.kept_paths, &[])?;
         record.ids.clear();
@@ -190,7 +224,13 @@ impl Session {
         for p in 0..record.heads.len() {
             let (head, id) = (record.heads[p], record.ids[p]);
             if id != head.source {
-                let mut fork = self.running[head.at].fork(id);
+                let mut fork = match record.take_part(head) {
+                    Some(part) => {
+                        self.events.items[part.event].sequence = Some(id);
+                        Sequence { id, ..part.text }
+                    }
+                    None => self.running[head.at].fork(id),
+                };
                 fork.extend(&self.trees, record.kept_paths.path(p), head.next);
                 self.running.push(fork);
             }
@@ -199,6 +239,10 @@ impl Session {
             let (head, id) = (record.heads[p], record.ids[p]);
             if id == head.source {
                 let sequence = &mut self.running[head.at];
+                if let Some(part) = record.take_part(head) {
+                    self.events.items[part.event].sequence = Some(id);
+                    *sequence = part.text;
+                }
                 sequence.closing = false;
                 sequence.extend(&self.trees, record.kept_paths.path(p), head.next);
             }
@@ -223,6 +267,7 @@ impl Session {
         events.tokens.push(end.stop_token);
         events.items.push(Event {
             request: sequence.request,
+            sample: sequence.spec.samples[0],
             sequence: Some(sequence.id),
             tokens: start..events.tokens.len(),
             text: t..t,
@@ -244,14 +289,39 @@ pub(crate) struct Head {
     source: SequenceId,
     /// Index of the source in `running`.
     at: usize,
-    /// Its tree in the step and the chosen token; none for a chunk of a prompt.
-    next: Option<(usize, Token)>,
+    /// None for a chunk of a prompt.
+    next: Option<Next>,
+}
+
+/// What a kept path says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Next {
+    /// Which of the step's trees.
+    tree: usize,
+    /// The token after the path.
+    token: Token,
+    /// Which of the commit's survivors.
+    survivor: usize,
+}
+
+/// A sample on its way to a sequence of its own.
+#[derive(Debug)]
+pub(crate) struct Part {
+    text: Sequence,
+    /// The event that is to tell its sequence.
+    event: usize,
+}
+
+impl Record {
+    fn take_part(&mut self, head: Head) -> Option<Part> {
+        self.parts.get_mut(head.next?.survivor)?.take()
+    }
 }
 
 impl Sequence {
-    fn extend(&mut self, trees: &Forest, path: &[u32], next: Option<(usize, Token)>) {
-        if let Some((i, token)) = next {
-            let tree = trees.tree(i);
+    fn extend(&mut self, trees: &Forest, path: &[u32], next: Option<Next>) {
+        if let Some(Next { tree, token, .. }) = next {
+            let tree = trees.tree(tree);
             let from = self.tokens.len();
             self.tokens.extend(path[1..].iter().map(|&node| tree.tokens[node as usize]));
             self.tokens.push(token);

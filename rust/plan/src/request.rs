@@ -19,9 +19,10 @@ pub struct Request {
     pub params: Params,
     /// Seed of the addressed noise; unused when greedy.
     pub seed: u64,
-    /// Sample index within the caller's request: the sample word of the noise address.
-    pub sample: u32,
-    /// Texts that may go on side by side: 1, or the number of beams.
+    /// Sample indices within the caller's request, one text each, all different: the sample words of the noise addresses. The prompt
+    /// is read once for all of them.
+    pub samples: Vec<u32>,
+    /// Texts that may go on side by side: 1, or the number of beams; the number of samples counts by itself.
     pub width: u32,
     /// Most tokens to generate, at least 1.
     pub max_new_tokens: u32,
@@ -73,6 +74,9 @@ impl Request {
         if self.width == 0 {
             return Err(Error::invalid("width", "at least 1", 0, ""));
         }
+        if self.samples.is_empty() {
+            return Err(Error::invalid("the number of samples", "at least 1", 0, ""));
+        }
         if self.max_new_tokens == 0 {
             return Err(Error::invalid("max_new_tokens", "at least 1", 0, ""));
         }
@@ -91,7 +95,12 @@ impl Request {
         }
     }
 
-    /// Rows that the request may hold in the cache at once: every token but the last, and one draft tree.
+    /// Texts that the request may have at once.
+    pub(crate) fn texts(&self) -> u32 {
+        self.width.max(self.samples.len() as u32)
+    }
+
+    /// Rows that one of its texts may hold in the cache at once: every token but the last, and one draft tree.
     pub(crate) fn capacity(&self, config: &SessionConfig) -> u32 {
         let tokens = (self.prompt.len() as u32).saturating_add(self.max_new_tokens).min(config.max_context);
         tokens + config.tree_budget

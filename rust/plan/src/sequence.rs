@@ -35,6 +35,8 @@ pub(crate) struct Sequence {
     pub stats: SequenceStats,
     pub paused: bool,
     pub cancelled: bool,
+    /// Samples that were cancelled while all share the prompt.
+    pub dropped: Vec<u32>,
     /// The next step ends this text with `error`.
     pub failed: Option<Error>,
     /// Set within a commit: nothing of this text goes on.
@@ -58,6 +60,7 @@ impl Sequence {
             stats,
             paused: false,
             cancelled: false,
+            dropped: Vec::new(),
             failed: None,
             closing: false,
         }
@@ -73,10 +76,24 @@ impl Sequence {
             spec: self.spec.clone(),
             text: self.text.clone(),
             states: self.states.clone(),
+            dropped: Vec::new(),
             failed: None,
             closing: false,
             ..*self
         }
+    }
+
+    /// Whether this text stands for several samples, which part when its prompt has been read.
+    pub fn is_shared(&self) -> bool {
+        self.spec.samples.len() > 1
+    }
+
+    /// One sample of a text that stands for several, as it is before its first token.
+    pub fn part(&self, sample: u32) -> Self {
+        let mut part = self.fork(self.id);
+        part.spec.samples.clear();
+        part.spec.samples.push(sample);
+        part
     }
 
     /// Tokens that come next whatever the model says.

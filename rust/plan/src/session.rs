@@ -2,7 +2,7 @@
 
 use crate::arrays::StepPlan;
 use crate::begin::Scheduled;
-use crate::events::{End, Event, Events, FinishReason};
+use crate::events::{Events, FinishReason};
 use crate::policy::Policy;
 use crate::request::{Request, RequestId};
 use crate::sequence::Sequence;
@@ -138,7 +138,7 @@ impl Session {
                 "these ids may belong to another tokenizer",
             ));
         }
-        let needed = self.store.pages_for(request.capacity(&self.config), request.width);
+        let needed = self.store.pages_for(request.capacity(&self.config), request.texts());
         if needed > self.store.total() {
             return Err(Error::OutOfPages {
                 needed,
@@ -154,14 +154,52 @@ impl Session {
     }
 
     /// Ends a request. Within a step its pages go back when the step is committed or rolled back, else at once; the
-    /// end is told by the next events.
+    /// end of each of its samples is told by the next events.
     pub fn cancel(&mut self, request: RequestId) {
-        if let Some(at) = self.waiting.iter().position(|(id, _)| *id == request) {
-            self.waiting.remove(at);
-            self.tell_end(request, None, SequenceStats::default(), FinishReason::Cancelled, None);
+        if let Some(at) = self.waiting.iter().position(|(id, _)| *id == request)
+            && let Some((_, spec)) = self.waiting.remove(at)
+        {
+            for &sample in &spec.samples {
+                self.events.tell_end(
+                    (request, sample),
+                    None,
+                    SequenceStats::default(),
+                    FinishReason::Cancelled,
+                    None,
+                );
+            }
         }
         for sequence in self.running.iter_mut().filter(|sequence| sequence.request == request) {
             sequence.cancelled = true;
+        }
+        if matches!(self.phase, Phase::Idle) {
+            self.drop_ended();
+        }
+    }
+
+    /// Ends one sample of a request, as [`Session::cancel`] ends all; the others go on.
+    pub fn cancel_sample(&mut self, request: RequestId, sample: u32) {
+        if let Some((_, spec)) = self.waiting.iter_mut().find(|(id, _)| *id == request)
+            && spec.samples.contains(&sample)
+        {
+            if spec.samples.len() == 1 {
+                return self.cancel(request);
+            }
+            spec.samples.retain(|&other| other != sample);
+            self.events.tell_end(
+                (request, sample),
+                None,
+                SequenceStats::default(),
+                FinishReason::Cancelled,
+                None,
+            );
+        }
+        let mine = |s: &&mut Sequence| s.request == request && s.spec.samples.contains(&sample);
+        if let Some(sequence) = self.running.iter_mut().find(mine)
+            && !sequence.dropped.contains(&sample)
+        {
+            sequence.dropped.push(sample);
+            sequence.cancelled = sequence.dropped.len() == sequence.spec.samples.len();
         }
         if matches!(self.phase, Phase::Idle) {
             self.drop_ended();
@@ -191,6 +229,11 @@ impl Session {
     /// The tokens of a running text, prompt included.
     pub fn tokens(&self, sequence: SequenceId) -> Option<&[Token]> {
         self.running.iter().find(|s| s.id == sequence).map(|s| &s.tokens[..])
+    }
+
+    /// Whose a running text is: the request, and the samples that it stands for.
+    pub fn samples(&self, sequence: SequenceId) -> Option<(RequestId, &[u32])> {
+        self.running.iter().find(|s| s.id == sequence).map(|s| (s.request, &s.spec.samples[..]))
     }
 
     /// Rows of a running text that are in the cache.
@@ -258,60 +301,43 @@ impl Session {
         self.running.is_empty() && self.waiting.is_empty()
     }
 
-    /// Closes what was cancelled or has failed.
+    /// Closes what was cancelled or has failed, and forgets cancelled samples of prompts that are still read.
     pub(crate) fn drop_ended(&mut self) {
         let mut at = 0;
         while at < self.running.len() {
-            let sequence = &self.running[at];
+            let sequence = &mut self.running[at];
             let reason = match (&sequence.failed, sequence.cancelled) {
                 (Some(_), _) => FinishReason::Error,
                 (None, true) => FinishReason::Cancelled,
                 (None, false) => {
+                    for sample in sequence.dropped.drain(..) {
+                        sequence.spec.samples.retain(|&other| other != sample);
+                        let text = (sequence.request, sample);
+                        self.events.tell_end(text, None, sequence.stats, FinishReason::Cancelled, None);
+                    }
                     at += 1;
                     continue;
                 }
             };
             let mut sequence = self.running.remove(at);
             self.store.close(sequence.id);
-            let start = self.events.text.len();
-            sequence.text.finish(&mut self.events.text);
             let error = sequence.failed.take();
-            self.tell_end_from(start, sequence.request, Some(sequence.id), sequence.stats, reason, error);
+            let spec = std::mem::take(&mut sequence.spec.samples);
+            for &sample in &spec {
+                let start = self.events.text.len();
+                if spec.len() == 1 {
+                    sequence.text.finish(&mut self.events.text);
+                }
+                let text = (sequence.request, sample);
+                self.events.tell_end_from(
+                    start,
+                    text,
+                    Some(sequence.id),
+                    sequence.stats,
+                    reason,
+                    error.clone(),
+                );
+            }
         }
-    }
-
-    fn tell_end(
-        &mut self,
-        request: RequestId,
-        sequence: Option<SequenceId>,
-        stats: SequenceStats,
-        reason: FinishReason,
-        error: Option<Error>,
-    ) {
-        self.tell_end_from(self.events.text.len(), request, sequence, stats, reason, error);
-    }
-
-    /// The end of a text that got no new token; its held-back text begins at `text_start`.
-    fn tell_end_from(
-        &mut self,
-        text_start: usize,
-        request: RequestId,
-        sequence: Option<SequenceId>,
-        stats: SequenceStats,
-        reason: FinishReason,
-        error: Option<Error>,
-    ) {
-        let events = &mut self.events;
-        let (t, c, p) = (events.tokens.len(), events.chosen.len(), events.top.len());
-        events.items.push(Event {
-            request,
-            sequence,
-            tokens: t..t,
-            text: text_start..events.text.len(),
-            chosen: c..c,
-            top: p..p,
-            end: Some(End { reason, stop: None, error }),
-            stats,
-        });
     }
 }

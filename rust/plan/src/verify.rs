@@ -1,6 +1,6 @@
 //! From logit rows to chosen tokens.
 
-use crate::commit::Head;
+use crate::commit::{Head, Part};
 use crate::request::RequestId;
 use crate::session::{Phase, Session};
 use draftwood_base::{Error, Ragged, Result, SequenceId, Token};
@@ -10,7 +10,7 @@ use draftwood_sample::{Draw, RowFault};
 use draftwood_store::Paths;
 use draftwood_tree::Survivor;
 
-/// The outcome of a step, one entry per sequence that was read.
+/// The outcome of a step, one entry per sample of each sequence that was read.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub verdicts: Vec<Verdict>,
@@ -20,8 +20,9 @@ pub(crate) struct Record {
     pub chosen: Ragged<f32>,
     /// The best tokens of each visited row, k per chosen token.
     pub top: Ragged<(Token, f32)>,
-    /// What goes on, filled by the commit.
+    /// What goes on, filled by the commit, and the texts of samples that part in this step.
     pub survivors: Vec<Survivor>,
+    pub parts: Vec<Option<Part>>,
     /// Paths on their way to the store, their nodes, and the ids that the store gave them.
     pub heads: Vec<Head>,
     pub kept_paths: Paths,
@@ -37,6 +38,7 @@ pub(crate) struct Record {
 pub(crate) struct Waiting {
     /// Index into `scheduled`.
     scheduled: usize,
+    sample: u32,
     first_row: usize,
     path: Vec<u32>,
     states: States,
@@ -46,7 +48,11 @@ pub(crate) struct Waiting {
 pub(crate) struct Verdict {
     /// Index into `scheduled`.
     pub scheduled: usize,
+    /// Which of the sequence's samples; several while they share the prompt.
+    pub sample: u32,
     pub outcome: std::result::Result<Token, RowFault>,
+    /// What a processor outside of this crate has raised.
+    pub refused: Option<Error>,
 }
 
 /// What the executor says of the rows that are read.
@@ -136,14 +142,24 @@ impl Session {
         let mut first_row = 0;
         for i in 0..self.scheduled.len() {
             if self.scheduled[i].is_read() {
-                let sequence = &self.running[self.scheduled[i].at];
-                match sequence.spec.foreign {
-                    true => {
-                        let states = sequence.states.clone();
-                        let waiting = Waiting { scheduled: i, first_row, path: vec![0], states };
-                        self.record.waiting.push(waiting);
+                let at = self.scheduled[i].at;
+                for s in 0..self.running[at].spec.samples.len() {
+                    let sequence = &self.running[at];
+                    let sample = sequence.spec.samples[s];
+                    match sequence.spec.foreign {
+                        true => {
+                            let states = sequence.states.clone();
+                            let path = vec![0];
+                            self.record.waiting.push(Waiting {
+                                scheduled: i,
+                                sample,
+                                first_row,
+                                path,
+                                states,
+                            });
+                        }
+                        false => self.walk_one(i, sample, first_row, rows),
                     }
-                    false => self.walk_one(i, first_row, rows),
                 }
                 first_row += self.trees.tree(i).len();
             }
@@ -152,7 +168,7 @@ impl Session {
         Ok(())
     }
 
-    fn walk_one(&mut self, i: usize, first_row: usize, rows: &Answers<'_>) {
+    fn walk_one(&mut self, i: usize, sample: u32, first_row: usize, rows: &Answers<'_>) {
         let sequence = &self.running[self.scheduled[i].at];
         let (spec, scratch, record) = (&sequence.spec, &mut self.scratch, &mut self.record);
         let (sampler, usable, holes) = (&mut self.sampler, self.usable, &self.holes);
@@ -168,12 +184,8 @@ impl Session {
             if depth > 0 {
                 states.advance(rules, tree.tokens[node as usize]);
             }
-            let draw = Draw {
-                seed: spec.seed,
-                sample: spec.sample,
-                position: sequence.tokens.len() as u32 + depth,
-                slot: 0,
-            };
+            let draw =
+                Draw { seed: spec.seed, sample, position: sequence.tokens.len() as u32 + depth, slot: 0 };
             let held = sequence.stats.new_tokens + depth < spec.min_new_tokens;
             let choice = if rules.is_empty() && holes.is_empty() && (!held || ends.is_empty()) {
                 sampler.choose(row, &spec.params, &draw)
@@ -201,26 +213,26 @@ impl Session {
         record.chosen.end_row();
         record.top.end_row();
         record.paths.extend_row(scratch.path.iter().copied());
-        record.verdicts.push(Verdict { scheduled: i, outcome: walked.map(|walk| walk.next_token) });
+        let outcome = walked.map(|walk| walk.next_token);
+        record.verdicts.push(Verdict { scheduled: i, sample, outcome, refused: None });
     }
 
-    /// Of each text that was read, the visited rows, root first, as indices into `plan.head_rows`: appended to `rows`, the
-    /// texts to `texts`. Valid between [`Session::verify`] and the commit.
-    pub fn visited(&self, texts: &mut Vec<(SequenceId, RequestId)>, rows: &mut Ragged<u32>) {
+    /// Of each sample that was read, the visited rows, root first, as indices into `plan.head_rows`: appended to `rows`,
+    /// (request, sample) to `texts`. Valid between [`Session::verify`] and the commit.
+    pub fn visited(&self, texts: &mut Vec<(RequestId, u32)>, rows: &mut Ragged<u32>) {
         for (v, verdict) in self.record.verdicts.iter().enumerate() {
             let before = (0..verdict.scheduled).filter(|&i| self.scheduled[i].is_read());
             let first: u32 = before.map(|i| self.trees.tree(i).len() as u32).sum();
             let sequence = &self.running[self.scheduled[verdict.scheduled].at];
-            texts.push((sequence.id, sequence.request));
+            texts.push((sequence.request, verdict.sample));
             rows.extend_row(self.record.paths.row(v).iter().map(|node| first + node));
         }
     }
 
-    /// The sequence whose row waits for processors outside of this crate. All must be settled before the commit.
-    pub fn waiting(&self) -> Option<(SequenceId, RequestId)> {
+    /// The sample whose row waits for processors outside of this crate. All must be settled before the commit.
+    pub fn waiting(&self) -> Option<(RequestId, u32)> {
         let waiting = self.record.waiting.last()?;
-        let sequence = &self.running[self.scheduled[waiting.scheduled].at];
-        Some((sequence.id, sequence.request))
+        Some((self.running[self.scheduled[waiting.scheduled].at].request, waiting.sample))
     }
 
     /// Writes the row [V] that waits, after masks and own rules.
@@ -254,7 +266,7 @@ impl Session {
         let sequence = &self.running[self.scheduled[i].at];
         let spec = &sequence.spec;
         let position = sequence.tokens.len() as u32 + depth;
-        let draw = Draw { seed: spec.seed, sample: spec.sample, position, slot: 0 };
+        let draw = Draw { seed: spec.seed, sample: waiting.sample, position, slot: 0 };
         let choice = self.sampler.choose(&row[..self.usable], &spec.params, &draw);
         let Ok(choice) = choice else {
             self.close_waiting(choice.map(|choice| choice.token));
@@ -281,12 +293,17 @@ impl Session {
         }
     }
 
-    /// Gives a sequence up, whose row waits or was settled last: a processor has failed. It ends with `error`.
-    pub fn refuse(&mut self, sequence: SequenceId, error: Error) {
-        if self.waiting().is_some_and(|(id, _)| id == sequence) {
+    /// Gives a sample up, whose row waits or was settled last: a processor has failed. It ends with `error`.
+    pub fn refuse(&mut self, request: RequestId, sample: u32, error: Error) {
+        if self.waiting() == Some((request, sample)) {
             self.close_waiting(Err(RowFault::AllMasked));
         }
-        self.fail(sequence, error);
+        let (scheduled, running) = (&self.scheduled, &self.running);
+        let mine =
+            |v: &&mut Verdict| (running[scheduled[v.scheduled].at].request, v.sample) == (request, sample);
+        if let Some(verdict) = self.record.verdicts.iter_mut().find(mine) {
+            verdict.refused = Some(error);
+        }
     }
 
     fn close_waiting(&mut self, outcome: std::result::Result<Token, RowFault>) {
@@ -295,7 +312,8 @@ impl Session {
         record.chosen.end_row();
         record.top.end_row();
         record.paths.extend_row(waiting.path.iter().copied());
-        record.verdicts.push(Verdict { scheduled: waiting.scheduled, outcome });
+        let Waiting { scheduled, sample, .. } = waiting;
+        record.verdicts.push(Verdict { scheduled, sample, outcome, refused: None });
     }
 
     fn waiting_row<'a>(&self, rows: &RowResult<'a>, len: usize) -> Result<(&Waiting, &'a [f32])> {

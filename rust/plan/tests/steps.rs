@@ -32,7 +32,7 @@ fn request(prompt: Vec<Token>, temperature: f32) -> Request {
         prompt,
         params: Params { temperature, top_k: 5, top_p: 0.9, min_p: 0.0 },
         seed: 7,
-        sample: 0,
+        samples: vec![0],
         width: 1,
         max_new_tokens: 1000,
         min_new_tokens: 0,
