@@ -124,9 +124,7 @@ class Session:
         if self.on_step is not None:
             self.on_step(plan, events)
 
-    def _keep_hidden(
-        self, states: Any, visited: list[tuple[int, int, list[int]]], events: list[_core.Event]
-    ) -> None:
+    def _keep_hidden(self, states: Any, visited: list[tuple[int, int, list[int]]], events: list[_core.Event]) -> None:
         """Hands the hidden states of visited rows to the drafter that wants them, and to callers of `embed`."""
         sequences = {(event.request, event.sample): event.sequence for event in events}
         seen = {}

@@ -127,8 +127,8 @@ class _Text:
     def rank(self) -> tuple[bool, float]:
         """Grows with the mean log-probability of the tokens; equal ones keep their order in a stable sort."""
         _, _, logprobs = _joined(self.events, 0)
-        values = logprobs.chosen if logprobs is not None else ()
-        mean = float(values.mean(dtype="float64")) if len(values) else float("-inf")
+        some = logprobs is not None and len(logprobs.chosen) > 0
+        mean = float(logprobs.chosen.mean(dtype="float64")) if some and logprobs is not None else float("-inf")
         return self.events[-1].error is None, mean
 
 

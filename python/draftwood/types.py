@@ -333,7 +333,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """News of a stream: `text` is the new piece, cut at UTF-8 borders; the last event of a sample has a finish_reason."""
+    """News of a stream: `text` is the new piece, cut at UTF-8 borders; a sample's last event has a finish_reason."""
 
     text: str
     token_ids: NDArray[np.int32]
