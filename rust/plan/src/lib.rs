@@ -17,6 +17,8 @@ mod arrays;
 mod begin;
 mod commit;
 mod config;
+mod decide;
+mod ending;
 mod events;
 mod fill;
 mod policy;
@@ -24,6 +26,7 @@ mod request;
 mod sequence;
 mod session;
 mod verify;
+mod waiting;
 
 pub use arrays::StepPlan;
 pub use config::SessionConfig;

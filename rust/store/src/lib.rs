@@ -28,6 +28,9 @@
 //! then scatter). A page that is source or target of a pending move stays where it is whoever closes, and nothing can
 //! be reserved. If they fail, each sequence falls back to its last row that is certainly in place.
 //!
+//! **Retraction.** [`Store::retract`] drops the last rows of a sequence: its table gets shorter, and what it shared with
+//! others stays with them.
+//!
 //! **Booking.** A family is a request: a sequence and all its forks, at most `width` of them, each at most `capacity`
 //! rows. It books `width · ⌈capacity / page_size⌉` pages per group when it opens, and that is enough at every moment:
 //! - Between steps each of its sequences holds at most `⌈capacity / page_size⌉` pages.

@@ -32,6 +32,7 @@ pub(super) struct Seen {
     pub(super) copies: u32,
     pub(super) failed_moves: u32,
     pub(super) refused_late: u32,
+    pub(super) retracted: u32,
 }
 
 impl Machine {
@@ -52,9 +53,10 @@ impl Machine {
 
     fn run(&mut self, choice: u64) {
         let rng = &mut Rng(choice);
-        match rng.below(12) {
+        match rng.below(13) {
             0 | 1 => self.open(rng),
             2 => self.close_some(rng, 3),
+            3 => self.retract_some(rng),
             _ if self.texts.is_empty() => self.open(rng),
             _ => self.step(rng),
         }
@@ -94,6 +96,26 @@ impl Machine {
             }
         }
         self.store.close(SequenceId(u32::MAX));
+    }
+
+    /// Backspace, over page borders and into shared pages.
+    fn retract_some(&mut self, rng: &mut Rng) {
+        for (&id, text) in &mut self.texts {
+            let len = text.rows.len() as u32;
+            assert!(self.store.retract(id, len + 1).is_err());
+            let record = self.store.sequences.find(id).unwrap();
+            if self.store.sequences.get(record).part.is_some() {
+                assert!(self.store.retract(id, 0).is_err(), "somebody holds its reservation");
+                continue;
+            }
+            if rng.once_in(2) {
+                let rows = rng.below(len.min(self.page_size + 3) + 1);
+                self.store.retract(id, rows).unwrap();
+                text.rows.truncate((len - rows) as usize);
+                self.seen.retracted += u32::from(rows > 0);
+            }
+        }
+        assert!(self.store.retract(SequenceId(u32::MAX), 0).is_err());
     }
 
     /// Most texts that have reached their capacity end, as requests do; some stay.
@@ -146,6 +168,10 @@ impl Machine {
                     self.broken_commit(reservation, &drafts, rng);
                 } else {
                     self.commit(reservation, &drafts, rng);
+                    if rng.once_in(4) {
+                        self.retract_some(rng); // while moves are pending
+                        self.store.audit();
+                    }
                     self.settle_moves(rng);
                 }
             }
@@ -235,6 +261,7 @@ fn the_machine_meets_what_it_is_for() {
         seen.copies += end.copies;
         seen.failed_moves += end.failed_moves;
         seen.refused_late += end.refused_late;
+        seen.retracted += end.retracted;
     }
     assert!(
         seen.dry > 1_000
@@ -242,7 +269,8 @@ fn the_machine_meets_what_it_is_for() {
             && seen.forks > 4_000
             && seen.copies > 800
             && seen.failed_moves > 400
-            && seen.refused_late > 500,
+            && seen.refused_late > 500
+            && seen.retracted > 2_000,
         "{seen:?}"
     );
 }
