@@ -103,6 +103,8 @@ class Event:
     request: int
     sample: int
     sequence: int | None
+    retracted: int
+    retracted_text: int
     tokens: bytes
     text: str
     chosen: bytes
@@ -111,6 +113,7 @@ class Event:
     finish_reason: str | None
     stop_token: int | None
     stop_string: int | None
+    stop_loop: bool
     error: Exception | None
     stats: tuple[int, int, int, int, int, int]
 
@@ -397,6 +400,7 @@ class Session:
         rules: Sequence[Rule] = ...,
         foreign: bool = False,
         forced: NDArray[int32] | None = None,
+        backspace: int | None = None,
     ) -> int: ...
     def cancel(self, request: int, sample: int | None = None) -> None: ...
     def pause(self, request: int, paused: bool) -> None: ...

@@ -120,6 +120,9 @@ def submit(
         rules=rules,
         foreign=bool(processed),
         forced=forced,
+        backspace=None
+        if params.backspace_token_id is None
+        else _count(params.backspace_token_id, "backspace_token_id"),
     )
     if processed:
         session.ruled.add(request, processed)

@@ -149,7 +149,8 @@ class Session:
         for event in events:
             if self.ruled and event.finish_reason is not None:
                 self.ruled.forget(event.request, event.sample)
-            if close is not None and event.finish_reason is not None and event.sequence is not None:
+            ended = event.finish_reason is not None or event.retracted  # a drafter reads what is left anew
+            if close is not None and ended and event.sequence is not None:
                 close(event.sequence)
         return events
 

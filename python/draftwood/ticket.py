@@ -78,7 +78,15 @@ class Ticket:
             return None
         event = self._inbox.popleft()
         _, tokens, logprobs = _joined([event], self._asked.logprobs)
-        return StreamEvent(event.text, tokens, logprobs, event.finish_reason, event.sample)
+        return StreamEvent(
+            event.text,
+            tokens,
+            logprobs,
+            event.finish_reason,
+            event.sample,
+            event.retracted,
+            event.retracted_text,
+        )
 
     def output(self) -> Output:
         """Everything, once all samples have ended."""
@@ -121,6 +129,8 @@ class _Text:
         prompt, new, steps, prefill, drafted, accepted = last.stats
         rows = 0 if self._processed is None else self._processed.rows
         stop = last.stop_token if last.stop_string is None else self._asked.stop[last.stop_string]
+        if last.stop_loop:
+            stop = "loop"
         stats = Stats(prompt, new, steps, prefill, drafted, accepted, self._asked.seed, self.times, rows)
         return Output(text, tokens, last.finish_reason, stop, logprobs, stats, last.error, self._sample)
 
@@ -133,16 +143,26 @@ class _Text:
 
 
 def _joined(events: Sequence[Any], top: int | None) -> tuple[str, Any, Logprobs | None]:
-    """Text, tokens [T] and log-probabilities of consecutive events."""
+    """Text, tokens [T] and log-probabilities of consecutive events, without what later ones take back."""
     import numpy as np
 
-    tokens = np.frombuffer(b"".join(event.tokens for event in events), np.int32)
-    text = "".join(event.text for event in events)
+    text = ""
+    arrays = {name: bytearray() for name in ("tokens", "chosen", "top_ids", "top")}
+    for event in events:
+        if back := event.retracted if text or arrays["tokens"] else 0:
+            text = text[: len(text) - event.retracted_text]
+            count = len(arrays["tokens"]) // 4
+            for array in arrays.values():
+                del array[len(array) - len(array) // count * back :]
+        text += event.text
+        for name, array in arrays.items():
+            array += getattr(event, name)
+    tokens = np.frombuffer(bytes(arrays["tokens"]), np.int32)
     if top is None:
         return text, tokens, None
-    chosen = np.frombuffer(b"".join(event.chosen for event in events), np.float32)
-    ids = np.frombuffer(b"".join(event.top_ids for event in events), np.int32)
-    values = np.frombuffer(b"".join(event.top for event in events), np.float32)
+    chosen = np.frombuffer(bytes(arrays["chosen"]), np.float32)
+    ids = np.frombuffer(bytes(arrays["top_ids"]), np.int32)
+    values = np.frombuffer(bytes(arrays["top"]), np.float32)
     shape = (len(chosen), min(top, len(ids)))
     return text, tokens, Logprobs(chosen, ids.reshape(shape), values.reshape(shape))
 

@@ -84,6 +84,12 @@ class SamplingParams:
     """Sequences of ids that are never completed."""
     allowed_tokens: Sequence[int] | None = None
     """Nothing but these ids, end tokens included; None allows all."""
+    backspace_token_id: int | None = None
+    """A token that takes the last generated one back (SequenceMatch): it is no part of the text, and forbidden while
+    nothing is generated. What follows is drawn from the row that the text had before, with noise of its own, so that
+    taking back costs no forward but 4 · V bytes per token kept. A text ends with "length" after 4 · `max_new_tokens`
+    choices, or when it holds `max_new_tokens` tokens; a greedy one that takes back comes to where it has been and ends
+    with "stop", `stop_reason` "loop". Not with processors written in Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +325,7 @@ class Output:
     finish_reason: str
     """stop, length, cancelled, constraint or error."""
     stop_reason: int | str | None
-    """The end token or the stop string that ended the text."""
+    """The end token or the stop string that ended the text, or "loop" for a greedy text that took a token back."""
     logprobs: Logprobs | None
     stats: Stats
     error: Exception | None = None
@@ -341,6 +347,10 @@ class StreamEvent:
     finish_reason: str | None = None
     sample: int = 0
     """Which sample of the prompt the news are of."""
+    retracted: int = 0
+    """Tokens of earlier events that are taken back, before `token_ids` are added: with `backspace_token_id`."""
+    retracted_text: int = 0
+    """Characters at the end of the text so far that go with them, before `text` is added."""
 
 
 @dataclass(frozen=True, slots=True)

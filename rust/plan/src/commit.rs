@@ -25,10 +25,12 @@ impl Session {
         let mut survivors = std::mem::take(&mut self.record.survivors);
         survivors.clear();
         self.record.parts.clear();
+        self.record.pops.clear();
         for v in 0..self.record.verdicts.len() {
-            if let Some((survivor, part)) = self.decide(v) {
-                survivors.push(survivor);
-                self.record.parts.push(part);
+            if let Some(going) = self.decide(v) {
+                survivors.push(going.survivor);
+                self.record.pops.push(going.popped);
+                self.record.parts.push(going.part);
             }
         }
         let done = self.keep(&survivors, &[]);
@@ -46,6 +48,9 @@ impl Session {
             let (path, i) = (self.record.paths.row(v), verdict.scheduled);
             if v > 0 && self.record.verdicts[v - 1].scheduled == i {
                 continue; // One sample speaks for all that share the row.
+            }
+            if verdict.popped > 0 {
+                continue; // What comes next is no child of the root.
             }
             let tree = self.trees.tree(i);
             accepted += path.len() as u32 - 1;
@@ -89,6 +94,7 @@ impl Session {
             }
         }
         self.record.parts.clear();
+        self.record.pops.clear();
         self.keep(survivors, finished)?;
         Ok(self.record.kept.clone())
     }
@@ -168,6 +174,10 @@ impl Session {
                 }
                 sequence.closing = false;
                 sequence.extend(&self.trees, record.kept_paths.path(p), head.next);
+                let popped = head.next.and_then(|next| record.pops.get(next.survivor));
+                if let Some(&popped) = popped.filter(|&&popped| popped > 0) {
+                    self.store.retract(id, popped)?;
+                }
             }
         }
         record.kept.clear();
@@ -192,6 +202,8 @@ impl Session {
             request: sequence.request,
             sample: sequence.spec.samples[0],
             sequence: Some(sequence.id),
+            retracted: 0,
+            retracted_text: 0,
             tokens: start..events.tokens.len(),
             text: t..t,
             chosen: c..c,

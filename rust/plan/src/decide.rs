@@ -4,7 +4,7 @@ use crate::SessionConfig;
 use crate::events::{End, Event, FinishReason, StopReason};
 use crate::sequence::Sequence;
 use crate::session::Session;
-use crate::verify::Verdict;
+use crate::verify::{Halt, Verdict};
 use draftwood_base::{Error, Token};
 use draftwood_sample::RowFault;
 use draftwood_tree::Survivor;
@@ -17,11 +17,20 @@ pub(crate) struct Part {
     pub event: usize,
 }
 
+/// A text that goes on.
+pub(crate) struct Going {
+    pub survivor: Survivor,
+    /// Its tokens that are taken back.
+    pub popped: u32,
+    pub part: Option<Part>,
+}
+
 impl Session {
     /// Tells what a verdict means for its text: an event, and the survivor unless the text ends here. A sample that shares
     /// its prompt with others becomes a text of its own first.
-    pub(crate) fn decide(&mut self, v: usize) -> Option<(Survivor, Option<Part>)> {
-        let Verdict { scheduled, sample, outcome, refused } = &mut self.record.verdicts[v];
+    pub(crate) fn decide(&mut self, v: usize) -> Option<Going> {
+        let Verdict { scheduled, sample, outcome, refused, popped, actions, rows } =
+            &mut self.record.verdicts[v];
         let (tree, path) = (self.trees.tree(*scheduled), self.record.paths.row(v));
         let sequence = &mut self.running[self.scheduled[*scheduled].at];
         if sequence.cancelled || sequence.failed.is_some() {
@@ -49,6 +58,14 @@ impl Session {
         let sequence = part.as_mut().map_or(sequence, |part| &mut part.text);
         sequence.stats.steps += 1;
         sequence.stats.drafted += tree.len() as u32 - 1;
+        let mut retracted_text = 0;
+        if let Some(past) = sequence.past.as_deref_mut() {
+            past.follow(&self.record.actions[actions.clone()]);
+            past.keep_rows(&self.record.rows[rows.clone()]);
+        }
+        if *popped > 0 {
+            retracted_text = sequence.retract(*popped, self.usable);
+        }
         let starts = (events.tokens.len(), events.text.len(), events.chosen.len(), events.top.len());
         let accepted = path[1..].iter().map(|&node| tree.tokens[node as usize]);
         let mut end = None;
@@ -57,14 +74,24 @@ impl Session {
             events.tokens.push(token);
             added += 1;
             sequence.stats.new_tokens += 1;
+            let shown = events.text.len();
+            if let Some(past) = sequence.past.as_deref_mut() {
+                past.keep_text(&sequence.text);
+            }
             end = end_after(sequence, token, added, config, &mut events.text);
+            if let Some(past) = sequence.past.as_deref_mut() {
+                past.shown += events.text[shown..].chars().count() as u32;
+            }
             if end.is_some() {
                 break;
             }
         }
         sequence.stats.accepted += added.min(path.len() as u32 - 1);
-        if let (None, Err(fault)) = (&end, &*outcome) {
-            end = Some(end_by_fault(fault, sequence.tokens.len() + added as usize));
+        if let (None, Err(halt)) = (&end, &*outcome) {
+            end = Some(end_by_halt(halt, sequence.tokens.len() + added as usize));
+        }
+        if end.is_none() && sequence.past.as_ref().is_some_and(|past| past.actions >= past.limit) {
+            end = Some(End { reason: FinishReason::Length, stop: None, error: None });
         }
         if end.is_some() {
             sequence.text.finish(&mut events.text);
@@ -82,6 +109,8 @@ impl Session {
             request: sequence.request,
             sample: *sample,
             sequence: (!shared).then_some(sequence.id),
+            retracted: *popped,
+            retracted_text,
             tokens: starts.0..events.tokens.len(),
             text: starts.1..events.text.len(),
             chosen: starts.2..events.chosen.len(),
@@ -91,7 +120,7 @@ impl Session {
         });
         let (leaf, next_token) = (*path.last()?, *outcome.as_ref().ok()?);
         let survivor = Survivor { source: sequence.id, leaf, next_token, score: 0.0 };
-        (!ended).then_some((survivor, part))
+        (!ended).then_some(Going { survivor, popped: *popped, part })
     }
 }
 
@@ -123,10 +152,13 @@ fn end_after(
     }
 }
 
-fn end_by_fault(fault: &RowFault, tokens: usize) -> End {
-    match fault {
-        RowFault::AllMasked => End { reason: FinishReason::Constraint, stop: None, error: None },
-        RowFault::NotFinite { token } => End {
+fn end_by_halt(halt: &Halt, tokens: usize) -> End {
+    let end = |reason, stop| End { reason, stop, error: None };
+    match halt {
+        Halt::Loop => end(FinishReason::Stop, Some(StopReason::Loop)),
+        Halt::Spent => end(FinishReason::Length, None),
+        Halt::Fault(RowFault::AllMasked) => end(FinishReason::Constraint, None),
+        Halt::Fault(RowFault::NotFinite { token }) => End {
             reason: FinishReason::Error,
             stop: None,
             error: Some(Error::invalid(

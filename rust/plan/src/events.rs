@@ -40,6 +40,8 @@ pub enum StopReason {
     Token(Token),
     /// The stop string with this index in the request.
     String(u32),
+    /// A greedy text that takes back has come to where it was before.
+    Loop,
 }
 
 /// The end of a text.
@@ -63,6 +65,10 @@ pub struct Event {
     /// The text as the step leaves it; requests that end before admission have none, nor do samples that end with the
     /// prompt that they share.
     pub sequence: Option<SequenceId>,
+    /// Tokens that were told before and are taken back, and characters of their text; first of all.
+    pub retracted: u32,
+    /// Characters (code points) of earlier text that go with them.
+    pub retracted_text: u32,
     /// New tokens.
     pub tokens: Range<usize>,
     /// New text that is safe to show.
@@ -137,6 +143,8 @@ impl Events {
             request,
             sample,
             sequence,
+            retracted: 0,
+            retracted_text: 0,
             tokens: t..t,
             text: text_start..self.text.len(),
             chosen: c..c,

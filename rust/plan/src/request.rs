@@ -36,6 +36,9 @@ pub struct Request {
     pub logprobs: Option<u32>,
     /// Tokens that come whatever the model says, at most `max_new_tokens`: their log-probabilities are what is asked for.
     pub forced: Vec<Token>,
+    /// The token that takes the last generated one back: no part of the text, forbidden before the first one. The
+    /// actions, it included, are at most 4 · `max_new_tokens`.
+    pub backspace: Option<Token>,
     /// Rules that change or forbid tokens before one is chosen.
     pub rules: Vec<AnyProcessor>,
     /// Rows of this request wait in [`crate::Session::verify`] for processors outside of this crate.
@@ -83,6 +86,16 @@ impl Request {
         if self.min_new_tokens > self.max_new_tokens {
             let most = format!("at most max_new_tokens = {}", self.max_new_tokens);
             return Err(Error::invalid("min_new_tokens", most, self.min_new_tokens, ""));
+        }
+        if let Some(token) = self.backspace {
+            if config.end_tokens.contains(&token) {
+                let hint = "a token that takes one back cannot end the text";
+                return Err(Error::invalid("backspace_token_id", "no end token", token, hint));
+            }
+            if self.foreign || !self.forced.is_empty() {
+                let what = "backspace_token_id with processors written in Python, or with forced tokens";
+                return Err(Error::invalid(what, "None", token, "their states cannot go back"));
+            }
         }
         match self.logprobs {
             Some(k) if k > config.vocab => Err(Error::invalid(

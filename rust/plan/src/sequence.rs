@@ -1,5 +1,6 @@
 //! One running text.
 
+use crate::past::Past;
 use crate::request::{Request, RequestId};
 use draftwood_base::{Error, SequenceId, Token};
 use draftwood_logits::States;
@@ -30,6 +31,8 @@ pub(crate) struct Sequence {
     /// Prompt and output. Room for the whole request is taken at admission, so steps never move it.
     pub tokens: Vec<Token>,
     pub text: TextStream,
+    /// What taking tokens back needs; only for requests with backspace.
+    pub past: Option<Box<Past>>,
     /// What the request's rules remember of `tokens`.
     pub states: States,
     pub stats: SequenceStats,
@@ -50,12 +53,14 @@ impl Sequence {
         let stats = SequenceStats { prompt_tokens: tokens.len() as u32, ..Default::default() };
         let text = TextStream::new(&spec.stops);
         let states = States::init(&spec.rules, &tokens);
+        let past = spec.backspace.map(|token| Box::new(Past::new(token, spec.max_new_tokens)));
         Self {
             id,
             request,
             spec,
             tokens,
             text,
+            past,
             states,
             stats,
             paused: false,
@@ -75,6 +80,7 @@ impl Sequence {
             tokens,
             spec: self.spec.clone(),
             text: self.text.clone(),
+            past: self.past.clone(),
             states: self.states.clone(),
             dropped: Vec::new(),
             failed: None,

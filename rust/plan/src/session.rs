@@ -73,6 +73,7 @@ pub(crate) struct Scratch {
     pub path: Vec<u32>,
     pub row: Vec<f32>,
     pub best: Vec<(Token, f32)>,
+    pub shown: String,
     pub wants: Vec<Want>,
     pub mask_bits: Vec<u32>,
 }
@@ -137,6 +138,12 @@ impl Session {
                 token,
                 "these ids may belong to another tokenizer",
             ));
+        }
+        if let Some(token) = request.backspace
+            && (token as usize >= self.usable || self.holes.contains(&token))
+        {
+            let expected = format!("a token of the model, below {}", self.usable);
+            return Err(Error::invalid("backspace_token_id", expected, token, ""));
         }
         let needed = self.store.pages_for(request.capacity(&self.config), request.texts());
         if needed > self.store.total() {

@@ -11,6 +11,7 @@ use draftwood_sample::verify::walk;
 use draftwood_sample::{Draw, RowFault};
 use draftwood_store::Paths;
 use draftwood_tree::Survivor;
+use std::ops::Range;
 
 /// The outcome of a step, one entry per sample of each sequence that was read.
 #[derive(Debug, Default)]
@@ -22,8 +23,12 @@ pub(crate) struct Record {
     pub chosen: Ragged<f32>,
     /// The best tokens of each visited row, k per chosen token.
     pub top: Ragged<(Token, f32)>,
-    /// What goes on, filled by the commit, and the texts of samples that part in this step.
+    /// Of texts with backspace: what they chose, and the rows of their paths.
+    pub actions: Vec<Token>,
+    pub rows: Vec<f32>,
+    /// What goes on, filled by the commit; the rows that each takes back, and the texts of samples that part in this step.
     pub survivors: Vec<Survivor>,
+    pub pops: Vec<u32>,
     pub parts: Vec<Option<Part>>,
     /// Paths on their way to the store, their nodes, and the ids that the store gave them.
     pub heads: Vec<Head>,
@@ -41,9 +46,30 @@ pub(crate) struct Verdict {
     pub scheduled: usize,
     /// Which of the sequence's samples; several while they share the prompt.
     pub sample: u32,
-    pub outcome: std::result::Result<Token, RowFault>,
+    pub outcome: std::result::Result<Token, Halt>,
     /// What a processor outside of this crate has raised.
     pub refused: Option<Error>,
+    /// Tokens of the text that are taken back; nothing of the tree is accepted then.
+    pub popped: u32,
+    /// What a text with backspace has chosen, in [`Record::actions`], and the rows of its path, in [`Record::rows`].
+    pub actions: Range<usize>,
+    pub rows: Range<usize>,
+}
+
+impl Verdict {
+    pub fn new(scheduled: usize, sample: u32, outcome: std::result::Result<Token, Halt>) -> Self {
+        Self { scheduled, sample, outcome, refused: None, popped: 0, actions: 0..0, rows: 0..0 }
+    }
+}
+
+/// Why a walk ends without a token.
+#[derive(Debug, Clone)]
+pub(crate) enum Halt {
+    Fault(RowFault),
+    /// A greedy text is where it has been before.
+    Loop,
+    /// No action is left.
+    Spent,
 }
 
 /// What the executor says of the rows that are read.
@@ -89,6 +115,7 @@ impl Session {
                 spec.params.is_greedy()
                     && spec.logprobs.is_none()
                     && spec.rules.is_empty()
+                    && spec.backspace.is_none()
                     && !spec.foreign
                     && !s.is_forced
                     && sequence.stats.new_tokens >= spec.min_new_tokens
@@ -129,6 +156,8 @@ impl Session {
         self.record.paths.clear();
         self.record.chosen.clear();
         self.record.top.clear();
+        self.record.actions.clear();
+        self.record.rows.clear();
         self.record.waiting.clear();
         let mut first_row = 0;
         for i in 0..self.scheduled.len() {
@@ -137,19 +166,14 @@ impl Session {
                 for s in 0..self.running[at].spec.samples.len() {
                     let sequence = &self.running[at];
                     let sample = sequence.spec.samples[s];
-                    match sequence.spec.foreign {
-                        true => {
-                            let states = sequence.states.clone();
-                            let path = vec![0];
-                            self.record.waiting.push(Waiting {
-                                scheduled: i,
-                                sample,
-                                first_row,
-                                path,
-                                states,
-                            });
-                        }
-                        false => self.walk_one(i, sample, first_row, rows),
+                    if sequence.spec.foreign {
+                        let states = sequence.states.clone();
+                        let path = vec![0];
+                        self.record.waiting.push(Waiting { scheduled: i, sample, first_row, path, states });
+                    } else if let (true, Answers::Full(full)) = (sequence.past.is_some(), rows) {
+                        self.walk_back(i, sample, first_row, full);
+                    } else {
+                        self.walk_one(i, sample, first_row, rows);
                     }
                 }
                 first_row += self.trees.tree(i).len();
@@ -204,8 +228,8 @@ impl Session {
         record.chosen.end_row();
         record.top.end_row();
         record.paths.extend_row(scratch.path.iter().copied());
-        let outcome = walked.map(|walk| walk.next_token);
-        record.verdicts.push(Verdict { scheduled: i, sample, outcome, refused: None });
+        let outcome = walked.map(|walk| walk.next_token).map_err(Halt::Fault);
+        record.verdicts.push(Verdict::new(i, sample, outcome));
     }
 
     /// Of each sample that was read, the visited rows, root first, as indices into `plan.head_rows`: appended to `rows`,

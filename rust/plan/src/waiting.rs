@@ -2,7 +2,7 @@
 
 use crate::request::RequestId;
 use crate::session::Session;
-use crate::verify::Verdict;
+use crate::verify::{Halt, Verdict};
 use draftwood_base::{Error, Result, Token};
 use draftwood_logits::{RowResult, States, logprobs, mask};
 use draftwood_sample::{Draw, RowFault};
@@ -103,7 +103,7 @@ impl Session {
         record.top.end_row();
         record.paths.extend_row(waiting.path.iter().copied());
         let Waiting { scheduled, sample, .. } = waiting;
-        record.verdicts.push(Verdict { scheduled, sample, outcome, refused: None });
+        record.verdicts.push(Verdict::new(scheduled, sample, outcome.map_err(Halt::Fault)));
     }
 
     fn waiting_row<'a>(&self, rows: &RowResult<'a>, len: usize) -> Result<(&Waiting, &'a [f32])> {

@@ -33,6 +33,7 @@ fn request(prompt: Vec<Token>, temperature: f32) -> Request {
         params: Params { temperature, top_k: 5, top_p: 0.9, min_p: 0.0 },
         seed: 7,
         samples: vec![0],
+        backspace: None,
         width: 1,
         max_new_tokens: 1000,
         min_new_tokens: 0,

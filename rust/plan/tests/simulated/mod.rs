@@ -100,6 +100,7 @@ fn request(text: &Text) -> Request {
         params: Params { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 },
         seed: 0,
         samples: vec![0],
+        backspace: None,
         width: 1,
         max_new_tokens: text.output.len() as u32,
         min_new_tokens: 0,
