@@ -135,7 +135,7 @@ def test_the_law_of_final_texts_is_that_of_the_chain_of_states():
                 elif token != back:
                     after[(*state, token)] += p * q
         straight = after
-    assert direct < 0.7
+    assert direct < 0.85
 
 
 def test_a_backspace_that_is_never_drawn_changes_nothing():

@@ -60,7 +60,7 @@ impl Session {
         sequence.stats.drafted += tree.len() as u32 - 1;
         let mut retracted_text = 0;
         if let Some(past) = sequence.past.as_deref_mut() {
-            past.follow(&self.record.actions[actions.clone()]);
+            past.follow(sequence.stats.new_tokens, &self.record.actions[actions.clone()]);
             past.keep_rows(&self.record.rows[rows.clone()]);
         }
         if *popped > 0 {

@@ -26,14 +26,14 @@ impl Session {
         let usable = self.usable;
         let Self { running, scheduled, trees, scratch, record, sampler, holes, config, .. } = self;
         let tree = trees.tree(i);
-        let Sequence { spec, tokens, states, stats, text, past, .. } = &mut running[scheduled[i].at];
-        let Some(past) = past.as_deref_mut() else { return };
+        let Sequence { spec, tokens, states, stats, text, past, .. } = &running[scheduled[i].at];
+        let Some(past) = past.as_deref() else { return };
         let ends: &[Token] = if spec.ignore_end { &[] } else { &config.end_tokens };
         let bytes = config.token_bytes.as_ref().filter(|_| !spec.stops.is_empty());
         let generated = stats.new_tokens;
         let prompt = tokens.len() - generated as usize;
         let first_action = record.actions.len();
-        past.visits.try_out();
+        scratch.drawn.clear();
         scratch.path.clear();
         scratch.path.push(0);
         let mut place = Place { popped: 0, trail: vec![(states.clone(), text.clone())] };
@@ -65,13 +65,14 @@ impl Session {
             };
             states.apply(&spec.rules, &mut scratch.row, ends);
             let position = prompt as u32 + now;
-            let draw = Draw { seed: spec.seed, sample, position, slot: past.visits.draws() };
+            let slot = past.draws(now) + scratch.drawn.iter().filter(|&&length| length == now).count() as u32;
+            let draw = Draw { seed: spec.seed, sample, position, slot };
             let token = match sampler.choose(&scratch.row, &spec.params, &draw) {
                 Ok(choice) => choice.token,
                 Err(fault) => break Err(Halt::Fault(fault)),
             };
             record.actions.push(token);
-            past.visits.act(token, past.token);
+            scratch.drawn.push(now);
             if token == past.token {
                 if depth > 0 {
                     scratch.path.pop();
@@ -99,7 +100,6 @@ impl Session {
             place.trail.push((states, text));
             scratch.path.push(child as u32);
         };
-        past.visits.undo();
         let path = &scratch.path;
         let first_kept = record.rows.len();
         if place.popped == 0 {

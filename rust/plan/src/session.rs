@@ -74,6 +74,8 @@ pub(crate) struct Scratch {
     pub row: Vec<f32>,
     pub best: Vec<(Token, f32)>,
     pub shown: String,
+    /// Lengths at which a walk has drawn.
+    pub drawn: Vec<u32>,
     pub wants: Vec<Want>,
     pub mask_bits: Vec<u32>,
 }

@@ -189,7 +189,7 @@ pub struct Outcome {
 
 /// One sample of a request, drawn action by action, every state computed from its text.
 pub fn slowly(request: &Request, sample: u32, max_context: usize, bytes: &TokenBytes) -> Outcome {
-    let (mut sampler, mut draws) = (Sampler::default(), HashMap::<Vec<Token>, u32>::new());
+    let (mut sampler, mut draws) = (Sampler::default(), HashMap::<usize, u32>::new());
     let (mut new, mut actions) = (Vec::<Token>::new(), 0);
     let (reason, stop) = loop {
         let text: Vec<Token> = request.prompt.iter().chain(&new).copied().collect();
@@ -205,7 +205,7 @@ pub fn slowly(request: &Request, sample: u32, max_context: usize, bytes: &TokenB
         let mut states = States::init(&request.rules, &request.prompt);
         new.iter().for_each(|&token| states.advance(&request.rules, token));
         states.apply(&request.rules, &mut row, &[END]);
-        let slot = draws.entry(text.clone()).or_default();
+        let slot = draws.entry(text.len()).or_default();
         let draw = Draw { seed: request.seed, sample, position: text.len() as u32, slot: *slot };
         *slot += 1;
         let Ok(choice) = sampler.choose(&row, &request.params, &draw) else {
