@@ -141,6 +141,10 @@ class SearchCore:
         kept = iter(ids)
         for search, survivors in self._paths:
             search.live = [next(kept) for _ in survivors]
+            back = getattr(search.search, "backspace", None)  # searches of SEAL have none
+            cut = [one for one, (_, token, _) in zip(search.live, survivors, strict=True) if token == back]
+            if cut:
+                self.core.retract(cut, 2)  # the token that takes back, and what it takes
         self._paths = []
         return events, moves
 

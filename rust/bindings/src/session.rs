@@ -340,6 +340,13 @@ impl Session {
         Ok((ids, self.events(py, news), moves.map(|moves| PyBytes::new(py, &moves).unbind())))
     }
 
+    /// Takes the last tokens of texts back, between steps; the token that is then last is fed again.
+    fn retract(&self, py: Python<'_>, sequences: Vec<u32>, tokens: u32) -> PyResult<()> {
+        self.with(py, |session| {
+            sequences.into_iter().try_for_each(|id| session.retract(SequenceId(id), tokens))
+        })
+    }
+
     fn rollback(&self, py: Python<'_>) -> PyResult<()> {
         self.ask(py, |session| session.rollback())
     }

@@ -99,6 +99,27 @@ impl Session {
         Ok(self.record.kept.clone())
     }
 
+    /// Takes the last `tokens` of a text back, between steps: the commit of searches with backspace. The token that is
+    /// then the last one is fed again by the next step, since nobody keeps its row.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] within a step, or if fewer than `tokens` + 1 are there.
+    pub fn retract(&mut self, sequence: SequenceId, tokens: u32) -> Result<()> {
+        if !matches!(self.phase, Phase::Idle) {
+            return Err(Error::Internal("retract() must follow a commit".into()));
+        }
+        let Some(text) = self.running.iter_mut().find(|text| text.id == sequence) else {
+            return Ok(()); // Cancelled since.
+        };
+        let Some(left) = text.tokens.len().checked_sub(tokens as usize).filter(|&left| left > 0) else {
+            return Err(Error::Internal(format!("sequence {sequence} has fewer than {tokens} tokens")));
+        };
+        let cached = self.store.len(sequence);
+        self.store.retract(sequence, cached.saturating_sub(left as u32 - 1))?;
+        text.tokens.truncate(left);
+        Ok(())
+    }
+
     /// Source and destination slots of accepted rows that are not in place yet. All sources are read before the first
     /// destination is written.
     pub fn moves(&self) -> (&[SlotId], &[SlotId]) {
