@@ -162,9 +162,9 @@ class BeamParams:
     backspace_token_id: int | None = None
     """A token that takes the last generated one back, forbidden while nothing is generated (SequenceMatch). Scores are
     sums over all choices, those that take back included (`raw_score` too); of two ways to one text the better stays;
-    lengths and `step_scores` are those of the tokens that stay. A search takes at most 4 · `max_new_tokens` steps; a text
-    that is then unfinished ends with "length". Not with draws, groups, scorers, phrases, kept candidates or processors
-    in Python, nor in `dw.search.beam`. The last token of a text that was cut is processed again in the next step."""
+    lengths and `step_scores` are those of the tokens that stay. A search takes at most 4 · `max_new_tokens` steps; what
+    is then unfinished ends with "length". Not with draws, groups, scorers, phrases, kept candidates or processors in
+    Python, nor in `dw.search.beam`. The last token of a text that was cut is processed again in the next step."""
     bos_token_id: int | None = None
     """First token of `dw.search.beam`; an engine has a prompt instead."""
     eos_token_id: int | Sequence[int] | None = None
