@@ -100,6 +100,25 @@ fn warm_steps_do_not_allocate() {
 }
 
 #[test]
+fn warm_steps_of_samples_do_not_allocate() {
+    let mut session = Session::new(config()).unwrap();
+    for i in 0..3 {
+        let prompt = (0..40 + i).map(|t| t % VOCAB as u32).collect();
+        session.submit(Request { samples: vec![0, 1, 2], ..request(prompt, 0.8) }).unwrap();
+    }
+    let (mut forest, mut rows) = (Forest::default(), Vec::new());
+    for _ in 0..40 {
+        step(&mut session, &mut forest, &mut rows);
+    }
+    let before = allocations();
+    for _ in 0..60 {
+        step(&mut session, &mut forest, &mut rows);
+    }
+    assert_eq!(allocations() - before, 0);
+    assert_eq!(session.counts().running, 9);
+}
+
+#[test]
 fn calls_out_of_order_are_refused_and_leave_the_session_whole() {
     let mut session = Session::new(config()).unwrap();
     session.submit(request(vec![1, 2, 3], 0.0)).unwrap();
