@@ -125,7 +125,7 @@ def submit(
         else _count(params.backspace_token_id, "backspace_token_id"),
     )
     if processed:
-        session.ruled.add(request, processed)
+        session.ruled.add(request, processed, params.backspace_token_id)
     asked = Asked(seed, stop, params.logprobs, n, drawn, is_ranked)
     return Ticket(request, asked, session.times, is_stream, processed)
 

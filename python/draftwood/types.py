@@ -89,7 +89,7 @@ class SamplingParams:
     nothing is generated. What follows is drawn from the row that the text had before, with noise of its own, so that
     taking back costs no forward but 4 · V bytes per token kept. A text ends with "length" after 4 · `max_new_tokens`
     choices, or when it holds `max_new_tokens` tokens; a greedy one that takes back comes to where it has been and ends
-    with "stop", `stop_reason` "loop". Not with processors written in Python."""
+    with "stop", `stop_reason` "loop". Processors written in Python are forked once more per token."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,21 +286,55 @@ def test_bad_input(value, words):
         model.generate([1], dw.SamplingParams(backspace_token_id=value))
 
 
-def test_processors_in_python_are_refused():
-    class Rule:
-        def init(self, ids):
-            return None
+class Spelled:
+    """Forbids what follows from the text alone, and checks that it was told the text."""
 
-        def fork(self, state):
-            return state
+    def __init__(self, seen):
+        self.seen = seen
 
-        def advance(self, state, token):
-            return state
+    def init(self, ids):
+        return []
 
+    def fork(self, state):
+        return list(state)
+
+    def advance(self, state, token):
+        state.append(token)
+
+    def apply(self, state, row):
+        self.seen.append(tuple(state))
+        row[1 + len(state) % 3] = -np.inf
+
+
+def test_processors_in_python_go_back_with_their_text():
+    """Their states are those of the text: each is told what `generate` without backspace would tell it."""
+    found = []
+    for drafter in (None, RandomTrees(8, 12, 3)):
+        seen = []
+        params = dw.SamplingParams(**PARAMS, n=3, processors=[Spelled(seen)])
+        with engine(drafter) as model:
+            stream = model.stream([5, 2], params)
+            tokens, _, gone = follow(stream)
+            assert gone > 3
+            assert not model._session.ruled
+            found.append([tokens[i] for i in range(3)])
+        states = set(seen)
+        assert all(BACK not in state for state in states)
+        assert all(token != 1 + i % 3 for state in states for i, token in enumerate(state))
+        for text in found[-1]:
+            assert all(tuple(text[:i]) in states for i in range(len(text)))
+    assert found[0] == found[1]
+
+
+def test_a_processor_that_changes_nothing_changes_nothing():
+    class Quiet(Spelled):
         def apply(self, state, row):
-            return None
+            pass
 
-    with engine() as model:
-        with pytest.raises(dw.InvalidArgument, match="backspace_token_id with processors written in Python"):
-            model.generate([1], dw.SamplingParams(backspace_token_id=3, processors=[Rule()]))
-        assert not model._session.ruled
+    with engine("auto") as model:
+        plain = model.generate([5, 2], dw.SamplingParams(**PARAMS, n=4, logprobs=1))
+        ruled = model.generate([5, 2], dw.SamplingParams(**PARAMS, n=4, logprobs=1, processors=[Quiet([])]))
+    for one, other in zip(plain.samples, ruled.samples, strict=True):
+        assert one.token_ids.tolist() == other.token_ids.tolist()
+        assert one.logprobs.chosen.tolist() == other.logprobs.chosen.tolist()
+        assert (one.finish_reason, one.stop_reason) == (other.finish_reason, other.stop_reason)

@@ -92,9 +92,8 @@ impl Request {
                 let hint = "a token that takes one back cannot end the text";
                 return Err(Error::invalid("backspace_token_id", "no end token", token, hint));
             }
-            if self.foreign || !self.forced.is_empty() {
-                let what = "backspace_token_id with processors written in Python, or with forced tokens";
-                return Err(Error::invalid(what, "None", token, "their states cannot go back"));
+            if !self.forced.is_empty() {
+                return Err(Error::invalid("backspace_token_id with forced tokens", "None", token, ""));
             }
         }
         match self.logprobs {

@@ -73,9 +73,6 @@ pub(crate) struct Scratch {
     pub path: Vec<u32>,
     pub row: Vec<f32>,
     pub best: Vec<(Token, f32)>,
-    pub shown: String,
-    /// Lengths at which a walk has drawn.
-    pub drawn: Vec<u32>,
     pub wants: Vec<Want>,
     pub mask_bits: Vec<u32>,
 }

@@ -3,6 +3,7 @@
 use crate::commit::Head;
 use crate::decide::Part;
 use crate::request::RequestId;
+use crate::retrace::Walk;
 use crate::session::{Phase, Session};
 use crate::waiting::Waiting;
 use draftwood_base::{Error, Ragged, Result, SequenceId, Token};
@@ -169,7 +170,15 @@ impl Session {
                     if sequence.spec.foreign {
                         let states = sequence.states.clone();
                         let path = vec![0];
-                        self.record.waiting.push(Waiting { scheduled: i, sample, first_row, path, states });
+                        let walk = sequence.past.is_some().then(|| Walk::new(sequence, sample));
+                        self.record.waiting.push(Waiting {
+                            scheduled: i,
+                            sample,
+                            first_row,
+                            path,
+                            states,
+                            walk,
+                        });
                     } else if let (true, Answers::Full(full)) = (sequence.past.is_some(), rows) {
                         self.walk_back(i, sample, first_row, full);
                     } else {

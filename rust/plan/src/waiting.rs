@@ -1,6 +1,7 @@
 //! Rows that wait for processors outside of this crate, and are settled one after the other.
 
 use crate::request::RequestId;
+use crate::retrace::Walk;
 use crate::session::Session;
 use crate::verify::{Halt, Verdict};
 use draftwood_base::{Error, Result, Token};
@@ -16,6 +17,8 @@ pub(crate) struct Waiting {
     pub first_row: usize,
     pub path: Vec<u32>,
     pub states: States,
+    /// Takes the place of `path` and `states` in a text with backspace.
+    pub walk: Option<Walk>,
 }
 
 impl Session {
@@ -35,6 +38,11 @@ impl Session {
         let spec = &sequence.spec;
         out[..self.usable].copy_from_slice(&row[..self.usable]);
         out[self.usable..].fill(f32::NEG_INFINITY);
+        if let Some(walk) = &waiting.walk {
+            let (i, first_row) = (waiting.scheduled, waiting.first_row);
+            self.write_walk(i, first_row, rows, walk, &mut out[..self.usable]);
+            return Ok(());
+        }
         mask(out, &self.holes);
         let ends: &[Token] = if spec.ignore_end { &[] } else { &self.config.end_tokens };
         if sequence.stats.new_tokens + (waiting.path.len() as u32) <= spec.min_new_tokens {
@@ -50,6 +58,9 @@ impl Session {
     /// # Errors
     /// As [`Session::write_waiting`].
     pub fn settle(&mut self, rows: &RowResult<'_>, row: &[f32]) -> Result<(Option<Token>, bool)> {
+        if let Some(choice) = self.settle_walk(rows, row)? {
+            return Ok(choice);
+        }
         let (waiting, raw) = self.waiting_row(rows, row.len())?;
         let (i, depth) = (waiting.scheduled, waiting.path.len() as u32 - 1);
         let node = waiting.path.last().copied().unwrap_or(0);
@@ -79,6 +90,31 @@ impl Session {
             _ => {
                 self.close_waiting(Ok(choice.token));
                 Ok((Some(choice.token), false))
+            }
+        }
+    }
+
+    /// [`Session::settle`] for a text with backspace; nothing for another.
+    fn settle_walk(&mut self, rows: &RowResult<'_>, row: &[f32]) -> Result<Option<(Option<Token>, bool)>> {
+        self.waiting_row(rows, row.len())?;
+        let waiting = self.record.waiting.last_mut();
+        let Some((waiting, mut walk)) = waiting.and_then(|one| one.walk.take().map(|walk| (&*one, walk)))
+        else {
+            return Ok(None);
+        };
+        let (i, first_row) = (waiting.scheduled, waiting.first_row);
+        let (token, end) = self.step_walk(i, first_row, rows, &mut walk, &row[..self.usable]);
+        match end {
+            Some(outcome) => {
+                self.record.waiting.pop();
+                self.end_walk(i, first_row, rows, &walk, outcome);
+                Ok(Some((token, false)))
+            }
+            None => {
+                if let Some(waiting) = self.record.waiting.last_mut() {
+                    waiting.walk = Some(walk);
+                }
+                Ok(Some((token, true)))
             }
         }
     }

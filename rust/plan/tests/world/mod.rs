@@ -162,7 +162,13 @@ impl World {
             return;
         }
         let heads = session.step_plan().rows().head_rows.len();
-        session.verify(&RowResult::full(&values, heads, VOCAB).unwrap()).unwrap();
+        let result = RowResult::full(&values, heads, VOCAB).unwrap();
+        session.verify(&result).unwrap();
+        let mut row = vec![0.0; VOCAB];
+        while session.waiting().is_some() {
+            session.write_waiting(&result, &mut row).unwrap();
+            session.settle(&result, &row).unwrap();
+        }
         if rng.once_in(10) {
             return session.rollback();
         }
