@@ -26,8 +26,7 @@ class RuledCore:
     def __init__(self, core: _core.Session) -> None:
         self._core = core
         self._rules: dict[tuple[int, int], list[Processed]] = {}
-        """By request and sample: the states of its text, and in front of them those of its earlier texts if tokens may be
-        taken back."""
+        """By request and sample: the states of its text, after those of its beginnings if tokens may be taken back."""
         self._next: dict[tuple[int, int], list[Processed]] = {}
         self._backspace: dict[tuple[int, int], int] = {}
 
@@ -48,7 +47,7 @@ class RuledCore:
     def forget(self, request: int, sample: int) -> None:
         """A text has ended."""
         for states in (self._rules, self._next, self._backspace):
-            states.pop((request, sample), None)  # type: ignore[attr-defined]
+            states.pop((request, sample), None)
 
     def verify(self, logits: Any) -> None:
         """Reads the rows; one text after the other asks its rules. What a rule raises ends its text."""
