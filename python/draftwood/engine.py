@@ -159,7 +159,7 @@ class Engine:
             `Output.error` instead, so that the others are not lost.
         Cost
             One forward per step for all prompts and samples; each prompt is processed once, and its samples share its
-            pages. Pages for all of them at full length are booked before the first step.
+            pages. Pages of the prompt, and of all samples' tokens at full length, are booked before the first step.
         Source
             leviathan2023 and chen2023 (speculative decoding); rules V1 and V2: one draw per visited node.
         Example

@@ -176,6 +176,20 @@ def test_eight_samples_share_the_pages_of_a_long_prompt(length):
     assert used[8][-1] <= 1.2 * used[1][-1]
 
 
+def test_a_prompt_is_booked_once():
+    """1000 tokens fill 62 pages, and each of 8 samples may need two more for the rest, 20 tokens and a root."""
+    prompt = np.random.default_rng(2).integers(0, VOCAB, 1000).tolist()
+    params = dw.SamplingParams(**PARAMS, n=8)
+    with engine() as model:
+        texts = texts_of(model.generate(prompt, params))
+    with engine(cache=dw.CacheConfig(bytes=16 * 8 * 78)) as model:
+        assert model.stats().pages_total == 78
+        assert texts_of(model.generate(prompt, params)) == texts
+    with engine(cache=dw.CacheConfig(bytes=16 * 8 * 77)) as model, pytest.raises(dw.OutOfPages) as e:
+        model.generate(prompt, params)
+    assert (e.value.needed, e.value.total) == (78, 77)
+
+
 # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -1,4 +1,4 @@
-//! The session and what drafters see of it.
+//! The session: the calls of a step.
 
 use crate::buffer::{F32Out, I32Block, I32In, LogitRows};
 use crate::enter::{enter, lock};
@@ -7,6 +7,7 @@ use crate::events::{self, Event, News, bytes_of};
 use crate::forest::Forest;
 use crate::rules::Rule;
 use crate::text::TokenBytes;
+use crate::views::{Item, Views};
 use draftwood_base::{Error, Ragged, Result, SequenceId, SlotId, Token};
 use draftwood_logits::RowResult;
 use draftwood_plan::{self as plan, DraftPolicy, Request, RequestId, SessionConfig};
@@ -20,7 +21,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 /// What Python raised, by request and sample.
-type Failures = Arc<Mutex<HashMap<(u32, u32), Py<PyAny>>>>;
+pub type Failures = Arc<Mutex<HashMap<(u32, u32), Py<PyAny>>>>;
 
 /// All texts of one executor; every call locks it for its own duration only.
 #[pyclass(frozen, module = "draftwood._core")]
@@ -433,76 +434,4 @@ fn moves_of(session: &plan::Session) -> Option<Vec<u8>> {
     let (from, to) = session.moves();
     let bytes = |slots| bytes_of(slots, |slot: SlotId| slot.0.to_ne_bytes());
     (!from.is_empty()).then(|| [bytes(from), bytes(to)].concat())
-}
-
-/// One view, without its tokens.
-#[derive(Clone, Copy)]
-pub struct Item {
-    pub sequence: u32,
-    pub root: Token,
-    pub budget: u32,
-    pub max_depth: u32,
-}
-
-/// What drafters see of a step: one view per text that gets a token.
-#[pyclass(frozen, module = "draftwood._core")]
-pub struct Views {
-    pub(crate) session: Arc<Mutex<plan::Session>>,
-    failures: Failures,
-    items: Vec<Item>,
-    /// Whether no text runs in this step.
-    #[pyo3(get)]
-    idle: bool,
-    /// Whether drafts can pay in this step.
-    #[pyo3(get)]
-    wants_drafts: bool,
-    /// Whether the largest logits of the rows are all that is asked of them.
-    #[pyo3(get)]
-    wants_best: bool,
-    pub(crate) vocab: u32,
-}
-
-impl Views {
-    /// View `i`.
-    pub fn item(&self, py: Python<'_>, i: usize) -> PyResult<Item> {
-        self.items.get(i).copied().ok_or_else(|| {
-            errors::raise(py, Error::invalid("a view", format!("below {}", self.items.len()), i, ""))
-        })
-    }
-}
-
-#[pymethods]
-impl Views {
-    fn __len__(&self) -> usize {
-        self.items.len()
-    }
-
-    /// (sequence, tokens as int32 bytes, budget, max_depth) of view `i`.
-    fn view(&self, py: Python<'_>, i: usize) -> PyResult<(u32, Py<PyBytes>, u32, u32)> {
-        let item = self.item(py, i)?;
-        let tokens = enter(py, || {
-            let session = lock(&self.session);
-            Ok(bytes_of(session.tokens(SequenceId(item.sequence)).unwrap_or(&[]), u32::to_ne_bytes))
-        })?;
-        Ok((item.sequence, PyBytes::new(py, &tokens).unbind(), item.budget, item.max_depth))
-    }
-
-    /// Ends the text of view `i` with `error`, when the step is over; the others go on.
-    fn fail(&self, py: Python<'_>, i: usize, error: Py<PyAny>) -> PyResult<()> {
-        let item = self.item(py, i)?;
-        let words = error.bind(py).to_string();
-        let texts = enter(py, || {
-            let mut session = lock(&self.session);
-            let texts = session
-                .samples(SequenceId(item.sequence))
-                .map(|(request, samples)| (request, samples.to_vec()));
-            session.fail(SequenceId(item.sequence), Error::Internal(words));
-            Ok(texts)
-        })?;
-        if let Some((request, samples)) = texts {
-            let mut failures = lock(&self.failures);
-            failures.extend(samples.into_iter().map(|sample| ((request.0, sample), error.clone_ref(py))));
-        }
-        Ok(())
-    }
 }

@@ -112,6 +112,11 @@ impl Request {
         self.width.max(self.samples.len() as u32)
     }
 
+    /// Rows that all its texts share: those of the prompt, if it has samples. Beams may go back into it.
+    pub(crate) fn shared(&self) -> u32 {
+        if self.samples.len() > 1 { self.prompt.len() as u32 } else { 0 }
+    }
+
     /// Rows that one of its texts may hold in the cache at once: every token but the last, and one draft tree.
     pub(crate) fn capacity(&self, config: &SessionConfig) -> u32 {
         let tokens = (self.prompt.len() as u32).saturating_add(self.max_new_tokens).min(config.max_context);

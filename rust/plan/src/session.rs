@@ -144,7 +144,8 @@ impl Session {
             let expected = format!("a token of the model, below {}", self.usable);
             return Err(Error::invalid("backspace_token_id", expected, token, ""));
         }
-        let needed = self.store.pages_for(request.capacity(&self.config), request.texts());
+        let needed =
+            self.store.pages_for_shared(request.capacity(&self.config), request.texts(), request.shared());
         if needed > self.store.total() {
             return Err(Error::OutOfPages {
                 needed,

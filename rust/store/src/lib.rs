@@ -33,6 +33,9 @@
 //!
 //! **Booking.** A family is a request: a sequence and all its forks, at most `width` of them, each at most `capacity`
 //! rows. It books `width · ⌈capacity / page_size⌉` pages per group when it opens, and that is enough at every moment:
+//!
+//! A family that shares its first `s` rows ([`Store::open_shared`]) books `⌊s / page_size⌋` pages fewer for each but the
+//! first, for those pages are in all of its tables or in one.
 //! - Between steps each of its sequences holds at most `⌈capacity / page_size⌉` pages.
 //! - A reservation keeps the page that a copy came from, but another sequence of the family still holds that page.
 //! - A commit closes first and forks then. Sources of moves lie in pages of surviving sources; these and the forks

@@ -67,16 +67,18 @@ impl Machine {
         let capacity = 1 + rng.below(4 * self.page_size + 12);
         let mut width = 1 + rng.below(5);
         let (total, bookable) = (self.store.total(), self.store.bookable());
+        let shared = if rng.once_in(2) { rng.below(capacity) } else { 0 };
         if rng.once_in(2) {
             // As wide as fits, so that pools run without a page to spare.
-            width = (bookable / self.store.pages_for(capacity, 1)).max(1);
+            let fits = |&width: &u32| self.store.pages_for_shared(capacity, width, shared) <= bookable;
+            width = (1..=9).take_while(fits).last().unwrap_or(1);
         }
-        let needed = self.store.pages_for(capacity, width);
-        match self.store.open(capacity, width) {
+        let needed = self.store.pages_for_shared(capacity, width, shared);
+        match self.store.open_shared(capacity, width, shared) {
             Ok(id) => {
                 assert!(needed <= bookable);
                 assert_eq!(self.store.bookable(), bookable - needed);
-                self.enter(id, Text { rows: Vec::new(), capacity, family: self.widths.len() });
+                self.enter(id, Text { rows: Vec::new(), capacity, shared, family: self.widths.len() });
                 self.widths.push(width);
             }
             Err(Error::OutOfPages { needed: n, free, total: t, hint }) => {
@@ -109,7 +111,8 @@ impl Machine {
                 continue;
             }
             if rng.once_in(2) {
-                let rows = rng.below(len.min(self.page_size + 3) + 1);
+                let shared = text.shared / self.page_size * self.page_size;
+                let rows = rng.below(len.saturating_sub(shared).min(self.page_size + 3) + 1);
                 self.store.retract(id, rows).unwrap();
                 text.rows.truncate((len - rows) as usize);
                 self.seen.retracted += u32::from(rows > 0);
@@ -250,7 +253,7 @@ proptest! {
 #[test]
 fn the_machine_meets_what_it_is_for() {
     let mut seen = Seen::default();
-    for seed in 0..1_000u64 {
+    for seed in 0..1_200u64 {
         let mut rng = Rng(seed);
         let mut machine = Machine::new(1 + rng.below(20), 1 << rng.below(3), 1);
         (0..40).for_each(|_| machine.run(rng.next()));
