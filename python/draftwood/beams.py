@@ -60,6 +60,7 @@ class PromptSearch:
             raise InvalidArgument.of("stop", "strings", repr(self._stop))
         if self._stop and token_bytes is None:
             raise UnsupportedModel.of("a stop string without a tokenizer", "give the engine a tokenizer")
+        self.backspace = _backspace(params)
         self.seed, sampling = _sampling(params)
         drawn = None
         if params.stochastic is not False:
@@ -76,6 +77,10 @@ class PromptSearch:
         asked = count_of(params.scorer_top_k, "scorer_top_k") or beams
         self._width = beams // max(1, groups) if params.scorer is None else asked
         rules, others = rules_of(params.processors)
+        if self.backspace is not None and others:
+            raise InvalidArgument.of(
+                "processors with backspace_token_id", "rules of draftwood", "one written in Python"
+            )
         self._scorer = None if params.scorer is None else Scored(params)
         self._core = _core.BeamSearch(
             ids,
@@ -97,6 +102,7 @@ class PromptSearch:
             drawn=drawn,
             stop=self._stop,
             token_bytes=token_bytes,
+            backspace=self.backspace,
         )
         # A draw may fall on any token, so that rules which test tokens test them all.
         need = 2**31 if params.do_sample else beams * (1 + max(1, len(end_tokens)))
@@ -208,6 +214,8 @@ def open_search(
     ends = end_tokens_of(params, end_tokens)
     if ends and ends[-1] >= vocab:
         raise InvalidArgument.of("eos_token_id", f"below the vocabulary size {vocab}", ends[-1])
+    if params.backspace_token_id is not None and count_of(params.backspace_token_id, "backspace_token_id") >= vocab:
+        raise InvalidArgument.of("backspace_token_id", f"below the vocabulary size {vocab}", params.backspace_token_id)
     banned = [] if token_bytes is None else [*token_bytes.holes(), *range(len(token_bytes), vocab)]
     own = [] if read is None else read.rules(len(ids), limit)
     search = PromptSearch(ids, params, ends, banned, limit, token_bytes, own)
@@ -242,6 +250,15 @@ def _diversity(params: BeamParams) -> tuple[str, float, NDArray[np.float32] | No
         if table.ndim != 2:
             raise InvalidArgument.of("diversity_embedding", "an array [V, d]", f"{table.ndim} dimensions")
     return str(params.diversity), field_of(params.diversity_penalty, float, "diversity_penalty", "a number"), table
+
+
+def _backspace(params: BeamParams) -> int | None:
+    if params.backspace_token_id is None:
+        return None
+    if params.stochastic is not False or params.scorer is not None:
+        other = "scorer" if params.scorer is not None else "stochastic"
+        raise InvalidArgument.of(f"backspace_token_id with {other}", "None", params.backspace_token_id)
+    return count_of(params.backspace_token_id, "backspace_token_id")
 
 
 def _seed(params: BeamParams) -> int:

@@ -12,8 +12,9 @@ from .errors import DraftwoodError, InvalidArgument
 from .executors.options import NativeOptions
 from .loading import load_parts
 from .reads import decoder_prompts, read_prompt
-from .requests import Ticket, prompts_of, sound_output, submit
+from .requests import prompts_of, submit
 from .streaming import UNREAD_EVENTS, AsyncDriver, AsyncStream, Stream
+from .ticket import Ticket, sound_output
 from .types import BeamParams, CacheConfig, EngineStats, Executor, SamplingParams
 
 if TYPE_CHECKING:
@@ -172,13 +173,14 @@ class Engine:
             decoder_prompt: what the decoder begins with, a string or ids, one for all or one per prompt; the model's
             own start if None.
         Returns
-            An `Output`, or a list of them for a list of prompts.
+            An `Output`, or a list of them for a list of prompts; with `n` above 1 its `samples` are all of them.
         Errors
             InvalidArgument (prompt or parameter), OutOfPages (can never fit). A text that ends with an error raises
-            it, with what had been generated in `.output`; in a list it is `Output.error` instead, so that the others
-            are not lost.
+            it, with what had been generated in `.output`; in a list of prompts, and among several samples, it is
+            `Output.error` instead, so that the others are not lost.
         Cost
-            One forward per step for all prompts; each prompt is processed once.
+            One forward per step for all prompts and samples; each prompt is processed once, and its samples share its
+            pages. Pages of the prompt, and of all samples' tokens at full length, are booked before the first step.
         Source
             leviathan2023 and chen2023 (speculative decoding); rules V1 and V2: one draw per visited node.
         Example
@@ -205,7 +207,8 @@ class Engine:
         Shapes
             As `generate`, one prompt.
         Returns
-            A `Stream`; after its last event `stream.output` is the whole `Output`.
+            A `Stream`; after its last event `stream.output` is the whole `Output`. With `n` above 1 the events of all
+            samples come as they are drawn; `stream.cancel(i)` ends sample i.
         Errors
             As `generate`, raised here for bad input and by the iterator for a text that ends with an error.
         Cost
@@ -445,7 +448,7 @@ class Engine:
             if ticket is None:
                 continue
             ticket.receive(event, self._session)
-            if event.finish_reason is not None:
+            if ticket.done:
                 del self._tickets[event.request]
                 self._sources.pop(event.request, None)
             elif ticket.is_stream and ticket.unread >= UNREAD_EVENTS:
@@ -462,6 +465,17 @@ class Engine:
         for ticket in tickets:
             if not ticket.done:
                 self._session.core.cancel(ticket.request)
+        self._deliver_ends()
+
+    def _cancel_sample(self, ticket: Ticket, sample: int) -> None:
+        """Cancels one sample of a request."""
+        if not 0 <= sample < ticket.samples:
+            raise InvalidArgument.of("sample", f"0 … {ticket.samples - 1}", sample)
+        self._session.core.cancel(ticket.request, sample)
+        self._deliver_ends()
+
+    def _deliver_ends(self) -> None:
+        """Tells the ends of what was cancelled, and that pages may have become free."""
         # Between steps the ends are already there; within another thread's step it will deliver them.
         if self._lock.acquire(blocking=False):
             try:

@@ -55,6 +55,12 @@ class Processed:
         new._asks = [rule for rule in new._rules if isinstance(rule, _Own) and rule.asks]
         return new
 
+    def apart(self) -> Processed:
+        """A copy that counts its rows by itself."""
+        new = self.copy()
+        new._rows = [0]
+        return new
+
     def apply(self, rows: F32) -> None:
         """Changes the rows [texts, V] in place."""
         self._rows[0] += len(rows)

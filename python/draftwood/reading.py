@@ -8,7 +8,8 @@ import numpy as np
 
 from .errors import InvalidArgument, UnsupportedModel
 from .reads import decoder_ids, read_prompt
-from .requests import encode_prompt, prompts_of, sound_output
+from .requests import encode_prompt, prompts_of
+from .ticket import sound_output
 from .types import SamplingParams
 
 if TYPE_CHECKING:

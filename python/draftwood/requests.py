@@ -1,18 +1,21 @@
-"""From what a caller passes to a request of the session, and from events to an Output."""
+"""From what a caller passes to a request of the session."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import DraftwoodError, InvalidArgument, OutOfPages, UnsupportedModel
-from .types import Logprobs, Output, PhaseTimes, SamplingParams, Stats, StreamEvent, error_of_output
+from .errors import InvalidArgument, UnsupportedModel
+from .ticket import Asked, Ticket
+from .types import SamplingParams
 
 if TYPE_CHECKING:
     from .models.tokenizer import Tokenizer
     from .reads import Read
     from .session import Session
+
+
+_MOST_SAMPLES = 4096
 
 
 def prompts_of(prompt: Any) -> tuple[list[Any], bool]:
@@ -104,9 +107,13 @@ def submit(
     if stop and not session.core.has_text:
         raise UnsupportedModel.of("a stop string without a tokenizer", "give the engine a tokenizer")
     seed = _count(seed, "seed", 2**64 - 1)
+    n, drawn = _samples(params, is_stream)
+    is_ranked = params.best_of is not None and drawn > 1
+    # Ranks are means of log-probabilities, whether the caller sees them or not.
+    logprobs = 0 if params.logprobs is None and is_ranked else params.logprobs
     rules = native_rules(params)
     others: list[Any] = []
-    processed = None
+    processed: list[Any] = []
     if params.processors:
         from .processing import Processed, rules_of
 
@@ -115,7 +122,8 @@ def submit(
     if others:
         ends = [] if params.ignore_eos else session.core.end_tokens
         # A draw may fall on any token, so that rules which test tokens test them all.
-        processed = Processed(others, ids, ends, 2**31 if params.temperature else 1)
+        first = Processed(others, ids, ends, 2**31 if params.temperature else 1)
+        processed = [first, *(first.apart() for _ in range(1, drawn))]
     if read is not None:
         rules += read.rules(len(ids), params.max_new_tokens)
     request = session.core.submit(
@@ -129,17 +137,48 @@ def submit(
         min_new_tokens=_count(params.min_new_tokens, "min_new_tokens"),
         stop=stop,
         ignore_eos=bool(params.ignore_eos),
-        logprobs=None if params.logprobs is None else _count(params.logprobs, "logprobs"),
+        logprobs=None if logprobs is None else _count(logprobs, "logprobs"),
+        samples=drawn,
         rules=rules,
-        foreign=processed is not None,
+        foreign=bool(processed),
         forced=forced,
+        backspace=None
+        if params.backspace_token_id is None
+        else _count(params.backspace_token_id, "backspace_token_id"),
         source=None if read is None else read.source.token_ids,
     )
     if read is not None:
         read.bind(request)
-    if processed is not None:
-        session.ruled.add(request, processed)
-    return Ticket(request, seed, stop, params.logprobs, session.times, is_stream, processed)
+    if processed:
+        session.ruled.add(request, processed, params.backspace_token_id)
+    asked = Asked(seed, stop, params.logprobs, n, drawn, is_ranked)
+    return Ticket(request, asked, session.times, is_stream, processed)
+
+
+def _samples(params: SamplingParams, is_stream: bool) -> tuple[int, int]:
+    """How many samples are wanted, and how many are drawn."""
+    n = _at_least_one(params.n, "n")
+    if params.best_of is None:
+        drawn = n
+    else:
+        drawn = _at_least_one(params.best_of, "best_of")
+        if drawn < n:
+            raise InvalidArgument.of("best_of", f"at least n = {n}", drawn)
+        if is_stream and drawn > n:
+            raise InvalidArgument.of(
+                "best_of", f"None or n = {n} in a stream", drawn, "which samples are the best is known at the end"
+            )
+    if drawn > 1 and params.temperature == 0:
+        name = "n" if n > 1 else "best_of"
+        raise InvalidArgument.of(name, "1 with temperature=0", drawn, "greedy samples would all be the same")
+    return n, drawn
+
+
+def _at_least_one(value: Any, name: str) -> int:
+    number = _count(value, name, _MOST_SAMPLES)
+    if number == 0:
+        raise InvalidArgument.of(name, f"1 … {_MOST_SAMPLES}", number)
+    return number
 
 
 def native_rules(params: SamplingParams) -> list[Any]:
@@ -156,116 +195,3 @@ def native_rules(params: SamplingParams) -> list[Any]:
     if params.allowed_tokens is not None:
         rules.append(constraints.AllowedTokens(params.allowed_tokens))
     return [rule.core for rule in rules]
-
-
-class Ticket:
-    """One submitted prompt: the events that nobody has read yet, and everything generated so far."""
-
-    def __init__(
-        self,
-        request: int,
-        seed: int,
-        stop: list[str],
-        top: int | None,
-        since: PhaseTimes,
-        is_stream: bool,
-        processed: Any = None,
-    ) -> None:
-        self.request, self.is_stream, self.paused, self.done = request, is_stream, False, False
-        self._seed, self._stop, self._top, self._since = seed, stop, top, since
-        self._processed = processed
-        self._inbox: deque[Any] = deque()
-        self._all: list[Any] = []
-        self._failure: DraftwoodError | None = None
-        self._times = PhaseTimes()
-        self.wake: Any = None
-        """Called after each event, from the thread that led the step; used by asyncio."""
-
-    @property
-    def unread(self) -> int:
-        """Events that a stream has not taken yet."""
-        return len(self._inbox)
-
-    @property
-    def silent(self) -> bool:
-        """Whether nothing has been told of the text yet."""
-        return not self._all
-
-    def receive(self, event: Any, session: Session) -> None:
-        """Takes an event of the session."""
-        self._all.append(event)
-        if event.finish_reason is not None:
-            self.done = True
-            self._times = session.times - self._since
-        if self.is_stream:
-            self._inbox.append(event)
-            if self.wake is not None:
-                self.wake()
-
-    def fail(self, error: DraftwoodError) -> None:
-        """The cancellation that follows ends the text with an error of its engine."""
-        self._failure = error
-
-    def _finish(self, event: Any) -> Any:
-        reason = event.finish_reason
-        return "error" if reason == "cancelled" and self._failure is not None else reason
-
-    def next_event(self) -> StreamEvent | None:
-        """The oldest unread event."""
-        if not self._inbox:
-            return None
-        event = self._inbox.popleft()
-        tokens, logprobs = _arrays([event], self._top)
-        return StreamEvent(event.text, tokens, logprobs, self._finish(event))
-
-    def output(self) -> Output:
-        """Everything, once the text has ended."""
-        last = self._all[-1]
-        tokens, logprobs = _arrays(self._all, self._top)
-        prompt, new, steps, prefill, drafted, accepted = last.stats
-        rows = 0 if self._processed is None else self._processed.rows
-        stop = last.stop_token if last.stop_string is None else self._stop[last.stop_string]
-        reason = self._finish(last)
-        return Output(
-            text="".join(event.text for event in self._all),
-            token_ids=tokens,
-            finish_reason=reason,
-            stop_reason=stop,
-            logprobs=logprobs,
-            stats=Stats(prompt, new, steps, prefill, drafted, accepted, self._seed, self._times, rows),
-            error=self._failure if reason == "error" and last.error is None else last.error,
-        )
-
-    def starved(self, session: Session) -> DraftwoodError:
-        """The error of a request that waited too long for pages that others hold."""
-        counts = session.stats()
-        return OutOfPages(
-            "cache pages must become free for this request, got none for a minute; "
-            "read or close the streams that hold them, or give the cache more bytes",
-            needed=None,
-            free=counts["pages_free"],
-            total=counts["pages_total"],
-            hint="read or close the streams that hold them",
-        )
-
-
-def _arrays(events: list[Any], top: int | None) -> tuple[Any, Logprobs | None]:
-    import numpy as np
-
-    tokens = np.frombuffer(b"".join(event.tokens for event in events), np.int32)
-    if top is None:
-        return tokens, None
-    chosen = np.frombuffer(b"".join(event.chosen for event in events), np.float32)
-    ids = np.frombuffer(b"".join(event.top_ids for event in events), np.int32)
-    values = np.frombuffer(b"".join(event.top for event in events), np.float32)
-    shape = (len(chosen), min(top, len(ids)))
-    return tokens, Logprobs(chosen, ids.reshape(shape), values.reshape(shape))
-
-
-def sound_output(ticket: Ticket) -> Output:
-    """The output of a text that has ended; raises the error that ended it."""
-    output = ticket.output()
-    error = error_of_output(output)
-    if error is not None:
-        raise error
-    return output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,10 @@ class RuledCore:
 
     def __init__(self, core: _core.Session) -> None:
         self._core = core
-        self._rules: dict[int, Processed] = {}
-        self._next: dict[int, Processed] = {}
+        self._rules: dict[tuple[int, int], list[Processed]] = {}
+        """By request and sample: the states of its text, after those of its beginnings if tokens may be taken back."""
+        self._next: dict[tuple[int, int], list[Processed]] = {}
+        self._backspace: dict[tuple[int, int], int] = {}
 
     def __bool__(self) -> bool:
         """Whether any text has rules."""
@@ -34,14 +37,17 @@ class RuledCore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._core, name)
 
-    def add(self, request: int, rules: Processed) -> None:
-        """The rules of a new request."""
-        self._rules[request] = rules
+    def add(self, request: int, rules: Sequence[Processed], backspace: int | None = None) -> None:
+        """The rules of each sample of a new request."""
+        for sample, its in enumerate(rules):
+            self._rules[request, sample] = [its]
+            if backspace is not None:
+                self._backspace[request, sample] = backspace
 
-    def forget(self, request: int) -> None:
-        """A request has ended."""
-        self._rules.pop(request, None)
-        self._next.pop(request, None)
+    def forget(self, request: int, sample: int) -> None:
+        """A text has ended."""
+        for states in (self._rules, self._next, self._backspace):
+            states.pop((request, sample), None)
 
     def verify(self, logits: Any) -> None:
         """Reads the rows; one text after the other asks its rules. What a rule raises ends its text."""
@@ -49,19 +55,32 @@ class RuledCore:
         self._core.verify(logits)
         row: F32 = np.empty(logits.shape[1], np.float32)
         while (waiting := self._core.waiting()) is not None:
-            sequence, request = waiting
             try:
-                rules = self._rules[request].copy()
-                goes_on = True
-                while goes_on:
-                    self._core.write_waiting(logits, row)
-                    rules.apply(row[None])
-                    token, goes_on = self._core.settle(logits, row)
-                    if token is not None:
-                        rules.advance([(0, token, 0.0)])
-                self._next[request] = rules
+                self._next[waiting] = self._walk(waiting, logits, row)
             except Exception as error:
-                self._core.refuse(sequence, error)
+                self._core.refuse(*waiting, error)
+
+    def _walk(self, text: tuple[int, int], logits: Any, row: F32) -> list[Processed]:
+        """Settles the rows of a text, one after the other; its states afterwards."""
+        back = self._backspace.get(text)
+        trail = list(self._rules[text])
+        rules = trail[-1].copy()
+        goes_on = True
+        while goes_on:
+            self._core.write_waiting(logits, row)
+            rules.apply(row[None])
+            token, goes_on = self._core.settle(logits, row)
+            if token is None:
+                break
+            if token == back:
+                trail.pop()
+                rules = trail[-1].copy()
+                continue
+            rules.advance([(0, token, 0.0)])
+            if back is not None:
+                trail.append(rules)
+                rules = rules.copy()
+        return [rules] if back is None else trail
 
     def commit(self, proposing: int, rest: int) -> tuple[list[_core.Event], bytes | None]:
         """Keeps what goes on."""

@@ -52,6 +52,10 @@ def beam(step: Callable[[NDArray[np.int64], Any], Any], state: Any = None, param
     params = BeamParams() if params is None else params
     if params.bos_token_id is None:
         raise InvalidArgument.of("bos_token_id", "the id of the first token", None, "BeamParams(bos_token_id=…)")
+    if params.backspace_token_id is not None:
+        raise InvalidArgument.of(
+            "backspace_token_id", "None: a state knows no way back", params.backspace_token_id, "use an engine"
+        )
     start = count_of(params.bos_token_id, "bos_token_id")
     search = PromptSearch(np.array([start], np.int32), params, end_tokens_of(params, ()))
     tokens, steps = np.array([start], np.int64), 0

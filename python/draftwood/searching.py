@@ -143,6 +143,10 @@ class SearchCore:
             search.live = [next(kept) for _ in survivors]
             if not survivors and search.read is not None and search.request is not None:
                 search.read.free(search.request)
+            back = getattr(search.search, "backspace", None)  # searches of SEAL have none
+            cut = [one for one, (_, token, _) in zip(search.live, survivors, strict=True) if token == back]
+            if cut:
+                self.core.retract(cut, 2)  # the token that takes back, and what it takes
         self._paths = []
         return events, moves
 

@@ -112,24 +112,28 @@ class Session:
             self.core.verify_best(rows.best)  # type: ignore[attr-defined]
         else:
             core.verify(rows.logits)
-        if hidden:
-            self._keep_hidden(rows.hidden)  # type: ignore[attr-defined]  # caps.hidden_states promises it
+        visited = self.core.visited() if hidden else []
         verified = perf_counter_ns()
         events, moves = core.commit(drafted - start, verified - drafted)
         self._told.extend(events)  # told by a later step, should anything below raise
+        if hidden:
+            self._keep_hidden(rows.hidden, visited, events)  # type: ignore[attr-defined]  # caps.hidden_states promises it
         if moves is not None:
             self._move(core, moves)
         self._count(start, drafted, planned, forwarded, verified, perf_counter_ns())
         if self.on_step is not None:
             self.on_step(plan, events)
 
-    def _keep_hidden(self, states: Any) -> None:
+    def _keep_hidden(self, states: Any, visited: list[tuple[int, int, list[int]]], events: list[_core.Event]) -> None:
         """Hands the hidden states of visited rows to the drafter that wants them, and to callers of `embed`."""
+        sequences = {(event.request, event.sample): event.sequence for event in events}
         seen = {}
-        for sequence, request, visited in self.core.visited():
-            seen[sequence] = states[visited]
+        for request, sample, rows in visited:
+            sequence = sequences.get((request, sample))
+            if sequence is not None:
+                seen[sequence] = states[rows]
             if request in self.hidden:
-                self.hidden[request] = states[visited[-1:]][0]
+                self.hidden[request] = states[rows[-1:]][0]
         if self._needs_hidden:
             self.drafter.observe(seen)  # type: ignore[union-attr]
 
@@ -144,8 +148,9 @@ class Session:
         close = getattr(self.drafter, "close", None)
         for event in events:
             if self.ruled and event.finish_reason is not None:
-                self.ruled.forget(event.request)
-            if close is not None and event.finish_reason is not None and event.sequence is not None:
+                self.ruled.forget(event.request, event.sample)
+            ended = event.finish_reason is not None or event.retracted  # a drafter reads what is left anew
+            if close is not None and ended and event.sequence is not None:
                 close(event.sequence)
         return events
 

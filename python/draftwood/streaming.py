@@ -10,7 +10,7 @@ from .types import Output, StreamEvent, error_of_output
 
 if TYPE_CHECKING:
     from .engine import Engine
-    from .requests import Ticket
+    from .ticket import Ticket
 
 
 UNREAD_EVENTS = 64
@@ -43,6 +43,10 @@ class Stream:
     def output(self) -> Output | None:
         """The whole output, once the text has ended."""
         return self._ticket.output() if self._ticket.done else None
+
+    def cancel(self, sample: int) -> None:
+        """Ends one sample (n > 1); the others go on."""
+        self._engine._cancel_sample(self._ticket, sample)
 
     def close(self) -> None:
         """Cancels what has not ended; the pages go back."""
@@ -120,6 +124,11 @@ class AsyncStream:
     def output(self) -> Output | None:
         """The whole output, once the text has ended."""
         return self._ticket.output() if self._ticket.done else None
+
+    async def cancel(self, sample: int) -> None:
+        """Ends one sample (n > 1); the others go on."""
+        await asyncio.to_thread(self._engine._cancel_sample, self._ticket, sample)
+        self._engine._driver.kick()
 
     async def aclose(self) -> None:
         """Cancels what has not ended."""

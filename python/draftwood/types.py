@@ -58,6 +58,13 @@ class SamplingParams:
     """Drop tokens below this share of the most probable one."""
     seed: int | None = None
     """None draws one; `Output.stats.seed` tells which."""
+    n: int = 1
+    """Samples of the prompt, which is processed once. Sample i is the same for any n above i; more than one need a
+    temperature above 0."""
+    best_of: int | None = None
+    """Draw this many samples, at least n, and keep the n with the highest mean of their tokens' raw log-probabilities
+    (before temperature and filters; the end token counts), best first; ties to the lower index. Samples that end with
+    an error come last. None keeps all n in the order of their index."""
     stop: Sequence[str] | str = ()
     """Strings that end the text; not part of it."""
     ignore_eos: bool = False
@@ -77,6 +84,12 @@ class SamplingParams:
     """Sequences of ids that are never completed."""
     allowed_tokens: Sequence[int] | None = None
     """Nothing but these ids, end tokens included; None allows all."""
+    backspace_token_id: int | None = None
+    """A token that takes the last generated one back (SequenceMatch): it is no part of the text, and forbidden while
+    nothing is generated. What follows is drawn from the row that the text had before, with noise of its own, so that
+    taking back costs no forward but 4 · V bytes per token kept. A text ends with "length" after 4 · `max_new_tokens`
+    choices, or when it holds `max_new_tokens` tokens; a greedy one that takes back comes to where it has been and ends
+    with "stop", `stop_reason` "loop". Processors written in Python are forked once more per token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +159,12 @@ class BeamParams:
     """Texts are kept by log p + weight · log c, and ranked by log p at the end."""
     scorer_top_k: int = 0
     """Continuations scored per beam, end tokens aside; 0 takes num_beams."""
+    backspace_token_id: int | None = None
+    """A token that takes the last generated one back, forbidden while nothing is generated (SequenceMatch). Scores are
+    sums over all choices, those that take back included (`raw_score` too); of two ways to one text the better stays;
+    lengths and `step_scores` are those of the tokens that stay. A search takes at most 4 · `max_new_tokens` steps; what
+    is then unfinished ends with "length". Not with draws, groups, scorers, phrases, kept candidates or processors in
+    Python, nor in `dw.search.beam`. The last token of a text that was cut is processed again in the next step."""
     bos_token_id: int | None = None
     """First token of `dw.search.beam`; an engine has a prompt instead."""
     eos_token_id: int | Sequence[int] | None = None
@@ -312,21 +331,32 @@ class Output:
     finish_reason: str
     """stop, length, cancelled, constraint or error."""
     stop_reason: int | str | None
-    """The end token or the stop string that ended the text."""
+    """The end token or the stop string that ended the text, or "loop" for a greedy text that took a token back."""
     logprobs: Logprobs | None
     stats: Stats
     error: Exception | None = None
     """What ended the text, when finish_reason is "error"."""
+    sample: int = 0
+    """Which sample of the prompt this is: with its seed, the name of its noise."""
+    samples: tuple[Output, ...] = ()
+    """With n > 1 all n, in the order that `SamplingParams.best_of` tells; the output itself is the first one that no
+    error ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """News of a stream: `text` is the new piece, cut at UTF-8 borders; the last event has a finish_reason."""
+    """News of a stream: `text` is the new piece, cut at UTF-8 borders; a sample's last event has a finish_reason."""
 
     text: str
     token_ids: NDArray[np.int32]
     logprobs: Logprobs | None = None
     finish_reason: str | None = None
+    sample: int = 0
+    """Which sample of the prompt the news are of."""
+    retracted: int = 0
+    """Tokens of earlier events that are taken back, before `token_ids` are added: with `backspace_token_id`."""
+    retracted_text: int = 0
+    """Characters at the end of the text so far that go with them, before `text` is added."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,18 @@ def test_four_calls_one_block_and_moves_only_when_there_are_any(drafter, policy)
             assert sum(o.stats.accepted for o in outputs) > 0
 
 
+def test_samples_and_backspaces_cost_no_further_calls():
+    executor = CountingExecutor(**TOY)
+    fields = {"max_new_tokens": 30, "temperature": 1.0, "seed": 1, "n": 3}
+    for more in ({}, {"backspace_token_id": 7, "allowed_tokens": [1, 2, 7]}):
+        with dw.Engine(Parts(executor, "toy"), draft_policy="always") as model:
+            session: Session = model._session
+            session.core = counting = Counting(session.core)
+            model.generate(prompts(4, 64, seed=2), dw.SamplingParams(**fields, **more))
+            steps = counting.calls[counting.calls.count("submit") :]
+            assert steps == ["begin", "plan", "verify", "commit"] * session.steps
+
+
 def test_an_idle_engine_does_nothing():
     executor = CountingExecutor(**TOY)
     with dw.Engine(Parts(executor, "toy")) as model:

@@ -119,3 +119,25 @@ def test_drafters_read_the_hidden_states_of_accepted_rows():
     for (before, _), (tokens, hidden) in zip(reader.shown, reader.shown[1:], strict=False):
         # The rows that chose the new tokens are those of the token before each.
         assert hidden == tokens[len(before) - 1 : -1]
+
+
+def test_samples_show_drafters_their_own_hidden_states():
+    params = dw.SamplingParams(max_new_tokens=12, ignore_eos=True, temperature=1.0, seed=3, n=3)
+    with dw.Engine(Reading(), drafter=None) as plain:
+        expected = [sample.token_ids.tolist() for sample in plain.generate([3, 1, 4], params).samples]
+    shown = {}
+
+    class Watching:
+        needs_hidden = True
+
+        def propose(self, view):
+            hidden = None if view.hidden is None else view.hidden[:, 0].tolist()
+            shown.setdefault(view.sequence, []).append((view.token_ids.tolist(), hidden))
+            return
+
+    with dw.Engine(Reading(), drafter=Watching(), draft_policy="always") as engine:
+        assert [sample.token_ids.tolist() for sample in engine.generate([3, 1, 4], params).samples] == expected
+    assert sorted(len(each) for each in shown.values()) == [10, 10, 11]
+    for each in shown.values():
+        for tokens, hidden in each:
+            assert hidden == (None if len(tokens) == 3 else [tokens[-2]])

@@ -5,7 +5,7 @@ use crate::enter::{enter, lock};
 use crate::errors;
 use crate::forest::{Forest, propose};
 use crate::index::Index;
-use crate::session::Views;
+use crate::views::Views;
 use draftwood_base::{Result, SequenceId};
 use draftwood_plan::Session;
 use draftwood_retrieve::{

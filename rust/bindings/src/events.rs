@@ -9,7 +9,9 @@ use pyo3::types::PyBytes;
 /// News of one text, copied out of the session.
 pub struct News {
     pub request: u32,
+    pub sample: u32,
     pub sequence: Option<u32>,
+    retracted: (u32, u32),
     tokens: Vec<u8>,
     text: String,
     chosen: Vec<u8>,
@@ -17,6 +19,13 @@ pub struct News {
     top: Vec<u8>,
     end: Option<plan::End>,
     stats: plan::SequenceStats,
+}
+
+impl News {
+    /// Whether these are the last ones of their text.
+    pub fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
 }
 
 /// The bytes of an array in native order.
@@ -35,7 +44,9 @@ pub fn take(session: &mut plan::Session) -> Vec<News> {
             let logprobs = events.logprobs(event);
             News {
                 request: event.request.0,
+                sample: event.sample,
                 sequence: event.sequence.map(|id| id.0),
+                retracted: (event.retracted, event.retracted_text),
                 tokens: bytes_of(events.tokens(event), u32::to_ne_bytes),
                 text: events.text(event).to_owned(),
                 chosen: bytes_of(logprobs.chosen, f32::to_ne_bytes),
@@ -54,7 +65,10 @@ pub fn take(session: &mut plan::Session) -> Vec<News> {
 #[pyclass(frozen, get_all, module = "draftwood._core")]
 pub struct Event {
     request: u32,
+    sample: u32,
     sequence: Option<u32>,
+    retracted: u32,
+    retracted_text: u32,
     tokens: Py<PyBytes>,
     text: String,
     chosen: Py<PyBytes>,
@@ -63,6 +77,7 @@ pub struct Event {
     finish_reason: Option<&'static str>,
     stop_token: Option<u32>,
     stop_string: Option<u32>,
+    stop_loop: bool,
     error: Option<Py<PyAny>>,
     stats: (u32, u32, u32, u32, u32, u32),
 }
@@ -71,11 +86,13 @@ impl Event {
     /// `foreign` is the exception of a Python drafter or processor that ended the text, if one did.
     pub fn new(py: Python<'_>, news: News, foreign: Option<Py<PyAny>>) -> Self {
         let (mut finish_reason, mut stop_token, mut stop_string, mut error) = (None, None, None, None);
+        let mut stop_loop = false;
         if let Some(end) = news.end {
             finish_reason = Some(end.reason.as_str());
             match end.stop {
                 Some(plan::StopReason::Token(token)) => stop_token = Some(token),
                 Some(plan::StopReason::String(index)) => stop_string = Some(index),
+                Some(plan::StopReason::Loop) => stop_loop = true,
                 None => {}
             }
             error = foreign
@@ -84,7 +101,10 @@ impl Event {
         let s = news.stats;
         Self {
             request: news.request,
+            sample: news.sample,
             sequence: news.sequence,
+            retracted: news.retracted.0,
+            retracted_text: news.retracted.1,
             tokens: PyBytes::new(py, &news.tokens).unbind(),
             text: news.text,
             chosen: PyBytes::new(py, &news.chosen).unbind(),
@@ -93,6 +113,7 @@ impl Event {
             finish_reason,
             stop_token,
             stop_string,
+            stop_loop,
             error,
             stats: (s.prompt_tokens, s.new_tokens, s.steps, s.prefill_steps, s.drafted, s.accepted),
         }

@@ -1,7 +1,7 @@
 //! Drafts on their way into a session.
 
 use crate::enter::{enter, lock};
-use crate::session::Views;
+use crate::views::Views;
 use draftwood_base::{Error, Result};
 use draftwood_tree::{Drafter, View, validate};
 use pyo3::buffer::PyBuffer;

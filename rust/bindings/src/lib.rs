@@ -20,6 +20,7 @@ mod search;
 mod session;
 mod tensors;
 mod text;
+mod views;
 
 #[pymodule]
 mod _core {
@@ -50,9 +51,11 @@ mod _core {
     #[pymodule_export]
     use search::BeamSearch;
     #[pymodule_export]
-    use session::{Session, Views};
+    use session::Session;
     #[pymodule_export]
     use text::{ChatTemplate, TokenBytes};
+    #[pymodule_export]
+    use views::Views;
 
     /// The instruction set of the vector kernels: avx512, avx2 or scalar; `DRAFTWOOD_ISA` chooses a lesser one.
     #[pyfunction]

@@ -52,7 +52,7 @@ impl Search {
 impl BeamSearch {
     /// `early_stopping` None is "never"; `sampling` is (temperature, top_k, top_p, min_p, seed).
     #[new]
-    #[pyo3(signature = (prompt, *, num_beams, num_return, max_new_tokens, min_new_tokens, length_penalty, early_stopping, end_tokens, banned, sampling, repetition_penalty, no_repeat_ngram_size, rules, num_groups, diversity, keep_candidates, drawn, stop, token_bytes=None))]
+    #[pyo3(signature = (prompt, *, num_beams, num_return, max_new_tokens, min_new_tokens, length_penalty, early_stopping, end_tokens, banned, sampling, repetition_penalty, no_repeat_ngram_size, rules, num_groups, diversity, keep_candidates, drawn, stop, token_bytes=None, backspace=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
@@ -75,6 +75,7 @@ impl BeamSearch {
         drawn: Option<(String, u64)>,
         stop: Vec<String>,
         token_bytes: Option<&TokenBytes>,
+        backspace: Option<Token>,
     ) -> PyResult<Self> {
         let prompt: Vec<Token> = prompt.to_vec(py)?.into_iter().map(|id| id as Token).collect();
         let sampling = sampling.map(|(temperature, top_k, top_p, min_p, seed)| BeamSampling {
@@ -111,6 +112,7 @@ impl BeamSearch {
                 end_tokens,
                 banned: TokenSet::new(&banned),
                 sampling,
+                backspace,
             };
             let mut rules = Vec::new();
             if repetition_penalty != 1.0 {

@@ -1,4 +1,4 @@
-//! The session and what drafters see of it.
+//! The session: the calls of a step.
 
 use crate::buffer::{F32Out, I32Block, I32In, LogitRows};
 use crate::enter::{enter, lock};
@@ -7,6 +7,7 @@ use crate::events::{self, Event, News, bytes_of};
 use crate::forest::Forest;
 use crate::rules::Rule;
 use crate::text::TokenBytes;
+use crate::views::{Item, Views};
 use draftwood_base::{Error, Ragged, Result, SequenceId, SlotId, Token};
 use draftwood_logits::RowResult;
 use draftwood_plan::{self as plan, DraftPolicy, Request, RequestId, SessionConfig};
@@ -19,7 +20,8 @@ use pyo3::types::{IntoPyDict, PyBytes, PyDict};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-type Failures = Arc<Mutex<HashMap<u32, Py<PyAny>>>>;
+/// What Python raised, by request and sample.
+pub type Failures = Arc<Mutex<HashMap<(u32, u32), Py<PyAny>>>>;
 
 /// All texts of one executor; every call locks it for its own duration only.
 #[pyclass(frozen, module = "draftwood._core")]
@@ -93,7 +95,7 @@ impl Session {
         self.config.plan_capacity()
     }
 
-    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, rules=vec![], foreign=false, forced=None, source=None))]
+    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, samples=1, rules=vec![], foreign=false, forced=None, source=None, backspace=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn submit(
         &self,
@@ -110,10 +112,12 @@ impl Session {
         ignore_eos: bool,
         logprobs: Option<u32>,
         width: u32,
+        samples: u32,
         rules: Vec<Bound<'_, Rule>>,
         foreign: bool,
         forced: Option<PyBuffer<i32>>,
         source: Option<PyBuffer<i32>>,
+        backspace: Option<Token>,
     ) -> PyResult<u32> {
         let rules = rules.iter().map(|rule| rule.get().0.clone()).collect();
         let tokens =
@@ -126,7 +130,7 @@ impl Session {
                 source: source.into(),
                 params: Params { temperature, top_k, top_p, min_p },
                 seed,
-                sample: 0,
+                samples: (0..samples).collect(),
                 width,
                 max_new_tokens,
                 min_new_tokens,
@@ -136,13 +140,19 @@ impl Session {
                 rules,
                 foreign,
                 forced,
+                backspace,
             };
             Ok(lock(&self.inner).submit(request)?.0)
         })
     }
 
-    fn cancel(&self, py: Python<'_>, request: u32) -> PyResult<()> {
-        self.ask(py, |session| session.cancel(RequestId(request)))
+    /// Ends a request, or one of its samples.
+    #[pyo3(signature = (request, sample=None))]
+    fn cancel(&self, py: Python<'_>, request: u32, sample: Option<u32>) -> PyResult<()> {
+        self.ask(py, |session| match sample {
+            None => session.cancel(RequestId(request)),
+            Some(sample) => session.cancel_sample(RequestId(request), sample),
+        })
     }
 
     fn pause(&self, py: Python<'_>, request: u32, paused: bool) -> PyResult<()> {
@@ -230,19 +240,19 @@ impl Session {
         enter(py, || lock(&self.inner).verify_best(best))
     }
 
-    /// (sequence, request, indices of its visited rows among the read ones, root first) of each text that was verified.
+    /// (request, sample, indices of its visited rows among the read ones, root first) of each text that was verified.
     fn visited(&self, py: Python<'_>) -> PyResult<Vec<(u32, u32, Vec<u32>)>> {
         self.ask(py, |session| {
             let (mut texts, mut rows) = (Vec::new(), Ragged::default());
             session.visited(&mut texts, &mut rows);
             let texts = texts.into_iter().enumerate();
-            texts.map(|(i, (sequence, request))| (sequence.0, request.0, rows.row(i).to_vec())).collect()
+            texts.map(|(i, (request, sample))| (request.0, sample, rows.row(i).to_vec())).collect()
         })
     }
 
-    /// (sequence, request) whose row waits for processors in Python; all must be settled before the commit.
+    /// (request, sample) whose row waits for processors in Python; all must be settled before the commit.
     fn waiting(&self, py: Python<'_>) -> PyResult<Option<(u32, u32)>> {
-        self.ask(py, |session| session.waiting().map(|(sequence, request)| (sequence.0, request.0)))
+        self.ask(py, |session| session.waiting().map(|(request, sample)| (request.0, sample)))
     }
 
     /// Writes the row that waits, after masks and native rules, into `out` [V].
@@ -277,10 +287,10 @@ impl Session {
     }
 
     /// Ends a text whose row waits, or was settled last, with what a processor raised.
-    fn refuse(&self, py: Python<'_>, sequence: u32, error: Py<PyAny>) -> PyResult<()> {
+    fn refuse(&self, py: Python<'_>, request: u32, sample: u32, error: Py<PyAny>) -> PyResult<()> {
         let words = error.bind(py).to_string();
-        lock(&self.failures).insert(sequence, error);
-        self.ask(py, |session| session.refuse(SequenceId(sequence), Error::Internal(words)))
+        lock(&self.failures).insert((request, sample), error);
+        self.ask(py, |session| session.refuse(RequestId(request), sample, Error::Internal(words)))
     }
 
     /// Keeps what was verified. The step has spent so many nanoseconds on proposing drafts and on everything else; 0
@@ -333,6 +343,13 @@ impl Session {
             Ok((ids, events::take(&mut session), moves_of(&session)))
         })?;
         Ok((ids, self.events(py, news), moves.map(|moves| PyBytes::new(py, &moves).unbind())))
+    }
+
+    /// Takes the last tokens of texts back, between steps; the token that is then last is fed again.
+    fn retract(&self, py: Python<'_>, sequences: Vec<u32>, tokens: u32) -> PyResult<()> {
+        self.with(py, |session| {
+            sequences.into_iter().try_for_each(|id| session.retract(SequenceId(id), tokens))
+        })
     }
 
     fn rollback(&self, py: Python<'_>) -> PyResult<()> {
@@ -409,8 +426,9 @@ impl Session {
     fn events(&self, py: Python<'_>, news: Vec<News>) -> Vec<Event> {
         news.into_iter()
             .map(|news| {
-                let foreign = news.sequence.and_then(|id| lock(&self.failures).remove(&id));
-                Event::new(py, news, foreign)
+                let foreign =
+                    news.has_ended().then(|| lock(&self.failures).remove(&(news.request, news.sample)));
+                Event::new(py, news, foreign.flatten())
             })
             .collect()
     }
@@ -424,78 +442,4 @@ fn moves_of(session: &plan::Session) -> Option<Vec<u8>> {
     let (from, to) = session.moves();
     let bytes = |slots| bytes_of(slots, |slot: SlotId| slot.0.to_ne_bytes());
     (!from.is_empty()).then(|| [bytes(from), bytes(to)].concat())
-}
-
-/// One view, without its tokens.
-#[derive(Clone, Copy)]
-pub struct Item {
-    pub sequence: u32,
-    pub root: Token,
-    pub budget: u32,
-    pub max_depth: u32,
-}
-
-/// What drafters see of a step: one view per text that gets a token.
-#[pyclass(frozen, module = "draftwood._core")]
-pub struct Views {
-    pub(crate) session: Arc<Mutex<plan::Session>>,
-    failures: Failures,
-    items: Vec<Item>,
-    /// Whether no text runs in this step.
-    #[pyo3(get)]
-    idle: bool,
-    /// Whether drafts can pay in this step.
-    #[pyo3(get)]
-    wants_drafts: bool,
-    /// Whether the largest logits of the rows are all that is asked of them.
-    #[pyo3(get)]
-    wants_best: bool,
-    pub(crate) vocab: u32,
-}
-
-impl Views {
-    /// View `i`.
-    pub fn item(&self, py: Python<'_>, i: usize) -> PyResult<Item> {
-        self.items.get(i).copied().ok_or_else(|| {
-            errors::raise(py, Error::invalid("a view", format!("below {}", self.items.len()), i, ""))
-        })
-    }
-}
-
-#[pymethods]
-impl Views {
-    fn __len__(&self) -> usize {
-        self.items.len()
-    }
-
-    /// (sequence, tokens as int32 bytes, budget, max_depth) of view `i`.
-    fn view(&self, py: Python<'_>, i: usize) -> PyResult<(u32, Py<PyBytes>, u32, u32)> {
-        let item = self.item(py, i)?;
-        let tokens = enter(py, || {
-            let session = lock(&self.session);
-            Ok(bytes_of(session.tokens(SequenceId(item.sequence)).unwrap_or(&[]), u32::to_ne_bytes))
-        })?;
-        Ok((item.sequence, PyBytes::new(py, &tokens).unbind(), item.budget, item.max_depth))
-    }
-
-    /// What the encoder read for view `i`, as int32 bytes; empty without one.
-    fn source(&self, py: Python<'_>, i: usize) -> PyResult<Py<PyBytes>> {
-        let item = self.item(py, i)?;
-        let tokens = enter(py, || {
-            let session = lock(&self.session);
-            Ok(bytes_of(session.source(SequenceId(item.sequence)).unwrap_or(&[]), u32::to_ne_bytes))
-        })?;
-        Ok(PyBytes::new(py, &tokens).unbind())
-    }
-
-    /// Ends the text of view `i` with `error`, when the step is over; the others go on.
-    fn fail(&self, py: Python<'_>, i: usize, error: Py<PyAny>) -> PyResult<()> {
-        let item = self.item(py, i)?;
-        let words = error.bind(py).to_string();
-        lock(&self.failures).insert(item.sequence, error);
-        enter(py, || {
-            lock(&self.session).fail(SequenceId(item.sequence), Error::Internal(words));
-            Ok(())
-        })
-    }
 }

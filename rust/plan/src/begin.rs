@@ -40,11 +40,11 @@ impl Session {
         self.store.acknowledge();
         self.drop_ended();
         while let Some((_, request)) = self.waiting.front() {
-            let capacity = request.capacity(&self.config);
-            if self.store.pages_for(capacity, request.width) > self.store.bookable() {
+            let (capacity, shared) = (request.capacity(&self.config), request.shared());
+            if self.store.pages_for_shared(capacity, request.texts(), shared) > self.store.bookable() {
                 break;
             }
-            let id = self.store.open(capacity, request.width)?;
+            let id = self.store.open_shared(capacity, request.texts(), shared)?;
             if let Some((request, spec)) = self.waiting.pop_front() {
                 self.running.push(Sequence::admit(id, request, spec, capacity as usize));
             }

@@ -1,12 +1,11 @@
 //! From chosen tokens to longer texts: ends, text pieces, kept rows, events.
 
-use crate::SessionConfig;
+use crate::decide::Part;
 use crate::events::{End, Event, FinishReason, StopReason};
 use crate::sequence::Sequence;
 use crate::session::{Phase, Session};
-use crate::verify::Verdict;
+use crate::verify::Record;
 use draftwood_base::{Error, Result, SequenceId, SlotId, Token};
-use draftwood_sample::RowFault;
 use draftwood_tree::{Finished, Forest, Survivor};
 
 impl Session {
@@ -25,8 +24,14 @@ impl Session {
         self.learn();
         let mut survivors = std::mem::take(&mut self.record.survivors);
         survivors.clear();
+        self.record.parts.clear();
+        self.record.pops.clear();
         for v in 0..self.record.verdicts.len() {
-            survivors.extend(self.decide(v));
+            if let Some(going) = self.decide(v) {
+                survivors.push(going.survivor);
+                self.record.pops.push(going.popped);
+                self.record.parts.push(going.part);
+            }
         }
         let done = self.keep(&survivors, &[]);
         self.record.survivors = survivors;
@@ -41,6 +46,12 @@ impl Session {
         let (mut accepted, mut was_right) = (0, false);
         for (v, verdict) in self.record.verdicts.iter().enumerate() {
             let (path, i) = (self.record.paths.row(v), verdict.scheduled);
+            if v > 0 && self.record.verdicts[v - 1].scheduled == i {
+                continue; // One sample speaks for all that share the row.
+            }
+            if verdict.popped > 0 {
+                continue; // What comes next is no child of the root.
+            }
             let tree = self.trees.tree(i);
             accepted += path.len() as u32 - 1;
             let tokens = path[1..].iter().map(|&node| tree.tokens[node as usize]);
@@ -82,8 +93,31 @@ impl Session {
                 ));
             }
         }
+        self.record.parts.clear();
+        self.record.pops.clear();
         self.keep(survivors, finished)?;
         Ok(self.record.kept.clone())
+    }
+
+    /// Takes the last `tokens` of a text back, between steps: the commit of searches with backspace. The token that is
+    /// then the last one is fed again by the next step, since nobody keeps its row.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] within a step, or if fewer than `tokens` + 1 are there.
+    pub fn retract(&mut self, sequence: SequenceId, tokens: u32) -> Result<()> {
+        if !matches!(self.phase, Phase::Idle) {
+            return Err(Error::Internal("retract() must follow a commit".into()));
+        }
+        let Some(text) = self.running.iter_mut().find(|text| text.id == sequence) else {
+            return Ok(()); // Cancelled since.
+        };
+        let Some(left) = text.tokens.len().checked_sub(tokens as usize).filter(|&left| left > 0) else {
+            return Err(Error::Internal(format!("sequence {sequence} has fewer than {tokens} tokens")));
+        };
+        let cached = self.store.len(sequence);
+        self.store.retract(sequence, cached.saturating_sub(left as u32 - 1))?;
+        text.tokens.truncate(left);
+        Ok(())
     }
 
     /// Source and destination slots of accepted rows that are not in place yet. All sources are read before the first
@@ -96,60 +130,6 @@ impl Session {
     /// The moves could not be done: texts fall back to the last row in place and feed the rest again.
     pub fn moves_failed(&mut self) {
         self.store.moves_failed();
-    }
-
-    /// Tells what a verdict means for its text: an event, and the survivor unless the text ends here.
-    fn decide(&mut self, v: usize) -> Option<Survivor> {
-        let Verdict { scheduled, outcome } = &self.record.verdicts[v];
-        let (tree, path) = (self.trees.tree(*scheduled), self.record.paths.row(v));
-        let sequence = &mut self.running[self.scheduled[*scheduled].at];
-        if sequence.cancelled || sequence.failed.is_some() {
-            return None;
-        }
-        sequence.stats.steps += 1;
-        sequence.stats.drafted += tree.len() as u32 - 1;
-        let (events, config) = (&mut self.events, &self.config);
-        let starts = (events.tokens.len(), events.text.len(), events.chosen.len(), events.top.len());
-        let accepted = path[1..].iter().map(|&node| tree.tokens[node as usize]);
-        let mut end = None;
-        let mut added = 0;
-        for token in accepted.chain(outcome.as_ref().ok().copied()) {
-            events.tokens.push(token);
-            added += 1;
-            sequence.stats.new_tokens += 1;
-            end = end_after(sequence, token, added, config, &mut events.text);
-            if end.is_some() {
-                break;
-            }
-        }
-        sequence.stats.accepted += added.min(path.len() as u32 - 1);
-        if let (None, Err(fault)) = (&end, outcome) {
-            end = Some(end_by_fault(fault, sequence.tokens.len() + added as usize));
-        }
-        if end.is_some() {
-            sequence.text.finish(&mut events.text);
-        }
-        let k = sequence.spec.logprobs.unwrap_or(0) as usize;
-        if sequence.spec.logprobs.is_some() {
-            events.chosen.extend_from_slice(&self.record.chosen.row(v)[..added as usize]);
-            for &(id, value) in &self.record.top.row(v)[..added as usize * k] {
-                events.top_ids.push(id);
-                events.top.push(value);
-            }
-        }
-        let ended = end.is_some();
-        events.items.push(Event {
-            request: sequence.request,
-            sequence: Some(sequence.id),
-            tokens: starts.0..events.tokens.len(),
-            text: starts.1..events.text.len(),
-            chosen: starts.2..events.chosen.len(),
-            top: starts.3..events.top.len(),
-            end,
-            stats: sequence.stats,
-        });
-        let (leaf, next_token) = (*path.last()?, *outcome.as_ref().ok()?);
-        (!ended).then_some(Survivor { source: sequence.id, leaf, next_token, score: 0.0 })
     }
 
     /// Hands the paths to the store and makes the texts follow: the first survivor of a source goes on under its id,
@@ -174,14 +154,18 @@ impl Session {
                 record.heads.push(Head { source: sequence.id, at: s.at, next: None });
             }
         }
-        for survivor in survivors {
+        for (survivor, number) in survivors.iter().zip(0..) {
             let Some(i) = self.scheduled.iter().position(|s| self.running[s.at].id == survivor.source) else {
                 return Err(Error::Internal(format!("sequence {} is not in the step", survivor.source)));
             };
             self.trees.tree(i).path_into(survivor.leaf as usize, &mut scratch.path);
             record.kept_paths.push(survivor.source, scratch.path.iter().copied());
             let at = self.scheduled[i].at;
-            record.heads.push(Head { source: survivor.source, at, next: Some((i, survivor.next_token)) });
+            record.heads.push(Head {
+                source: survivor.source,
+                at,
+                next: Some(Next { tree: i, token: survivor.next_token, survivor: number }),
+            });
         }
         let committed = self.store.commit(reservation, &record.kept_paths, &[])?;
         record.ids.clear();
@@ -190,7 +174,13 @@ impl Session {
         for p in 0..record.heads.len() {
             let (head, id) = (record.heads[p], record.ids[p]);
             if id != head.source {
-                let mut fork = self.running[head.at].fork(id);
+                let mut fork = match record.take_part(head) {
+                    Some(part) => {
+                        self.events.items[part.event].sequence = Some(id);
+                        Sequence { id, ..part.text }
+                    }
+                    None => self.running[head.at].fork(id),
+                };
                 fork.extend(&self.trees, record.kept_paths.path(p), head.next);
                 self.running.push(fork);
             }
@@ -199,8 +189,16 @@ impl Session {
             let (head, id) = (record.heads[p], record.ids[p]);
             if id == head.source {
                 let sequence = &mut self.running[head.at];
+                if let Some(part) = record.take_part(head) {
+                    self.events.items[part.event].sequence = Some(id);
+                    *sequence = part.text;
+                }
                 sequence.closing = false;
                 sequence.extend(&self.trees, record.kept_paths.path(p), head.next);
+                let popped = head.next.and_then(|next| record.pops.get(next.survivor));
+                if let Some(&popped) = popped.filter(|&&popped| popped > 0) {
+                    self.store.retract(id, popped)?;
+                }
             }
         }
         record.kept.clear();
@@ -223,7 +221,10 @@ impl Session {
         events.tokens.push(end.stop_token);
         events.items.push(Event {
             request: sequence.request,
+            sample: sequence.spec.samples[0],
             sequence: Some(sequence.id),
+            retracted: 0,
+            retracted_text: 0,
             tokens: start..events.tokens.len(),
             text: t..t,
             chosen: c..c,
@@ -244,14 +245,31 @@ pub(crate) struct Head {
     source: SequenceId,
     /// Index of the source in `running`.
     at: usize,
-    /// Its tree in the step and the chosen token; none for a chunk of a prompt.
-    next: Option<(usize, Token)>,
+    /// None for a chunk of a prompt.
+    next: Option<Next>,
+}
+
+/// What a kept path says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Next {
+    /// Which of the step's trees.
+    tree: usize,
+    /// The token after the path.
+    token: Token,
+    /// Which of the commit's survivors.
+    survivor: usize,
+}
+
+impl Record {
+    fn take_part(&mut self, head: Head) -> Option<Part> {
+        self.parts.get_mut(head.next?.survivor)?.take()
+    }
 }
 
 impl Sequence {
-    fn extend(&mut self, trees: &Forest, path: &[u32], next: Option<(usize, Token)>) {
-        if let Some((i, token)) = next {
-            let tree = trees.tree(i);
+    fn extend(&mut self, trees: &Forest, path: &[u32], next: Option<Next>) {
+        if let Some(Next { tree, token, .. }) = next {
+            let tree = trees.tree(tree);
             let from = self.tokens.len();
             self.tokens.extend(path[1..].iter().map(|&node| tree.tokens[node as usize]));
             self.tokens.push(token);
@@ -259,49 +277,5 @@ impl Sequence {
                 self.states.advance(&self.spec.rules, token);
             }
         }
-    }
-}
-
-/// Shows a new token's bytes and says whether the text ends with it. `added` counts the tokens of this step so far, this
-/// one included. When a limit and a stop fall together the stop is told.
-fn end_after(
-    sequence: &mut Sequence,
-    token: Token,
-    added: u32,
-    config: &SessionConfig,
-    shown: &mut String,
-) -> Option<End> {
-    let spec = &sequence.spec;
-    let end = |reason, stop| Some(End { reason, stop, error: None });
-    if !spec.ignore_end && config.end_tokens.contains(&token) {
-        return end(FinishReason::Stop, Some(StopReason::Token(token)));
-    }
-    if let Some(bytes) = &config.token_bytes {
-        sequence.text.suspend_stops(sequence.stats.new_tokens < spec.min_new_tokens);
-        if let Some(string) = sequence.text.push(bytes.get(token), shown) {
-            return end(FinishReason::Stop, Some(StopReason::String(string as u32)));
-        }
-    }
-    let full = sequence.tokens.len() as u32 + added >= config.max_context;
-    if full || sequence.stats.new_tokens >= spec.max_new_tokens {
-        end(FinishReason::Length, None)
-    } else {
-        None
-    }
-}
-
-fn end_by_fault(fault: &RowFault, tokens: usize) -> End {
-    match fault {
-        RowFault::AllMasked => End { reason: FinishReason::Constraint, stop: None, error: None },
-        RowFault::NotFinite { token } => End {
-            reason: FinishReason::Error,
-            stop: None,
-            error: Some(Error::invalid(
-                format!("the logits after {tokens} tokens"),
-                "finite, or -inf for masked tokens",
-                format!("NaN or +inf at vocabulary id {token}"),
-                "the weights or the arithmetic type of the model may be broken",
-            )),
-        },
     }
 }

@@ -40,6 +40,8 @@ pub enum StopReason {
     Token(Token),
     /// The stop string with this index in the request.
     String(u32),
+    /// A greedy text that takes back has come to where it was before.
+    Loop,
 }
 
 /// The end of a text.
@@ -58,8 +60,15 @@ pub struct End {
 pub struct Event {
     /// The request.
     pub request: RequestId,
-    /// The text; requests that end before admission have none.
+    /// Which of the request's samples.
+    pub sample: u32,
+    /// The text as the step leaves it; requests that end before admission have none, nor do samples that end with the
+    /// prompt that they share.
     pub sequence: Option<SequenceId>,
+    /// Tokens that were told before and are taken back, and characters of their text; first of all.
+    pub retracted: u32,
+    /// Characters (code points) of earlier text that go with them.
+    pub retracted_text: u32,
     /// New tokens.
     pub tokens: Range<usize>,
     /// New text that is safe to show.
@@ -105,6 +114,44 @@ impl Events {
         self.chosen.clear();
         self.top_ids.clear();
         self.top.clear();
+    }
+
+    /// The end of a text, (request, sample), that got no new token.
+    pub(crate) fn tell_end(
+        &mut self,
+        text: (RequestId, u32),
+        sequence: Option<SequenceId>,
+        stats: SequenceStats,
+        reason: FinishReason,
+        error: Option<Error>,
+    ) {
+        self.tell_end_from(self.text.len(), text, sequence, stats, reason, error);
+    }
+
+    /// The same; what was held back of its text begins at `text_start`.
+    pub(crate) fn tell_end_from(
+        &mut self,
+        text_start: usize,
+        (request, sample): (RequestId, u32),
+        sequence: Option<SequenceId>,
+        stats: SequenceStats,
+        reason: FinishReason,
+        error: Option<Error>,
+    ) {
+        let (t, c, p) = (self.tokens.len(), self.chosen.len(), self.top.len());
+        self.items.push(Event {
+            request,
+            sample,
+            sequence,
+            retracted: 0,
+            retracted_text: 0,
+            tokens: t..t,
+            text: text_start..self.text.len(),
+            chosen: c..c,
+            top: p..p,
+            end: Some(End { reason, stop: None, error }),
+            stats,
+        });
     }
 
     /// All events, in the order of the sequences.

@@ -48,7 +48,7 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps of each draft what may be accepted: nodes within budget and depth, none at or below an end token (the token
+    /// Keeps of each draft what may be accepted: nodes within budget and depth, none at or below an end token or a backspace (the token
     /// is chosen by its parent's row, so its own row is never needed) or a token that the model does not have (a corpus
     /// may know more). Forced tokens are a chain of their own.
     fn prune(&mut self, forest: Option<&Forest>) {
@@ -78,7 +78,8 @@ impl Session {
                     let allowed = kept < s.budget
                         && self.scratch.depths[node] <= s.max_depth
                         && draft.tokens[node] < self.config.vocab
-                        && !ends.contains(&draft.tokens[node]);
+                        && !ends.contains(&draft.tokens[node])
+                        && sequence.spec.backspace != Some(draft.tokens[node]);
                     renumbered.push(parent.filter(|_| allowed).map(|parent| {
                         kept += 1;
                         self.proposals.push(parent, draft.tokens[node], draft.prob[node])

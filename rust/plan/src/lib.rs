@@ -17,13 +17,18 @@ mod arrays;
 mod begin;
 mod commit;
 mod config;
+mod decide;
+mod ending;
 mod events;
 mod fill;
+mod past;
 mod policy;
 mod request;
+mod retrace;
 mod sequence;
 mod session;
 mod verify;
+mod waiting;
 
 pub use arrays::StepPlan;
 pub use config::SessionConfig;

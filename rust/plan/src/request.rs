@@ -22,9 +22,10 @@ pub struct Request {
     pub params: Params,
     /// Seed of the addressed noise; unused when greedy.
     pub seed: u64,
-    /// Sample index within the caller's request: the sample word of the noise address.
-    pub sample: u32,
-    /// Texts that may go on side by side: 1, or the number of beams.
+    /// Sample indices within the caller's request, one text each, all different: the sample words of the noise addresses. The prompt
+    /// is read once for all of them.
+    pub samples: Vec<u32>,
+    /// Texts that may go on side by side: 1, or the number of beams; the number of samples counts by itself.
     pub width: u32,
     /// Most tokens to generate, at least 1.
     pub max_new_tokens: u32,
@@ -38,6 +39,9 @@ pub struct Request {
     pub logprobs: Option<u32>,
     /// Tokens that come whatever the model says, at most `max_new_tokens`: their log-probabilities are what is asked for.
     pub forced: Vec<Token>,
+    /// The token that takes the last generated one back: no part of the text, forbidden before the first one. The
+    /// actions, it included, are at most 4 · `max_new_tokens`.
+    pub backspace: Option<Token>,
     /// Rules that change or forbid tokens before one is chosen.
     pub rules: Vec<AnyProcessor>,
     /// Rows of this request wait in [`crate::Session::verify`] for processors outside of this crate.
@@ -76,12 +80,24 @@ impl Request {
         if self.width == 0 {
             return Err(Error::invalid("width", "at least 1", 0, ""));
         }
+        if self.samples.is_empty() {
+            return Err(Error::invalid("the number of samples", "at least 1", 0, ""));
+        }
         if self.max_new_tokens == 0 {
             return Err(Error::invalid("max_new_tokens", "at least 1", 0, ""));
         }
         if self.min_new_tokens > self.max_new_tokens {
             let most = format!("at most max_new_tokens = {}", self.max_new_tokens);
             return Err(Error::invalid("min_new_tokens", most, self.min_new_tokens, ""));
+        }
+        if let Some(token) = self.backspace {
+            if config.end_tokens.contains(&token) {
+                let hint = "a token that takes one back cannot end the text";
+                return Err(Error::invalid("backspace_token_id", "no end token", token, hint));
+            }
+            if !self.forced.is_empty() {
+                return Err(Error::invalid("backspace_token_id with forced tokens", "None", token, ""));
+            }
         }
         match self.logprobs {
             Some(k) if k > config.vocab => Err(Error::invalid(
@@ -94,7 +110,17 @@ impl Request {
         }
     }
 
-    /// Rows that the request may hold in the cache at once: every token but the last, and one draft tree.
+    /// Texts that the request may have at once.
+    pub(crate) fn texts(&self) -> u32 {
+        self.width.max(self.samples.len() as u32)
+    }
+
+    /// Rows that all its texts share: those of the prompt, if it has samples. Beams may go back into it.
+    pub(crate) fn shared(&self) -> u32 {
+        if self.samples.len() > 1 { self.prompt.len() as u32 } else { 0 }
+    }
+
+    /// Rows that one of its texts may hold in the cache at once: every token but the last, and one draft tree.
     pub(crate) fn capacity(&self, config: &SessionConfig) -> u32 {
         let tokens = (self.prompt.len() as u32).saturating_add(self.max_new_tokens).min(config.max_context);
         tokens + config.tree_budget

@@ -1,5 +1,6 @@
 //! One running text.
 
+use crate::past::Past;
 use crate::request::{Request, RequestId};
 use draftwood_base::{Error, SequenceId, Token};
 use draftwood_logits::States;
@@ -30,11 +31,15 @@ pub(crate) struct Sequence {
     /// Prompt and output. Room for the whole request is taken at admission, so steps never move it.
     pub tokens: Vec<Token>,
     pub text: TextStream,
+    /// What taking tokens back needs; only for requests with backspace.
+    pub past: Option<Box<Past>>,
     /// What the request's rules remember of `tokens`.
     pub states: States,
     pub stats: SequenceStats,
     pub paused: bool,
     pub cancelled: bool,
+    /// Samples that were cancelled while all share the prompt.
+    pub dropped: Vec<u32>,
     /// The next step ends this text with `error`.
     pub failed: Option<Error>,
     /// Set within a commit: nothing of this text goes on.
@@ -48,16 +53,19 @@ impl Sequence {
         let stats = SequenceStats { prompt_tokens: tokens.len() as u32, ..Default::default() };
         let text = TextStream::new(&spec.stops);
         let states = States::init(&spec.rules, &tokens);
+        let past = spec.backspace.map(|token| Box::new(Past::new(token, spec.max_new_tokens)));
         Self {
             id,
             request,
             spec,
             tokens,
             text,
+            past,
             states,
             stats,
             paused: false,
             cancelled: false,
+            dropped: Vec::new(),
             failed: None,
             closing: false,
         }
@@ -72,11 +80,26 @@ impl Sequence {
             tokens,
             spec: self.spec.clone(),
             text: self.text.clone(),
+            past: self.past.clone(),
             states: self.states.clone(),
+            dropped: Vec::new(),
             failed: None,
             closing: false,
             ..*self
         }
+    }
+
+    /// Whether this text stands for several samples, which part when its prompt has been read.
+    pub fn is_shared(&self) -> bool {
+        self.spec.samples.len() > 1
+    }
+
+    /// One sample of a text that stands for several, as it is before its first token.
+    pub fn part(&self, sample: u32) -> Self {
+        let mut part = self.fork(self.id);
+        part.spec.samples.clear();
+        part.spec.samples.push(sample);
+        part
     }
 
     /// Tokens that come next whatever the model says.

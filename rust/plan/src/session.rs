@@ -2,12 +2,12 @@
 
 use crate::arrays::StepPlan;
 use crate::begin::Scheduled;
-use crate::events::{End, Event, Events, FinishReason};
+use crate::events::Events;
 use crate::policy::Policy;
 use crate::request::{Request, RequestId};
 use crate::sequence::Sequence;
 use crate::verify::Record;
-use crate::{DraftCounts, SequenceStats, SessionConfig};
+use crate::{DraftCounts, SessionConfig};
 use draftwood_base::{Error, Result, SequenceId, Token};
 use draftwood_sample::Sampler;
 use draftwood_store::{GroupKind, Reservation, Stats, Store, StoreConfig, Want};
@@ -138,7 +138,14 @@ impl Session {
                 "these ids may belong to another tokenizer",
             ));
         }
-        let needed = self.store.pages_for(request.capacity(&self.config), request.width);
+        if let Some(token) = request.backspace
+            && (token as usize >= self.usable || self.holes.contains(&token))
+        {
+            let expected = format!("a token of the model, below {}", self.usable);
+            return Err(Error::invalid("backspace_token_id", expected, token, ""));
+        }
+        let needed =
+            self.store.pages_for_shared(request.capacity(&self.config), request.texts(), request.shared());
         if needed > self.store.total() {
             return Err(Error::OutOfPages {
                 needed,
@@ -151,21 +158,6 @@ impl Session {
         self.next_request += 1;
         self.waiting.push_back((id, request));
         Ok(id)
-    }
-
-    /// Ends a request. Within a step its pages go back when the step is committed or rolled back, else at once; the
-    /// end is told by the next events.
-    pub fn cancel(&mut self, request: RequestId) {
-        if let Some(at) = self.waiting.iter().position(|(id, _)| *id == request) {
-            self.waiting.remove(at);
-            self.tell_end(request, None, SequenceStats::default(), FinishReason::Cancelled, None);
-        }
-        for sequence in self.running.iter_mut().filter(|sequence| sequence.request == request) {
-            sequence.cancelled = true;
-        }
-        if matches!(self.phase, Phase::Idle) {
-            self.drop_ended();
-        }
     }
 
     /// Gives up the step that was begun: its rows go back, every text is as it was before.
@@ -181,13 +173,6 @@ impl Session {
         }
     }
 
-    /// Ends a text with an error at the next call, without touching the others of the step.
-    pub fn fail(&mut self, sequence: SequenceId, error: Error) {
-        if let Some(sequence) = self.running.iter_mut().find(|s| s.id == sequence) {
-            sequence.failed = Some(error);
-        }
-    }
-
     /// The tokens of a running text, prompt included.
     pub fn tokens(&self, sequence: SequenceId) -> Option<&[Token]> {
         self.running.iter().find(|s| s.id == sequence).map(|s| &s.tokens[..])
@@ -196,6 +181,11 @@ impl Session {
     /// What the encoder reads for a running text.
     pub fn source(&self, sequence: SequenceId) -> Option<&[Token]> {
         self.running.iter().find(|s| s.id == sequence).map(|s| &*s.spec.source)
+    }
+
+    /// Whose a running text is: the request, and the samples that it stands for.
+    pub fn samples(&self, sequence: SequenceId) -> Option<(RequestId, &[u32])> {
+        self.running.iter().find(|s| s.id == sequence).map(|s| (s.request, &s.spec.samples[..]))
     }
 
     /// Rows of a running text that are in the cache.
@@ -268,62 +258,5 @@ impl Session {
     /// Whether anything is left to do.
     pub fn is_idle(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty()
-    }
-
-    /// Closes what was cancelled or has failed.
-    pub(crate) fn drop_ended(&mut self) {
-        let mut at = 0;
-        while at < self.running.len() {
-            let sequence = &self.running[at];
-            let reason = match (&sequence.failed, sequence.cancelled) {
-                (Some(_), _) => FinishReason::Error,
-                (None, true) => FinishReason::Cancelled,
-                (None, false) => {
-                    at += 1;
-                    continue;
-                }
-            };
-            let mut sequence = self.running.remove(at);
-            self.store.close(sequence.id);
-            let start = self.events.text.len();
-            sequence.text.finish(&mut self.events.text);
-            let error = sequence.failed.take();
-            self.tell_end_from(start, sequence.request, Some(sequence.id), sequence.stats, reason, error);
-        }
-    }
-
-    fn tell_end(
-        &mut self,
-        request: RequestId,
-        sequence: Option<SequenceId>,
-        stats: SequenceStats,
-        reason: FinishReason,
-        error: Option<Error>,
-    ) {
-        self.tell_end_from(self.events.text.len(), request, sequence, stats, reason, error);
-    }
-
-    /// The end of a text that got no new token; its held-back text begins at `text_start`.
-    fn tell_end_from(
-        &mut self,
-        text_start: usize,
-        request: RequestId,
-        sequence: Option<SequenceId>,
-        stats: SequenceStats,
-        reason: FinishReason,
-        error: Option<Error>,
-    ) {
-        let events = &mut self.events;
-        let (t, c, p) = (events.tokens.len(), events.chosen.len(), events.top.len());
-        events.items.push(Event {
-            request,
-            sequence,
-            tokens: t..t,
-            text: text_start..events.text.len(),
-            chosen: c..c,
-            top: p..p,
-            end: Some(End { reason, stop: None, error }),
-            stats,
-        });
     }
 }

@@ -1,16 +1,20 @@
 //! From logit rows to chosen tokens.
 
 use crate::commit::Head;
+use crate::decide::Part;
 use crate::request::RequestId;
+use crate::retrace::Walk;
 use crate::session::{Phase, Session};
+use crate::waiting::Waiting;
 use draftwood_base::{Error, Ragged, Result, SequenceId, Token};
 use draftwood_logits::{RowResult, States, logprobs, mask};
 use draftwood_sample::verify::walk;
 use draftwood_sample::{Draw, RowFault};
 use draftwood_store::Paths;
 use draftwood_tree::Survivor;
+use std::ops::Range;
 
-/// The outcome of a step, one entry per sequence that was read.
+/// The outcome of a step, one entry per sample of each sequence that was read.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub verdicts: Vec<Verdict>,
@@ -20,8 +24,13 @@ pub(crate) struct Record {
     pub chosen: Ragged<f32>,
     /// The best tokens of each visited row, k per chosen token.
     pub top: Ragged<(Token, f32)>,
-    /// What goes on, filled by the commit.
+    /// Of texts with backspace: what they chose, and the rows of their paths.
+    pub actions: Vec<Token>,
+    pub rows: Vec<f32>,
+    /// What goes on, filled by the commit; the rows that each takes back, and the texts of samples that part in this step.
     pub survivors: Vec<Survivor>,
+    pub pops: Vec<u32>,
+    pub parts: Vec<Option<Part>>,
     /// Paths on their way to the store, their nodes, and the ids that the store gave them.
     pub heads: Vec<Head>,
     pub kept_paths: Paths,
@@ -32,21 +41,36 @@ pub(crate) struct Record {
     pub waiting: Vec<Waiting>,
 }
 
-/// A walk that stands at a node.
-#[derive(Debug, Clone)]
-pub(crate) struct Waiting {
-    /// Index into `scheduled`.
-    scheduled: usize,
-    first_row: usize,
-    path: Vec<u32>,
-    states: States,
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct Verdict {
     /// Index into `scheduled`.
     pub scheduled: usize,
-    pub outcome: std::result::Result<Token, RowFault>,
+    /// Which of the sequence's samples; several while they share the prompt.
+    pub sample: u32,
+    pub outcome: std::result::Result<Token, Halt>,
+    /// What a processor outside of this crate has raised.
+    pub refused: Option<Error>,
+    /// Tokens of the text that are taken back; nothing of the tree is accepted then.
+    pub popped: u32,
+    /// What a text with backspace has chosen, in [`Record::actions`], and the rows of its path, in [`Record::rows`].
+    pub actions: Range<usize>,
+    pub rows: Range<usize>,
+}
+
+impl Verdict {
+    pub fn new(scheduled: usize, sample: u32, outcome: std::result::Result<Token, Halt>) -> Self {
+        Self { scheduled, sample, outcome, refused: None, popped: 0, actions: 0..0, rows: 0..0 }
+    }
+}
+
+/// Why a walk ends without a token.
+#[derive(Debug, Clone)]
+pub(crate) enum Halt {
+    Fault(RowFault),
+    /// A greedy text is where it has been before.
+    Loop,
+    /// No action is left.
+    Spent,
 }
 
 /// What the executor says of the rows that are read.
@@ -92,6 +116,7 @@ impl Session {
                 spec.params.is_greedy()
                     && spec.logprobs.is_none()
                     && spec.rules.is_empty()
+                    && spec.backspace.is_none()
                     && !spec.foreign
                     && !s.is_forced
                     && sequence.stats.new_tokens >= spec.min_new_tokens
@@ -132,18 +157,33 @@ impl Session {
         self.record.paths.clear();
         self.record.chosen.clear();
         self.record.top.clear();
+        self.record.actions.clear();
+        self.record.rows.clear();
         self.record.waiting.clear();
         let mut first_row = 0;
         for i in 0..self.scheduled.len() {
             if self.scheduled[i].is_read() {
-                let sequence = &self.running[self.scheduled[i].at];
-                match sequence.spec.foreign {
-                    true => {
+                let at = self.scheduled[i].at;
+                for s in 0..self.running[at].spec.samples.len() {
+                    let sequence = &self.running[at];
+                    let sample = sequence.spec.samples[s];
+                    if sequence.spec.foreign {
                         let states = sequence.states.clone();
-                        let waiting = Waiting { scheduled: i, first_row, path: vec![0], states };
-                        self.record.waiting.push(waiting);
+                        let path = vec![0];
+                        let walk = sequence.past.is_some().then(|| Walk::new(sequence, sample));
+                        self.record.waiting.push(Waiting {
+                            scheduled: i,
+                            sample,
+                            first_row,
+                            path,
+                            states,
+                            walk,
+                        });
+                    } else if let (true, Answers::Full(full)) = (sequence.past.is_some(), rows) {
+                        self.walk_back(i, sample, first_row, full);
+                    } else {
+                        self.walk_one(i, sample, first_row, rows);
                     }
-                    false => self.walk_one(i, first_row, rows),
                 }
                 first_row += self.trees.tree(i).len();
             }
@@ -152,7 +192,7 @@ impl Session {
         Ok(())
     }
 
-    fn walk_one(&mut self, i: usize, first_row: usize, rows: &Answers<'_>) {
+    fn walk_one(&mut self, i: usize, sample: u32, first_row: usize, rows: &Answers<'_>) {
         let sequence = &self.running[self.scheduled[i].at];
         let (spec, scratch, record) = (&sequence.spec, &mut self.scratch, &mut self.record);
         let (sampler, usable, holes) = (&mut self.sampler, self.usable, &self.holes);
@@ -168,12 +208,8 @@ impl Session {
             if depth > 0 {
                 states.advance(rules, tree.tokens[node as usize]);
             }
-            let draw = Draw {
-                seed: spec.seed,
-                sample: spec.sample,
-                position: sequence.tokens.len() as u32 + depth,
-                slot: 0,
-            };
+            let draw =
+                Draw { seed: spec.seed, sample, position: sequence.tokens.len() as u32 + depth, slot: 0 };
             let held = sequence.stats.new_tokens + depth < spec.min_new_tokens;
             let choice = if rules.is_empty() && holes.is_empty() && (!held || ends.is_empty()) {
                 sampler.choose(row, &spec.params, &draw)
@@ -201,112 +237,19 @@ impl Session {
         record.chosen.end_row();
         record.top.end_row();
         record.paths.extend_row(scratch.path.iter().copied());
-        record.verdicts.push(Verdict { scheduled: i, outcome: walked.map(|walk| walk.next_token) });
+        let outcome = walked.map(|walk| walk.next_token).map_err(Halt::Fault);
+        record.verdicts.push(Verdict::new(i, sample, outcome));
     }
 
-    /// Of each text that was read, the visited rows, root first, as indices into `plan.head_rows`: appended to `rows`, the
-    /// texts to `texts`. Valid between [`Session::verify`] and the commit.
-    pub fn visited(&self, texts: &mut Vec<(SequenceId, RequestId)>, rows: &mut Ragged<u32>) {
+    /// Of each sample that was read, the visited rows, root first, as indices into `plan.head_rows`: appended to `rows`,
+    /// (request, sample) to `texts`. Valid between [`Session::verify`] and the commit.
+    pub fn visited(&self, texts: &mut Vec<(RequestId, u32)>, rows: &mut Ragged<u32>) {
         for (v, verdict) in self.record.verdicts.iter().enumerate() {
             let before = (0..verdict.scheduled).filter(|&i| self.scheduled[i].is_read());
             let first: u32 = before.map(|i| self.trees.tree(i).len() as u32).sum();
             let sequence = &self.running[self.scheduled[verdict.scheduled].at];
-            texts.push((sequence.id, sequence.request));
+            texts.push((sequence.request, verdict.sample));
             rows.extend_row(self.record.paths.row(v).iter().map(|node| first + node));
         }
-    }
-
-    /// The sequence whose row waits for processors outside of this crate. All must be settled before the commit.
-    pub fn waiting(&self) -> Option<(SequenceId, RequestId)> {
-        let waiting = self.record.waiting.last()?;
-        let sequence = &self.running[self.scheduled[waiting.scheduled].at];
-        Some((sequence.id, sequence.request))
-    }
-
-    /// Writes the row [V] that waits, after masks and own rules.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] if none waits, [`Error::InvalidArgument`] unless `out` has V values.
-    pub fn write_waiting(&self, rows: &RowResult<'_>, out: &mut [f32]) -> Result<()> {
-        let (waiting, row) = self.waiting_row(rows, out.len())?;
-        let sequence = &self.running[self.scheduled[waiting.scheduled].at];
-        let spec = &sequence.spec;
-        out[..self.usable].copy_from_slice(&row[..self.usable]);
-        out[self.usable..].fill(f32::NEG_INFINITY);
-        mask(out, &self.holes);
-        let ends: &[Token] = if spec.ignore_end { &[] } else { &self.config.end_tokens };
-        if sequence.stats.new_tokens + (waiting.path.len() as u32) <= spec.min_new_tokens {
-            mask(out, ends);
-        }
-        waiting.states.apply(&spec.rules, out, ends);
-        Ok(())
-    }
-
-    /// Chooses the token of the row that waits from `row` [V], what the processors have made of it. Returns it, and
-    /// whether the walk goes on below a drafted node, whose row waits then.
-    ///
-    /// # Errors
-    /// As [`Session::write_waiting`].
-    pub fn settle(&mut self, rows: &RowResult<'_>, row: &[f32]) -> Result<(Option<Token>, bool)> {
-        let (waiting, raw) = self.waiting_row(rows, row.len())?;
-        let (i, depth) = (waiting.scheduled, waiting.path.len() as u32 - 1);
-        let node = waiting.path.last().copied().unwrap_or(0);
-        let sequence = &self.running[self.scheduled[i].at];
-        let spec = &sequence.spec;
-        let position = sequence.tokens.len() as u32 + depth;
-        let draw = Draw { seed: spec.seed, sample: spec.sample, position, slot: 0 };
-        let choice = self.sampler.choose(&row[..self.usable], &spec.params, &draw);
-        let Ok(choice) = choice else {
-            self.close_waiting(choice.map(|choice| choice.token));
-            return Ok((None, false));
-        };
-        if let Some(k) = spec.logprobs {
-            let best = &mut self.scratch.best;
-            self.record.chosen.push(logprobs(&raw[..self.usable], choice.token, k as usize, best));
-            best.iter().for_each(|&pair| self.record.top.push(pair));
-        }
-        let is_end = !spec.ignore_end && self.config.end_tokens.contains(&choice.token);
-        match self.trees.tree(i).child(node as usize, choice.token) {
-            Some(child) if !is_end => {
-                if let Some(waiting) = self.record.waiting.last_mut() {
-                    waiting.path.push(child as u32);
-                    waiting.states.advance(&spec.rules, choice.token);
-                }
-                Ok((Some(choice.token), true))
-            }
-            _ => {
-                self.close_waiting(Ok(choice.token));
-                Ok((Some(choice.token), false))
-            }
-        }
-    }
-
-    /// Gives a sequence up, whose row waits or was settled last: a processor has failed. It ends with `error`.
-    pub fn refuse(&mut self, sequence: SequenceId, error: Error) {
-        if self.waiting().is_some_and(|(id, _)| id == sequence) {
-            self.close_waiting(Err(RowFault::AllMasked));
-        }
-        self.fail(sequence, error);
-    }
-
-    fn close_waiting(&mut self, outcome: std::result::Result<Token, RowFault>) {
-        let record = &mut self.record;
-        let Some(waiting) = record.waiting.pop() else { return };
-        record.chosen.end_row();
-        record.top.end_row();
-        record.paths.extend_row(waiting.path.iter().copied());
-        record.verdicts.push(Verdict { scheduled: waiting.scheduled, outcome });
-    }
-
-    fn waiting_row<'a>(&self, rows: &RowResult<'a>, len: usize) -> Result<(&Waiting, &'a [f32])> {
-        let Some(waiting) = self.record.waiting.last() else {
-            return Err(Error::Internal("no row waits for processors".into()));
-        };
-        let node = waiting.path.last().copied().unwrap_or(0) as usize;
-        let vocab = self.config.vocab as usize;
-        if waiting.first_row + node >= rows.rows() || len != vocab {
-            return Err(Error::invalid("a processed row", format!("{vocab} values"), len, ""));
-        }
-        Ok((waiting, rows.row(waiting.first_row + node)))
     }
 }

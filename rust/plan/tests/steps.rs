@@ -33,7 +33,8 @@ fn request(prompt: Vec<Token>, temperature: f32) -> Request {
         source: Default::default(),
         params: Params { temperature, top_k: 5, top_p: 0.9, min_p: 0.0 },
         seed: 7,
-        sample: 0,
+        samples: vec![0],
+        backspace: None,
         width: 1,
         max_new_tokens: 1000,
         min_new_tokens: 0,
@@ -97,6 +98,25 @@ fn warm_steps_do_not_allocate() {
     assert!(0 < counts.drafted && counts.drafted < counts.proposed, "the policy must have had to choose");
     assert_eq!(session.counts().running, 8, "the texts must still be running for the count to mean anything");
     assert!(session.counts().store.free < session.counts().store.total);
+}
+
+#[test]
+fn warm_steps_of_samples_do_not_allocate() {
+    let mut session = Session::new(config()).unwrap();
+    for i in 0..3 {
+        let prompt = (0..40 + i).map(|t| t % VOCAB as u32).collect();
+        session.submit(Request { samples: vec![0, 1, 2], ..request(prompt, 0.8) }).unwrap();
+    }
+    let (mut forest, mut rows) = (Forest::default(), Vec::new());
+    for _ in 0..40 {
+        step(&mut session, &mut forest, &mut rows);
+    }
+    let before = allocations();
+    for _ in 0..60 {
+        step(&mut session, &mut forest, &mut rows);
+    }
+    assert_eq!(allocations() - before, 0);
+    assert_eq!(session.counts().running, 9);
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub struct Draw {
     pub sample: u32,
     /// Position of the token that is drawn, counted from the start of the context: that of its row plus one.
     pub position: u32,
-    /// Earlier draws in the same state (0 except with backspace).
+    /// Earlier draws at the same position (0 except with backspace).
     pub slot: u32,
 }
 

@@ -55,6 +55,9 @@ pub struct BeamConfig {
     pub num_groups: u32,
     /// What a group pays for resembling the groups before it; needed with several groups.
     pub diversity: Option<Diversity>,
+    /// A token that takes the last one back: no part of the text, forbidden before the first one. A search then takes at
+    /// most 4 · `max_new_tokens` steps.
+    pub backspace: Option<Token>,
     /// Strings that end a text.
     pub stops: Option<Stops>,
     /// Record the best candidates of each step.
@@ -75,6 +78,7 @@ impl Default for BeamConfig {
             sampling: None,
             num_groups: 1,
             diversity: None,
+            backspace: None,
             stops: None,
             keep_candidates: false,
         }
@@ -130,6 +134,16 @@ impl BeamConfig {
         if !self.length_penalty.is_finite() {
             let got = self.length_penalty.to_string();
             return invalid("length_penalty", "finite".into(), got, "0 ranks by the plain sum");
+        }
+        if let Some(token) = self.backspace {
+            if self.end_tokens.contains(&token) || self.banned.contains(token) {
+                let expected = "a token that neither ends texts nor is forbidden".into();
+                return invalid("backspace_token_id", expected, token.to_string(), "");
+            }
+            if groups > 1 || self.sampling.is_some() || self.keep_candidates {
+                let what = "backspace_token_id with groups, do_sample or keep_candidates";
+                return invalid(what, "None".into(), token.to_string(), "");
+            }
         }
         if let Some(sampling) = &self.sampling {
             sampling.params.validate()?;

@@ -78,7 +78,9 @@ impl Group {
         let index = (first + i) as u32;
         let ends = &config.end_tokens[..];
         let allows = |token: Token, is_end: bool| {
-            !config.banned.contains(token) && (processed || live.states.allow(rules, token, is_end))
+            !config.banned.contains(token)
+                && !shared.forbids(token)
+                && (processed || live.states.allow(rules, token, is_end))
         };
         let stopped = &mut scratch.stopped;
         stopped.clear();
@@ -123,6 +125,7 @@ impl Group {
             if place
                 && step > f32::NEG_INFINITY
                 && !config.banned.contains(token)
+                && !shared.forbids(token)
                 && live.states.allow(shared.rules, token, is_end)
             {
                 if at == ends {

@@ -16,6 +16,7 @@ mod gather;
 mod group;
 mod paths;
 mod pool;
+mod retrace;
 mod row;
 mod stochastic;
 mod stops;

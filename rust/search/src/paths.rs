@@ -56,6 +56,11 @@ impl Paths {
         (self.nodes.len() - 1) as u32
     }
 
+    /// The text without its last token.
+    pub fn parent(&self, node: u32) -> u32 {
+        self.nodes[node as usize].parent
+    }
+
     /// The tokens of a text, last one first.
     pub fn tokens_upwards(&self, node: u32) -> impl Iterator<Item = Token> {
         self.upwards(node).map(|node| node.token)

@@ -48,6 +48,16 @@ impl Pool {
         }
     }
 
+    /// [`Pool::add`], where the same text may have come before: the better one stays.
+    pub fn add_text(&mut self, new: Ended) {
+        match self.ended.iter().position(|old| old.node == new.node) {
+            Some(at) if self.ended[at].score >= new.score => return,
+            Some(at) => drop(self.ended.remove(at)),
+            None => {}
+        }
+        self.add(new);
+    }
+
     pub fn best(&self) -> &[Ended] {
         &self.ended
     }

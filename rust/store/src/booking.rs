@@ -17,9 +17,19 @@ pub(crate) struct Family {
     pub idle: Vec<u32>,
     /// Page numbers that no other family prefers; empty when no gap was wide enough.
     home: Range<u32>,
-    /// Pages of the home for each page table.
-    lane_pages: u32,
+    /// Rows at the beginning of each sequence that all of them share, and never give up.
+    pub shared: u32,
+    /// Pages of the home for each page table of the first sequence, and for each of a fork.
+    lane_pages: [u32; 2],
     booked: u32,
+}
+
+/// What a family asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub capacity: u32,
+    pub width: u32,
+    pub shared: u32,
 }
 
 #[derive(Debug)]
@@ -48,7 +58,7 @@ impl Bookings {
     }
 
     /// Books `pages ≤ bookable()` pages for a new family and returns its number.
-    pub fn open(&mut self, capacity: u32, width: u32, pages: u32, lane_pages: u32) -> u32 {
+    pub fn open(&mut self, wanted: Wanted, pages: u32, lane_pages: [u32; 2]) -> u32 {
         debug_assert!(pages <= self.bookable());
         self.booked += pages;
         let home = self.find_home(pages);
@@ -57,7 +67,8 @@ impl Bookings {
             self.families.len() as u32 - 1
         });
         let family = &mut self.families[number as usize];
-        (family.capacity, family.width, family.booked) = (capacity, width, pages);
+        let Wanted { capacity, width, shared } = wanted;
+        (family.capacity, family.width, family.shared, family.booked) = (capacity, width, shared, pages);
         (family.home, family.lane_pages) = (home, lane_pages);
         number
     }
@@ -71,14 +82,19 @@ impl Bookings {
         self.unused.push(number);
     }
 
-    /// The part of a family's home for one page table.
-    pub fn lane(&self, number: u32, lane: u32) -> Range<u32> {
-        let Family { home, lane_pages, .. } = &self.families[number as usize];
+    /// The part of a family's home for the page table of one of `groups` groups.
+    pub fn lane(&self, number: u32, lane: u32, group: u32, groups: u32) -> Range<u32> {
+        let Family { home, lane_pages: [first, fork], .. } = &self.families[number as usize];
         if home.is_empty() {
             return 0..0;
         }
-        let start = home.start + lane * lane_pages;
-        start..start + lane_pages
+        match lane.checked_sub(1) {
+            None => home.start + group * first..home.start + (group + 1) * first,
+            Some(lane) => {
+                let start = home.start + groups * first + (lane * groups + group) * fork;
+                start..start + fork
+            }
+        }
     }
 
     /// The lowest gap between homes that holds `pages` pages.

@@ -28,8 +28,14 @@
 //! then scatter). A page that is source or target of a pending move stays where it is whoever closes, and nothing can
 //! be reserved. If they fail, each sequence falls back to its last row that is certainly in place.
 //!
+//! **Retraction.** [`Store::retract`] drops the last rows of a sequence: its table gets shorter, and what it shared with
+//! others stays with them.
+//!
 //! **Booking.** A family is a request: a sequence and all its forks, at most `width` of them, each at most `capacity`
 //! rows. It books `width · ⌈capacity / page_size⌉` pages per group when it opens, and that is enough at every moment:
+//!
+//! A family that shares its first `s` rows ([`Store::open_shared`]) books `⌊s / page_size⌋` pages fewer for each but the
+//! first, for those pages are in all of its tables or in one.
 //! - Between steps each of its sequences holds at most `⌈capacity / page_size⌉` pages.
 //! - A reservation keeps the page that a copy came from, but another sequence of the family still holds that page.
 //! - A commit closes first and forks then. Sources of moves lie in pages of surviving sources; these and the forks

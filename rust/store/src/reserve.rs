@@ -150,8 +150,8 @@ impl Store {
     pub(crate) fn take_page(&mut self, record: u32, group: usize, at: usize) -> Result<PageId> {
         let sequence = self.sequences.get(record);
         let after = at.checked_sub(1).map(|before| sequence.tables[group][before]);
-        let lane = sequence.lane * self.config.groups.len() as u32 + group as u32;
-        let home = self.bookings.lane(sequence.family, lane);
+        let groups = self.config.groups.len() as u32;
+        let home = self.bookings.lane(sequence.family, sequence.lane, group as u32, groups);
         let page = self.pool.take(after, home);
         page.ok_or_else(|| Error::Internal("a family needed more pages than it had booked".into()))
     }

@@ -1,6 +1,6 @@
 //! The store itself: opening, closing and reading sequences.
 
-use crate::booking::Bookings;
+use crate::booking::{Bookings, Wanted};
 use crate::moves::Pending;
 use crate::pool::Pool;
 use crate::reserve::Open;
@@ -101,9 +101,21 @@ impl Store {
     /// Pages that a family of `width` sequences of at most `capacity` rows books, `u32::MAX` if they are more. A family
     /// with more than [`total`](Self::total) never fits; one with more than [`bookable`](Self::bookable) has to wait.
     pub fn pages_for(&self, capacity: u32, width: u32) -> u32 {
-        let tables = u64::from(width) * self.config.groups.len() as u64;
-        let pages = tables.checked_mul(u64::from(capacity.div_ceil(self.config.page_size)));
-        pages.and_then(|pages| u32::try_from(pages).ok()).unwrap_or(u32::MAX)
+        self.pages_for_shared(capacity, width, 0)
+    }
+
+    /// The same for a family whose sequences share their first `shared` rows: full pages of them count once.
+    pub fn pages_for_shared(&self, capacity: u32, width: u32, shared: u32) -> u32 {
+        let [first, fork] = self.pages_per_table(capacity, shared);
+        let tables = u128::from(first) + u128::from(fork) * u128::from(width.saturating_sub(1));
+        let pages = if width == 0 { 0 } else { tables * self.config.groups.len() as u128 };
+        u32::try_from(pages).unwrap_or(u32::MAX)
+    }
+
+    /// Most pages in a table of a family's first sequence, and those that a fork adds.
+    fn pages_per_table(&self, capacity: u32, shared: u32) -> [u32; 2] {
+        let first = capacity.div_ceil(self.config.page_size);
+        [first, first.saturating_sub(shared / self.config.page_size)]
     }
 
     /// Opens a family with its first sequence, which is empty. `capacity` counts the rows of one sequence at their
@@ -113,13 +125,23 @@ impl Store {
     /// [`Error::OutOfPages`] if the pages cannot be booked, with the hint to wait if an empty pool could hold them;
     /// [`Error::InvalidArgument`] if `capacity` or `width` is 0.
     pub fn open(&mut self, capacity: u32, width: u32) -> Result<SequenceId> {
+        self.open_shared(capacity, width, 0)
+    }
+
+    /// The same for a family that forks only when its first sequence has, or gets in this commit, `shared` rows, and of
+    /// which no sequence is retracted below them: samples of one prompt.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_shared(&mut self, capacity: u32, width: u32, shared: u32) -> Result<SequenceId> {
         self.settle();
         for (what, value) in [("the rows of a sequence", capacity), ("the sequences of a request", width)] {
             if value == 0 {
                 return Err(Error::invalid(what, "at least 1", 0, ""));
             }
         }
-        let (needed, free, total) = (self.pages_for(capacity, width), self.bookable(), self.total());
+        let needed = self.pages_for_shared(capacity, width, shared);
+        let (free, total) = (self.bookable(), self.total());
         if needed > free {
             let hint = if needed > total {
                 "no empty pool of this size holds it: give the cache more memory, or ask for fewer tokens or samples"
@@ -130,8 +152,9 @@ impl Store {
         }
         self.sequences.check_ids(1)?;
         let groups = self.config.groups.len();
-        let table_pages = capacity.div_ceil(self.config.page_size);
-        let number = self.bookings.open(capacity, width, needed, table_pages);
+        let lane_pages = self.pages_per_table(capacity, shared);
+        let [table_pages, _] = lane_pages;
+        let number = self.bookings.open(Wanted { capacity, width, shared }, needed, lane_pages);
         let family = &mut self.bookings.families[number as usize];
         self.sequences.provide(number, width, groups, table_pages, &mut family.idle);
         let record = family.idle.pop().expect("width ≥ 1");
@@ -148,6 +171,27 @@ impl Store {
         if let Some(record) = self.sequences.find(id) {
             self.close_record(id, record);
         }
+    }
+
+    /// Takes back the last `rows` committed rows of a sequence (backspace). Pages behind them are given up; a page that
+    /// others share stays theirs, and is copied when this one appends to it. Rows that moves are still to store may go too.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the sequence is not live, part of an open reservation, or shorter; nothing changes then.
+    pub fn retract(&mut self, id: SequenceId, rows: u32) -> Result<()> {
+        self.settle();
+        let broken = |what: &str| Err(Error::Internal(format!("sequence {id} in retract: {what}")));
+        let Some(record) = self.sequences.find(id) else { return broken("it is not live") };
+        let sequence = self.sequences.get_mut(record);
+        if sequence.part.is_some() {
+            return broken("it is part of an open reservation");
+        }
+        match sequence.len.checked_sub(rows) {
+            Some(len) => sequence.len = len,
+            None => return broken("it has fewer rows"),
+        }
+        self.trim(record);
+        Ok(())
     }
 
     /// Whether `id` is live.

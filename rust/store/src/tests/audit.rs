@@ -55,7 +55,7 @@ impl Store {
         for (number, family) in
             self.bookings.families.iter().enumerate().filter(|(_, family)| family.live > 0)
         {
-            let pages = self.pages_for(family.capacity, family.width);
+            let pages = self.pages_for_shared(family.capacity, family.width, family.shared);
             let held = pages_of.get(&(number as u32)).map_or(0, BTreeSet::len);
             assert!(held as u32 <= pages, "a family that booked {pages} pages holds {held}");
             assert_eq!(family.live as usize + family.idle.len(), family.width as usize);

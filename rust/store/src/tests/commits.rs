@@ -31,7 +31,8 @@ impl Machine {
         for draft in &alive[ends..] {
             let live = live.get_mut(&draft.text.family).unwrap();
             let free = self.widths[draft.text.family] - *live;
-            let forks = if rng.once_in(3) { 0 } else { rng.below(free + 1) };
+            let is_whole = draft.text.rows.len() as u32 + draft.chain >= draft.text.shared;
+            let forks = if rng.once_in(3) || !is_whole { 0 } else { rng.below(free + 1) };
             *live += forks;
             for _ in 0..=forks {
                 let leaf = rng.below(draft.parents.len() as u32) as usize;

@@ -32,6 +32,7 @@ pub(super) struct Seen {
     pub(super) copies: u32,
     pub(super) failed_moves: u32,
     pub(super) refused_late: u32,
+    pub(super) retracted: u32,
 }
 
 impl Machine {
@@ -52,9 +53,10 @@ impl Machine {
 
     fn run(&mut self, choice: u64) {
         let rng = &mut Rng(choice);
-        match rng.below(12) {
+        match rng.below(13) {
             0 | 1 => self.open(rng),
             2 => self.close_some(rng, 3),
+            3 => self.retract_some(rng),
             _ if self.texts.is_empty() => self.open(rng),
             _ => self.step(rng),
         }
@@ -65,16 +67,18 @@ impl Machine {
         let capacity = 1 + rng.below(4 * self.page_size + 12);
         let mut width = 1 + rng.below(5);
         let (total, bookable) = (self.store.total(), self.store.bookable());
+        let shared = if rng.once_in(2) { rng.below(capacity) } else { 0 };
         if rng.once_in(2) {
             // As wide as fits, so that pools run without a page to spare.
-            width = (bookable / self.store.pages_for(capacity, 1)).max(1);
+            let fits = |&width: &u32| self.store.pages_for_shared(capacity, width, shared) <= bookable;
+            width = (1..=9).take_while(fits).last().unwrap_or(1);
         }
-        let needed = self.store.pages_for(capacity, width);
-        match self.store.open(capacity, width) {
+        let needed = self.store.pages_for_shared(capacity, width, shared);
+        match self.store.open_shared(capacity, width, shared) {
             Ok(id) => {
                 assert!(needed <= bookable);
                 assert_eq!(self.store.bookable(), bookable - needed);
-                self.enter(id, Text { rows: Vec::new(), capacity, family: self.widths.len() });
+                self.enter(id, Text { rows: Vec::new(), capacity, shared, family: self.widths.len() });
                 self.widths.push(width);
             }
             Err(Error::OutOfPages { needed: n, free, total: t, hint }) => {
@@ -94,6 +98,27 @@ impl Machine {
             }
         }
         self.store.close(SequenceId(u32::MAX));
+    }
+
+    /// Backspace, over page borders and into shared pages.
+    fn retract_some(&mut self, rng: &mut Rng) {
+        for (&id, text) in &mut self.texts {
+            let len = text.rows.len() as u32;
+            assert!(self.store.retract(id, len + 1).is_err());
+            let record = self.store.sequences.find(id).unwrap();
+            if self.store.sequences.get(record).part.is_some() {
+                assert!(self.store.retract(id, 0).is_err(), "somebody holds its reservation");
+                continue;
+            }
+            if rng.once_in(2) {
+                let shared = text.shared / self.page_size * self.page_size;
+                let rows = rng.below(len.saturating_sub(shared).min(self.page_size + 3) + 1);
+                self.store.retract(id, rows).unwrap();
+                text.rows.truncate((len - rows) as usize);
+                self.seen.retracted += u32::from(rows > 0);
+            }
+        }
+        assert!(self.store.retract(SequenceId(u32::MAX), 0).is_err());
     }
 
     /// Most texts that have reached their capacity end, as requests do; some stay.
@@ -146,6 +171,10 @@ impl Machine {
                     self.broken_commit(reservation, &drafts, rng);
                 } else {
                     self.commit(reservation, &drafts, rng);
+                    if rng.once_in(4) {
+                        self.retract_some(rng); // while moves are pending
+                        self.store.audit();
+                    }
                     self.settle_moves(rng);
                 }
             }
@@ -224,7 +253,7 @@ proptest! {
 #[test]
 fn the_machine_meets_what_it_is_for() {
     let mut seen = Seen::default();
-    for seed in 0..1_000u64 {
+    for seed in 0..1_200u64 {
         let mut rng = Rng(seed);
         let mut machine = Machine::new(1 + rng.below(20), 1 << rng.below(3), 1);
         (0..40).for_each(|_| machine.run(rng.next()));
@@ -235,6 +264,7 @@ fn the_machine_meets_what_it_is_for() {
         seen.copies += end.copies;
         seen.failed_moves += end.failed_moves;
         seen.refused_late += end.refused_late;
+        seen.retracted += end.retracted;
     }
     assert!(
         seen.dry > 1_000
@@ -242,7 +272,8 @@ fn the_machine_meets_what_it_is_for() {
             && seen.forks > 4_000
             && seen.copies > 800
             && seen.failed_moves > 400
-            && seen.refused_late > 500,
+            && seen.refused_late > 500
+            && seen.retracted > 2_000,
         "{seen:?}"
     );
 }

@@ -18,6 +18,8 @@ pub(super) fn cell(row: u64, group: usize) -> u64 {
 pub(super) struct Text {
     pub(super) rows: Vec<u64>,
     pub(super) capacity: u32,
+    /// Rows that its family shares.
+    pub(super) shared: u32,
     pub(super) family: usize,
 }
 

@@ -40,6 +40,23 @@ fn rows_of_the_path_move_to_their_positions_and_forks_take_what_differs() {
 }
 
 #[test]
+fn a_sequence_in_a_reservation_cannot_be_retracted() {
+    let mut store = store(8, 4);
+    let first = store.open(16, 1).unwrap();
+    let reservation = reserve(&mut store, first, 6, 0);
+    let error = store.retract(first, 0).unwrap_err();
+    assert!(error.to_string().contains("part of an open reservation"), "{error}");
+    let mut paths = Paths::default();
+    paths.advance(first);
+    store.commit(reservation, &paths, &[]).unwrap();
+    store.retract(first, 2).unwrap();
+    assert_eq!((store.len(first), store.pages(first, 0).len(), store.stats().free), (4, 1, 7));
+    let error = store.retract(first, 5).unwrap_err();
+    assert!(error.to_string().contains("fewer rows"), "{error}");
+    assert_eq!(store.len(first), 4);
+}
+
+#[test]
 fn pages_of_pending_moves_outlive_their_sequences() {
     let mut store = store(4, 2);
     let first = store.open(8, 1).unwrap();
