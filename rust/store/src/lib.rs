@@ -72,6 +72,7 @@ mod copy_on_write;
 mod moves;
 mod paths;
 mod pool;
+mod prefix;
 mod reserve;
 mod sequences;
 mod stats;
