@@ -18,6 +18,7 @@ mod safetensors;
 mod seal;
 mod search;
 mod session;
+mod speculation;
 mod tensors;
 mod text;
 
@@ -51,6 +52,8 @@ mod _core {
     use search::BeamSearch;
     #[pymodule_export]
     use session::{Session, Views};
+    #[pymodule_export]
+    use speculation::Speculation;
     #[pymodule_export]
     use text::{ChatTemplate, TokenBytes};
 
