@@ -191,7 +191,7 @@ class SessionSearch:
             self.speculation = self.search.speculation(self.ids, self.lanes, sequence)
 
     def advance(
-        self, logits: Any, rows: Sequence[tuple[int, int]], budget: int
+        self, logits: Any, rows: Sequence[tuple[int, int]], most: int, costs: _core.StepCosts | None, searches: int
     ) -> tuple[list[tuple[int, int, int, float]], list[int]]:
         """Moves the beams on: (sequence, first row) of each text that was forwarded. Returns (sequence, node, token,
         score) of the texts that go on, and texts that end though they were not forwarded."""
@@ -202,7 +202,8 @@ class SessionSearch:
         else:
             if len(rows) < self.speculation.texts:
                 raise InternalError("a text of this search was not forwarded")
-            steps, found, closed = self.speculation.advance(logits, rows, budget)
+            steps, drafted, found, closed = self.speculation.advance(logits, rows, most, costs, searches)
+            self.drafted += drafted
             paths = [(*path, 0.0) for path in found]
         self.steps += 1
         self.beam_steps += steps

@@ -40,9 +40,11 @@ class SearchCore:
         self._views: list[int] = []
         self._new: list[tuple[SessionSearch, int]] = []
         self._first: list[int] = []
+        self._rows = 0
         self._paths: list[tuple[SessionSearch, list[tuple[int, int, int, float]]]] = []
         self._closed: list[int] = []
         self._forest = _core.Forest()
+        self._costs = _core.StepCosts()
         self._turn = 0
 
     @property
@@ -121,11 +123,13 @@ class SearchCore:
             if nodes == 0:
                 self._forest.add_root(self._seen, len(self._first) - 1)
             rows += max(1, nodes)
+        self._rows = rows
         return self.core.plan(self._forest, block, True)
 
     def verify(self, logits: Any) -> None:
         """Moves every search on that was read. One that fails ends, the others go on."""
         row_of = dict(zip(self._views, self._first, strict=True))
+        costs = None if self.always else self._costs
         for search, sequence in self._new:  # not before: a prompt whose forward fails is still unread
             search.read(sequence)
         for search in self._running:
@@ -136,7 +140,7 @@ class SearchCore:
             rows = [(sequence, row_of[sequence]) for sequence in search.live if sequence in row_of]
             self._paths.append((search, []))
             try:
-                paths, closed = search.advance(logits, rows, self.nodes)
+                paths, closed = search.advance(logits, rows, self.nodes, costs, len(self._running))
             except Exception as error:
                 search.error = error
                 continue
@@ -145,6 +149,8 @@ class SearchCore:
 
     def commit(self, proposing: int, rest: int) -> tuple[list[_core.Event], bytes | None]:
         """Keeps the survivors' paths."""
+        if all(search.live is not None for search in self._running):
+            self._costs.observe(self._rows, proposing + rest)
         paths = [path for _, survivors in self._paths for path in survivors]
         ids, events, moves = self.core.commit_paths(paths, [], self._closed)
         kept, speculating, changes = iter(ids), [], []

@@ -53,7 +53,7 @@ mod _core {
     #[pymodule_export]
     use session::{Session, Views};
     #[pymodule_export]
-    use speculation::Speculation;
+    use speculation::{Speculation, StepCosts};
     #[pymodule_export]
     use text::{ChatTemplate, TokenBytes};
 

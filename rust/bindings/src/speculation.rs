@@ -18,8 +18,8 @@ pub struct Speculation {
     inner: Mutex<search::Speculation>,
 }
 
-/// Steps of the search, (sequence, node, next token) that go on, sequences that end.
-type Advance = (u32, Vec<(u32, u32, Token)>, Vec<u32>);
+/// Steps of the search, drafted rows of the forward, (sequence, node, next token) that go on, sequences that end.
+type Advance = (u32, u32, Vec<(u32, u32, Token)>, Vec<u32>);
 
 #[pymethods]
 impl Speculation {
@@ -58,20 +58,25 @@ impl Speculation {
     }
 
     /// Moves the search on with the logits [R, V] of a forward, of which (sequence, first row) belong to this search,
-    /// and drafts the next step.
+    /// and drafts the next step: at most `most` rows, as many as pay by `costs` if `searches` share the step.
+    #[pyo3(signature = (values, forwarded, most, costs, searches))]
     fn advance(
         &self,
         py: Python<'_>,
         values: &Bound<'_, PyAny>,
         forwarded: Vec<(u32, u32)>,
-        budget: usize,
+        most: usize,
+        costs: Option<&StepCosts>,
+        searches: usize,
     ) -> PyResult<Advance> {
         let values = LogitRows::borrow(values)?;
         enter(py, || {
             let rows = RowResult::full(values.as_slice(), values.shape.0, values.shape.1)?;
+            let costs = costs.map(|costs| lock(&costs.0).clone());
+            let budget = search::Budget { most, costs: costs.as_ref(), searches };
             let mut search = lock(&self.search);
             let done = lock(&self.inner).advance(search.beams()?, rows, &forwarded, budget)?;
-            Ok((done.steps, done.survivors, done.closed))
+            Ok((done.steps, done.drafted, done.survivors, done.closed))
         })
     }
 
@@ -84,6 +89,27 @@ impl Speculation {
     fn arranged(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<()> {
         enter(py, || {
             lock(&self.inner).arranged(&ids);
+            Ok(())
+        })
+    }
+}
+
+/// What forwards of so many rows have cost lately.
+#[pyclass(frozen, module = "draftwood._core")]
+#[derive(Default)]
+pub struct StepCosts(Mutex<search::StepCosts>);
+
+#[pymethods]
+impl StepCosts {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// A step of `rows` rows has taken so many nanoseconds.
+    fn observe(&self, py: Python<'_>, rows: u32, nanoseconds: u64) -> PyResult<()> {
+        enter(py, || {
+            lock(&self.0).observe(rows, nanoseconds as f32 * 1e-9);
             Ok(())
         })
     }

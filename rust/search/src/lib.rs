@@ -33,6 +33,6 @@ pub use group::{Banked, Survivor};
 pub use paths::Hypothesis;
 pub use pool::FinishReason;
 pub use row::Rows;
-pub use speculate::{Advance, LaneChange, Speculation};
+pub use speculate::{Advance, Budget, LaneChange, Speculation, StepCosts};
 pub use stochastic::{Drawn, StochasticSearch};
 pub use stops::Stops;

@@ -11,6 +11,7 @@
 //! The cache sees **lanes**: texts of a session, each the path to one node. The rows of a step hang below the tips of
 //! lanes; a lane without rows waits, because something below a beam has been computed there (`lanes.rs`).
 
+mod costs;
 mod draft;
 mod kept;
 mod lanes;
@@ -18,6 +19,8 @@ mod nodes;
 mod predict;
 
 use crate::{BeamSearch, Rows, TokenSet};
+use costs::Hits;
+pub use costs::StepCosts;
 use draftwood_base::{Error, Result, Token};
 use draftwood_logits::RowResult;
 use kept::Kept;
@@ -56,6 +59,12 @@ pub struct Speculation {
     epoch: u32,
     desired: Vec<Desired>,
     order: Vec<u32>,
+    /// Rows of the last draft beyond those of live beams.
+    drafted: u32,
+    /// Nodes of the last draft below the live beams, whether they were forwarded or not, and the depth of the last level.
+    guesses: Vec<u32>,
+    guessed_depth: u32,
+    hits: Hits,
 }
 
 /// What a step has come to.
@@ -67,6 +76,19 @@ pub struct Advance {
     pub survivors: Vec<(u32, u32, Token)>,
     /// Lanes that were no part of the forward and end.
     pub closed: Vec<u32>,
+    /// Rows of the forward that were drafts.
+    pub drafted: u32,
+}
+
+/// How much a step drafts.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget<'a> {
+    /// Most rows of a search in a step.
+    pub most: usize,
+    /// What steps cost; without it, as many rows as there may be.
+    pub costs: Option<&'a StepCosts>,
+    /// Searches that share the step.
+    pub searches: usize,
 }
 
 impl Speculation {
@@ -109,12 +131,16 @@ impl Speculation {
             epoch: 0,
             desired: Vec::new(),
             order: Vec::new(),
+            drafted: 0,
+            guesses: Vec::new(),
+            guessed_depth: 0,
+            hits: Hits::default(),
         })
     }
 
     /// Takes a forward: row `first` and the following ones of `fresh` are those of the tree of `lane`, for each (lane,
-    /// first). Moves `search` on as far as rows are known, and drafts the next step with at most `budget` rows (but one
-    /// for each beam without a row in any case).
+    /// first). Moves `search` on as far as rows are known, and drafts the next step within the budget (but a row for each
+    /// beam without one in any case).
     ///
     /// # Errors
     /// As [`BeamSearch::step`]; [`Error::Internal`] for a lane that is not part of this search.
@@ -123,7 +149,7 @@ impl Speculation {
         search: &mut BeamSearch,
         fresh: RowResult<'_>,
         forwarded: &[(u32, u32)],
-        budget: usize,
+        budget: Budget<'_>,
     ) -> Result<Advance> {
         for &(sequence, first) in forwarded {
             let Some(lane) = self.lanes.iter().find(|lane| lane.sequence == sequence) else {
@@ -137,14 +163,22 @@ impl Speculation {
                 self.known.push(node);
             }
         }
-        let mut advance = Advance { steps: self.replay(search, fresh)?, ..Advance::default() };
+        let steps = self.replay(search, fresh)?;
+        let mut advance = Advance { steps, drafted: std::mem::take(&mut self.drafted), ..Advance::default() };
         self.desired.clear();
         let mut levels = Vec::new();
         if !search.is_done() {
             self.learn();
             let sums: Vec<f32> = search.sums().collect();
-            levels = self.draft(&sums, budget, fresh);
-            self.spare(&levels, 2 * budget + self.width);
+            let rows = match budget.costs {
+                Some(costs) => costs.rows(self.width, self.hits.rate(), budget),
+                None => budget.most,
+            };
+            levels = self.draft(&sums, rows, fresh);
+            self.guesses.clear();
+            self.guesses.extend(levels[1..].iter().flatten());
+            self.guessed_depth = search.length() + levels.len() as u32 - 1;
+            self.spare(&levels, 2 * budget.most + self.width);
         } else {
             self.epoch += 1;
         }
@@ -171,6 +205,10 @@ impl Speculation {
             let live: Vec<u32> =
                 survivors.iter().map(|s| nodes.child(self.live[s.row as usize], s.token)).collect();
             self.live = live;
+            if search.length() <= self.guessed_depth && !search.is_done() {
+                let expected = |node: &u32| self.guesses.contains(node);
+                self.hits.learn(self.live.iter().all(expected));
+            }
         }
         Ok(steps)
     }
