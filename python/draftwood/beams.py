@@ -198,7 +198,8 @@ class SessionSearch:
         assert self.live is not None
         if self.speculation is None:
             survivors = self.search.step(logits, [row for _, row in rows], "logits")
-            paths, closed, steps = [(self.live[row], 0, token, score) for row, token, score in survivors], [], 1
+            paths = [(self.live[row], 0, token, score) for row, token, score in survivors]
+            steps, closed = 1, list[int]()
         else:
             if len(rows) < self.speculation.texts:
                 raise InternalError("a text of this search was not forwarded")

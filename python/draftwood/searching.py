@@ -1,8 +1,8 @@
 """Beam searches in the session's steps: which of them run, which row is whose, and which beams the commit keeps.
 
 `SearchCore` has the calls of a core session that a step makes. What differs is what goes on: not the outcome of a
-verified draft, but the survivors of each search; a beam that survives twice forks its pages. Searches that speculate
-(`speculation.py`) put trees below their texts and move on by several steps.
+verified draft, but the survivors of each search; a beam that survives twice forks its pages. A search that speculates
+has trees below its texts, moves on by several steps and keeps texts aside in which rows of its drafts are cached.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _ATTEMPTS = 100
 class SearchCore:
     """The steps of searches. Not locked, but for `release`: the engine calls it under its lock.
 
-    Shapes: rows: most rows of a step; nodes: rows that the session sets aside per text, and most drafted rows per search.
+    Shapes: rows: most rows of a step; nodes: rows that the session sets aside per text, and most rows per search with
+    drafts. With `always` as many are drafted as there may be, else as many as pay.
     """
 
     def __init__(self, core: _core.Session, rows: int, nodes: int, hold: Callable[[], bool], always: bool) -> None:

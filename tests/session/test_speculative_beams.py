@@ -191,7 +191,7 @@ def test_a_search_that_is_given_up_while_another_speculates():
 
 
 def test_kept_rows_are_bounded():
-    """However long a search runs, it holds no more texts than were booked, and no more rows than a few steps forward."""
+    """However long a search runs, it holds no more texts than were booked, and a step no more rows than asked."""
     params = dw.BeamParams(num_beams=4, max_new_tokens=400, eos_token_id=[])
     texts, rows = [], []
     with toy() as e:
