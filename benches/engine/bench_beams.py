@@ -71,9 +71,8 @@ def run(kind, dtype, beams, rows, policy, tokens, rounds, limit):
             for prompt in PROMPTS[kind][:limit]:
                 ids = plain.encode([{"role": "user", "content": prompt["content"]}])
                 found = measure(ours, plain, ids, params, rounds)
-                texts.append(
-                    {"name": prompt["name"], **dict(zip(("beam_steps", "forwards", "drafted", "ratio"), found))}
-                )
+                fields = ("beam_steps", "forwards", "drafted", "ratio")
+                texts.append({"name": prompt["name"], **dict(zip(fields, found, strict=True))})
     steps = sum(text["beam_steps"] for text in texts) / sum(text["forwards"] for text in texts)
     middle, low, high = interval([text["ratio"] for text in texts])
     about = f"{kind} {dtype} B={beams} rows={rows} {policy}"

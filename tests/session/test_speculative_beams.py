@@ -72,9 +72,9 @@ def test_random_searches_of_a_native_model(tiny):
     ours, plain = tiny
     rng = np.random.default_rng(7)
     gain, reasons = [0, 0], []
-    for round in range(240):
+    for round in range(200):
         stop = [f"w{rng.integers(253)}", f"w{rng.integers(253)} w"] if rng.random() < 0.3 else []
-        params = draw(rng, 256, 7, stop=stop)
+        params = draw(rng, 256, 40, stop=stop)
         prompts = [rng.integers(3, 256, int(rng.integers(1, 20))).tolist() for _ in range(1 + round % 3)]
         both = ours.beam_search(prompts, params), plain.beam_search(prompts, params)
         for a, b in zip(*both, strict=True):
@@ -85,7 +85,7 @@ def test_random_searches_of_a_native_model(tiny):
             reasons += [h.finish_reason for h in a]
         assert idle(ours)
     assert gain[0] > 0.04 * gain[1], gain
-    assert reasons.count("stop") > 0.3 * len(reasons)
+    assert reasons.count("stop") > 0.3 * len(reasons), (reasons.count("stop"), len(reasons))
 
 
 @pytest.mark.parametrize("page_size", [1, 4, 16])
