@@ -115,16 +115,18 @@ class SearchCore:
     def plan(self, forest: _core.Forest | None, block: NDArray[np.int32]) -> tuple[list[int], int]:
         """Beams are roots; below them are the drafts of searches that speculate."""
         trees = {sequence: search.speculation for search in self._running for sequence in search.live or ()}
+        self._first, self._rows = list(range(len(self._views))), len(self._views)
+        if not any(trees.values()):
+            return self.core.plan(None, block)
         self._forest.clear()
-        self._first, rows = [], 0
-        for sequence in self._views:
-            self._first.append(rows)
+        self._rows = 0
+        for i, sequence in enumerate(self._views):
+            self._first[i] = self._rows
             speculation = trees.get(sequence)
             nodes = 0 if speculation is None else speculation.write_tree(sequence, self._forest)
             if nodes == 0:
-                self._forest.add_root(self._seen, len(self._first) - 1)
-            rows += max(1, nodes)
-        self._rows = rows
+                self._forest.add_root(self._seen, i)
+            self._rows += max(1, nodes)
         return self.core.plan(self._forest, block, True)
 
     def verify(self, logits: Any) -> None:
