@@ -25,11 +25,11 @@ pub(crate) struct Node {
     pub score: f32,
     first_child: u32,
     sibling: u32,
-    /// The draft that has looked at it last, and the one that it is part of.
+    /// The last draft that it was part of.
     pub mark: u32,
 }
 
-/// Node 0 is the prompt's last token. 32 bytes per node that was ever said or drafted; nodes are not taken back.
+/// Node 0 is the prompt's last token. 36 bytes per node that was ever said or guessed; nodes are not taken back.
 #[derive(Debug)]
 pub(crate) struct Nodes {
     prompt: Vec<Token>,
