@@ -12,8 +12,8 @@ import draftwood as dw
 from support.same_beams import assert_same, saved
 
 PROMPTS = json.loads((Path(__file__).parents[2] / "benches" / "engine" / "beam_prompts.json").read_text())
-SOME = [PROMPTS["copying"][i]["content"] for i in (0, 5, 18)] + [PROMPTS["free"][1]["content"]]
-"""Repeat a text, correct one, change code; write freely."""
+SOME = [PROMPTS["copying"][i]["content"] for i in (0, 5)] + [PROMPTS["free"][1]["content"]]
+"""Repeat a text, correct one; write freely."""
 
 
 @pytest.fixture(scope="module", params=["float32", "auto"])
@@ -53,8 +53,8 @@ def run(plain, contents, beams, rows, tokens):
 
 @pytest.mark.parametrize(("beams", "rows"), [(2, 8), (4, 16)])
 def test_a_few_texts(plain, beams, rows):
-    found = run(plain, SOME, beams, rows, 32)
-    saved_steps, steps = (sum(column) for column in zip(*found[:3], strict=True))
+    found = run(plain, SOME, beams, rows, 24)
+    saved_steps, steps = (sum(column) for column in zip(*found[:2], strict=True))
     assert saved_steps > 0.25 * steps, found
 
 
