@@ -33,7 +33,8 @@ class BeamDriver:
         if self._core is None:
             from .searching import SearchCore
 
-            self._core = SearchCore(self._engine._session.core, _STEP_ROWS, self._nodes, self._hold_others)
+            always = self._engine._draft_policy == "always"
+            self._core = SearchCore(self._engine._session.core, _STEP_ROWS, self._nodes, self._hold_others, always)
         return self._core
 
     def run(self, prompts: Sequence[Any], params: Sequence[BeamParams], begins: Sequence[Any]) -> list[Beams]:

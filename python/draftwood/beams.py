@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .errors import InvalidArgument, OutOfPages, UnsupportedModel
+from .errors import InternalError, InvalidArgument, OutOfPages, UnsupportedModel
 from .processing import Processed, rules_of
 from .requests import _count as count_of
 from .requests import _field as field_of
@@ -107,6 +107,12 @@ class PromptSearch:
         # A draw may fall on any token, so that rules which test tokens test them all.
         need = 2**31 if params.do_sample else beams * (1 + max(1, len(end_tokens)))
         self._processors = Processed(others, ids, end_tokens, need) if others else None
+        self.refusal = _refusal(params, bool(others))
+        """Why it takes one step per forward; empty if it may speculate."""
+
+    def speculation(self, ids: NDArray[np.int32], lanes: int, sequence: int) -> _core.Speculation:
+        """What moves the search on by several steps; `step` is then not for use."""
+        return _core.Speculation(self._core, ids, lanes, sequence)
 
     @property
     def done(self) -> bool:
@@ -175,9 +181,13 @@ class SessionSearch:
         self.live: list[int] | None = None
         """None until the prompt has been read for the first time."""
         self.error: Exception | None = None
-        self.read: Read | None = None
+        self.encoded: Read | None = None
         """What the model's encoder reads."""
-        self.steps = self.prefill_steps = 0
+        self.steps = self.beam_steps = self.prefill_steps = self.drafted = 0
+        self.refusal: str = getattr(search, "refusal", "a search of another kind")
+        self.lanes = width
+        """Most texts of the session at once."""
+        self.speculation: _core.Speculation | None = None
         self._since = since
         self._times = PhaseTimes()
 
@@ -186,13 +196,54 @@ class SessionSearch:
         """Whether nothing is left to do."""
         return self.error is not None or self.search.done
 
+    def read(self, sequence: int) -> None:
+        """The prompt has been read, as this text."""
+        self.live = [sequence]
+        if not self.refusal:
+            self.speculation = self.search.speculation(self.ids, self.lanes, sequence)
+
+    def advance(
+        self, logits: Any, rows: Sequence[tuple[int, int]], most: int, costs: _core.StepCosts | None, searches: int
+    ) -> tuple[list[tuple[int, int, int, float]], list[int]]:
+        """Moves the beams on: (sequence, first row) of each text that was forwarded. Returns (sequence, node, token,
+        score) of the texts that go on, and texts that end though they were not forwarded."""
+        assert self.live is not None
+        if self.speculation is None:
+            survivors = self.search.step(logits, [row for _, row in rows], "logits")
+            paths = [(self.live[row], 0, token, score) for row, token, score in survivors]
+            steps, closed = 1, list[int]()
+        else:
+            if len(rows) < self.speculation.texts:
+                raise InternalError("a text of this search was not forwarded")
+            steps, drafted, found, closed = self.speculation.advance(logits, rows, most, costs, searches)
+            self.drafted += drafted
+            paths = [(*path, 0.0) for path in found]
+        self.steps += 1
+        self.beam_steps += steps
+        return paths, closed
+
+    def arranged(self, ids: Sequence[int]) -> None:
+        """The session has made these texts of what `speculation.committed` asked for."""
+        assert self.speculation is not None
+        self.speculation.arranged(ids)
+        self.live = self.speculation.sequences
+
     def ended(self, times: PhaseTimes) -> None:
         """Notes what the session has spent by now."""
         self._times = times - self._since
 
     def beams(self, decode: Callable[[Any], str] | None) -> Beams:
         """What has been found."""
-        stats = BeamStats(len(self.ids), self.steps, self.prefill_steps, self.search.seed, self._times)
+        stats = BeamStats(
+            prompt_tokens=len(self.ids),
+            steps=self.steps,
+            prefill_steps=self.prefill_steps,
+            seed=self.search.seed,
+            times=self._times,
+            beam_steps=self.beam_steps,
+            drafted=self.drafted,
+            speculation=f"off: {self.refusal}" if self.refusal else "on",
+        )
         return self.search.beams(stats, decode, self.error)
 
 
@@ -222,7 +273,7 @@ def open_search(
     # A stochastic search keeps one text more, whose noise is the threshold of the weights.
     width = count_of(params.num_beams, "num_beams") + (params.stochastic is not False)
     found = SessionSearch(ids, search, width, limit, since)
-    found.read = read
+    found.encoded = read
     return found
 
 
@@ -259,6 +310,16 @@ def _backspace(params: BeamParams) -> int | None:
         other = "scorer" if params.scorer is not None else "stochastic"
         raise InvalidArgument.of(f"backspace_token_id with {other}", "None", params.backspace_token_id)
     return count_of(params.backspace_token_id, "backspace_token_id")
+
+
+def _refusal(params: BeamParams, has_python: bool) -> str:
+    if params.stochastic is not False:
+        return "stochastic beams"
+    if params.scorer is not None:
+        return "a scorer"
+    if params.backspace_token_id is not None:
+        return "backspace"
+    return "a processor in Python" if has_python else ""
 
 
 def _seed(params: BeamParams) -> int:

@@ -106,7 +106,7 @@ class ExactSearch:
             )
             for score, tokens, steps, reason in self._best.found
         )
-        return Beams(hypotheses, BeamStats(1, self.steps, 0, None, PhaseTimes()))
+        return Beams(hypotheses, BeamStats(1, self.steps, 0, None, PhaseTimes(), self.steps))
 
     def _order(self, row: Any) -> Any:
         return iter([token for token in np.argsort(-row, kind="stable").tolist() if row[token] > -np.inf])

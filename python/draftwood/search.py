@@ -70,7 +70,7 @@ def beam(step: Callable[[NDArray[np.int64], Any], Any], state: Any = None, param
         survivors = search.step(_log_probs(result, len(tokens)), range(len(tokens)), "log_probs")
         steps += 1
         if search.done:
-            return search.beams(BeamStats(1, steps, 0, search.seed, PhaseTimes()))
+            return search.beams(BeamStats(1, steps, 0, search.seed, PhaseTimes(), steps))
         state = _select(state, np.array([row for row, _, _ in survivors], np.int64))
         tokens = np.array([token for _, token, _ in survivors], np.int64)
 

@@ -1,7 +1,8 @@
 """Beam searches in the session's steps: which of them run, which row is whose, and which beams the commit keeps.
 
 `SearchCore` has the calls of a core session that a step makes. What differs is what goes on: not the outcome of a
-verified draft, but the survivors of each search; a beam that survives twice forks its pages.
+verified draft, but the survivors of each search; a beam that survives twice forks its pages. A search that speculates
+has trees below its texts, moves on by several steps and keeps texts aside in which rows of its drafts are cached.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from .beams import SessionSearch
-from .errors import InternalError, InvalidArgument
+from .errors import InternalError, InvalidArgument, OutOfPages
 
 __all__ = ["SearchCore"]
 
@@ -26,11 +27,12 @@ _ATTEMPTS = 100
 class SearchCore:
     """The steps of searches. Not locked, but for `release`: the engine calls it under its lock.
 
-    Shapes: rows: most rows of a step; nodes: rows that the session sets aside per text.
+    Shapes: rows: most rows of a step; nodes: rows that the session sets aside per text, and most rows per search with
+    drafts. With `always` as many are drafted as there may be, else as many as pay.
     """
 
-    def __init__(self, core: _core.Session, rows: int, nodes: int, hold: Callable[[], bool]) -> None:
-        self.core, self.rows, self.nodes = core, rows, nodes
+    def __init__(self, core: _core.Session, rows: int, nodes: int, hold: Callable[[], bool], always: bool) -> None:
+        self.core, self.rows, self.nodes, self.always = core, rows, nodes, always
         self.searches: tuple[SessionSearch, ...] = ()
         """Replaced, never changed: a caller that gives up releases its searches while another thread runs a step."""
         self._lock = threading.Lock()
@@ -38,7 +40,12 @@ class SearchCore:
         self._running: list[SessionSearch] = []
         self._views: list[int] = []
         self._new: list[tuple[SessionSearch, int]] = []
-        self._paths: list[tuple[SessionSearch, list[tuple[int, int, float]]]] = []
+        self._first: list[int] = []
+        self._rows = 0
+        self._paths: list[tuple[SessionSearch, list[tuple[int, int, int, float]]]] = []
+        self._closed: list[int] = []
+        self._forest = _core.Forest()
+        self._costs = _core.StepCosts()
         self._turn = 0
 
     @property
@@ -60,7 +67,7 @@ class SearchCore:
                 search.width,
                 "an engine with drafter=None holds more",
             )
-        self._cancel(search, self._submit(search))
+        self._book(search)
         with self._lock:
             self.searches = (*self.searches, search)
 
@@ -85,7 +92,7 @@ class SearchCore:
         Beginning a step admits whatever fits, and what the session admits it also schedules. So a step that brought
         texts of others is begun again with those held.
         """
-        self._paths = []
+        self._paths, self._closed = [], []
         self._turn += 1
         seen: list[int] | None = None
         full = False
@@ -99,54 +106,72 @@ class SearchCore:
                 continue
             ids = [views.view(i)[0] for i in range(len(views))]
             if (ids == seen or not others) and self._recognise(ids):
-                self._views = ids
+                self._views, self._seen = ids, views
                 return views
             seen = ids
             self.core.rollback()
         raise InternalError("a step of searches must hold no other text; please report it with the steps that led here")
 
     def plan(self, forest: _core.Forest | None, block: NDArray[np.int32]) -> tuple[list[int], int]:
-        """Beams are roots without drafts."""
-        return self.core.plan(None, block)
+        """Beams are roots; below them are the drafts of searches that speculate."""
+        trees = {sequence: search.speculation for search in self._running for sequence in search.live or ()}
+        self._first, self._rows = list(range(len(self._views))), len(self._views)
+        if not any(trees.values()):
+            return self.core.plan(None, block)
+        self._forest.clear()
+        self._rows = 0
+        for i, sequence in enumerate(self._views):
+            self._first[i] = self._rows
+            speculation = trees.get(sequence)
+            nodes = 0 if speculation is None else speculation.write_tree(sequence, self._forest)
+            if nodes == 0:
+                self._forest.add_root(self._seen, i)
+            self._rows += max(1, nodes)
+        return self.core.plan(self._forest, block, True)
 
     def verify(self, logits: Any) -> None:
         """Moves every search on that was read. One that fails ends, the others go on."""
-        row_of = {sequence: row for row, sequence in enumerate(self._views)}
+        row_of = dict(zip(self._views, self._first, strict=True))
+        costs = None if self.always else self._costs
         for search, sequence in self._new:  # not before: a prompt whose forward fails is still unread
-            search.live = [sequence]
+            search.read(sequence)
         for search in self._running:
             if search.live is None:
                 search.prefill_steps += 1
                 continue
             # A search that was released since it was chosen has no rows; its error is seen by nobody.
-            rows = [row_of[sequence] for sequence in search.live if sequence in row_of]
+            rows = [(sequence, row_of[sequence]) for sequence in search.live if sequence in row_of]
             self._paths.append((search, []))
             try:
-                survivors = search.search.step(logits, rows, "logits")
+                paths, closed = search.advance(logits, rows, self.nodes, costs, len(self._running))
             except Exception as error:
                 search.error = error
                 continue
-            search.steps += 1
-            self._paths[-1] = (search, survivors)
+            self._paths[-1] = (search, paths)
+            self._closed += closed
 
     def commit(self, proposing: int, rest: int) -> tuple[list[_core.Event], bytes | None]:
         """Keeps the survivors' paths."""
-        paths = [
-            (search.live[row], 0, token, score)
-            for search, survivors in self._paths
-            for row, token, score in survivors
-            if search.live is not None
-        ]
-        ids, events, moves = self.core.commit_paths(paths, [])
-        kept = iter(ids)
+        if all(search.live is not None for search in self._running):
+            self._costs.observe(self._rows, proposing + rest)
+        paths = [path for _, survivors in self._paths for path in survivors]
+        ids, events, moves = self.core.commit_paths(paths, [], self._closed)
+        kept, speculating, changes = iter(ids), [], []
         for search, survivors in self._paths:
             search.live = [next(kept) for _ in survivors]
-            if not survivors and search.read is not None and search.request is not None:
-                search.read.free(search.request)
+            if not survivors and search.encoded is not None and search.request is not None:
+                search.encoded.free(search.request)
             back = getattr(search.search, "backspace", None)  # searches of SEAL have none
-            cut = [one for one, (_, token, _) in zip(search.live, survivors, strict=True) if token == back]
+            cut = [one for one, (_, _, token, _) in zip(search.live, survivors, strict=True) if token == back]
             if cut:
                 self.core.retract(cut, 2)  # the token that takes back, and what it takes
+            if search.speculation is not None and search.error is None:
+                changes.append(search.speculation.committed(search.live))
+                speculating.append(search)
+        if any(changes):
+            kept = iter(self.core.rearrange([change for some in changes for change in some]))
+        for search, some in zip(speculating, changes, strict=True):
+            search.arranged([next(kept) for _ in some])
         self._paths = []
         return events, moves
 
@@ -161,8 +186,12 @@ class SearchCore:
         self._paths = []
 
     def moves_failed(self) -> None:
-        """Beams are read in place, there is nothing to move."""
+        """Searches that speculate cannot go back to the rows in place: they end with what broke the step."""
         self.core.moves_failed()
+        cause = sys.exception()
+        for search in self._running:
+            if search.speculation is not None and isinstance(cause, Exception):
+                search.error = cause
 
     def take_events(self) -> list[_core.Event]:
         """News between steps."""
@@ -207,15 +236,31 @@ class SearchCore:
     def _need(self, search: SessionSearch) -> int:
         if search.live is None:
             return min(self._whole(search), self.rows // 2)
-        return min(len(search.live) * self.nodes, self.rows)
+        texts = len(search.live) if search.speculation is None else search.speculation.texts
+        return min(texts * self.nodes, self.rows)
+
+    def _book(self, search: SessionSearch) -> None:
+        """Sees whether the session would take the search, if need be without the texts that speculation keeps aside."""
+        if not search.refusal and self.nodes < 2:
+            search.refusal = "the engine has no drafter"
+        if not search.refusal and 2 * search.width > self.widest:
+            search.refusal = f"more than {self.widest // 2} beams"
+        search.lanes = search.width if search.refusal else 2 * search.width
+        try:
+            self._cancel(search, self._submit(search))
+        except OutOfPages:
+            if search.refusal:
+                raise
+            search.refusal, search.lanes = "too few cache pages", search.width
+            self._cancel(search, self._submit(search))
 
     def _cancel(self, search: SessionSearch, request: int) -> None:
         self.core.cancel(request)
-        if search.read is not None:
-            search.read.free(request)
+        if search.encoded is not None:
+            search.encoded.free(request)
 
     def _submit(self, search: SessionSearch) -> int:
-        read = search.read
+        read = search.encoded
         request = self.core.submit(
             search.ids,
             temperature=0.0,
@@ -227,7 +272,7 @@ class SearchCore:
             min_new_tokens=0,
             stop=[],
             ignore_eos=True,
-            width=search.width,
+            width=search.lanes,
             source=None if read is None else read.source.token_ids,
         )
         if read is not None:

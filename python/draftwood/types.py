@@ -210,6 +210,12 @@ class BeamStats:
     seed: int | None
     """Of the noise, with `do_sample`."""
     times: PhaseTimes
+    beam_steps: int
+    """Steps of the search; `beam_steps - steps` forwards were saved by speculation."""
+    drafted: int = 0
+    """Rows that were forwarded beyond those of live beams."""
+    speculation: str = "off: a function of the caller's"
+    """Whether drafts of what the beams may become were verified with them ("on"), or why not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ mod safetensors;
 mod seal;
 mod search;
 mod session;
+mod speculation;
 mod tensors;
 mod text;
 mod views;
@@ -52,6 +53,8 @@ mod _core {
     use search::BeamSearch;
     #[pymodule_export]
     use session::Session;
+    #[pymodule_export]
+    use speculation::{Speculation, StepCosts};
     #[pymodule_export]
     use text::{ChatTemplate, TokenBytes};
     #[pymodule_export]

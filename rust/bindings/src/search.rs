@@ -29,16 +29,16 @@ type Progress = (u32, Token, u32, bool);
 
 /// One prompt's search; a step takes one row per live beam and tells which beams go on.
 #[pyclass(frozen, module = "draftwood._core")]
-pub struct BeamSearch(Mutex<Search>);
+pub struct BeamSearch(pub(crate) Arc<Mutex<Search>>);
 
-enum Search {
+pub(crate) enum Search {
     Beams(search::BeamSearch),
     Drawn(StochasticSearch),
 }
 
 impl Search {
     /// The search that looks for the best.
-    fn beams(&mut self) -> Result<&mut search::BeamSearch> {
+    pub(crate) fn beams(&mut self) -> Result<&mut search::BeamSearch> {
         match self {
             Search::Beams(search) => Ok(search),
             Search::Drawn(_) => {
@@ -149,7 +149,7 @@ impl BeamSearch {
                     Search::Drawn(StochasticSearch::new(config, &prompt, rules, drawn, seed)?)
                 }
             };
-            Ok(Self(Mutex::new(search)))
+            Ok(Self(Arc::new(Mutex::new(search))))
         })
     }
 

@@ -10,7 +10,7 @@ use crate::text::TokenBytes;
 use crate::views::{Item, Views};
 use draftwood_base::{Error, Ragged, Result, SequenceId, SlotId, Token};
 use draftwood_logits::RowResult;
-use draftwood_plan::{self as plan, DraftPolicy, Request, RequestId, SessionConfig};
+use draftwood_plan::{self as plan, Change, DraftPolicy, Request, RequestId, SessionConfig};
 use draftwood_sample::Params;
 use draftwood_text::StopStrings;
 use draftwood_tree::{Finished, Survivor};
@@ -184,18 +184,24 @@ impl Session {
         })
     }
 
-    /// Writes the rows of the step into `block`; returns the borders of its arrays and the mask words per row.
-    #[pyo3(signature = (forest, block))]
+    /// Writes the rows of the step into `block`; returns the borders of its arrays and the mask words per row. `all`: the
+    /// policy does not choose among the nodes of the forest.
+    #[pyo3(signature = (forest, block, all=false))]
     fn plan(
         &self,
         py: Python<'_>,
         forest: Option<&Forest>,
         block: &Bound<'_, PyAny>,
+        all: bool,
     ) -> PyResult<([usize; 14], usize)> {
         let block = I32Block::borrow(block)?;
         enter(py, || {
             let forest = forest.map(|forest| lock(&forest.0));
-            lock(&self.inner).plan(forest.as_deref())
+            let mut session = lock(&self.inner);
+            match forest.as_deref() {
+                Some(forest) if all => session.plan_all(forest),
+                forest => session.plan(forest),
+            }
         })?;
         // Copying out happens under the lock, but makes no Python object.
         let session = lock(&self.inner);
@@ -311,13 +317,15 @@ impl Session {
     }
 
     /// Commits any set of paths: (source, leaf, next token, score) that go on, (source, leaf, stop token, score) that
-    /// ended. Returns the sequence of each survivor, the events and the moves.
+    /// ended; `closed` texts end too. Returns the sequence of each survivor, the events and the moves.
+    #[pyo3(signature = (survivors, finished, closed=vec![]))]
     #[expect(clippy::type_complexity, reason = "the three results of a commit")]
     fn commit_paths(
         &self,
         py: Python<'_>,
         survivors: Vec<(u32, u32, Token, f32)>,
         finished: Vec<(u32, u32, Token, f32)>,
+        closed: Vec<u32>,
     ) -> PyResult<(Vec<u32>, Vec<Event>, Option<Py<PyBytes>>)> {
         let (ids, news, moves) = enter(py, || {
             let survivors: Vec<Survivor> = survivors
@@ -338,8 +346,10 @@ impl Session {
                     score,
                 })
                 .collect();
+            let closed: Vec<SequenceId> = closed.into_iter().map(SequenceId).collect();
             let mut session = lock(&self.inner);
-            let ids = session.commit_paths(&survivors, &finished)?.into_iter().map(|id| id.0).collect();
+            let ids =
+                session.commit_paths(&survivors, &finished, &closed)?.into_iter().map(|id| id.0).collect();
             Ok((ids, events::take(&mut session), moves_of(&session)))
         })?;
         Ok((ids, self.events(py, news), moves.map(|moves| PyBytes::new(py, &moves).unbind())))
@@ -350,6 +360,13 @@ impl Session {
         self.with(py, |session| {
             sequences.into_iter().try_for_each(|id| session.retract(SequenceId(id), tokens))
         })
+    }
+
+    /// Carries out (sequence, whether it forks, cached rows that stay, next token), in order; returns the sequence of each.
+    fn rearrange(&self, py: Python<'_>, changes: Vec<(u32, bool, u32, Option<Token>)>) -> PyResult<Vec<u32>> {
+        let change = |(source, fork, rows, next)| Change { source: SequenceId(source), fork, rows, next };
+        let changes: Vec<Change> = changes.into_iter().map(change).collect();
+        self.with(py, |session| Ok(session.rearrange(&changes)?.into_iter().map(|id| id.0).collect()))
     }
 
     fn rollback(&self, py: Python<'_>) -> PyResult<()> {

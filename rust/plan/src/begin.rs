@@ -81,7 +81,7 @@ impl Session {
             for at in (0..count).map(|i| (self.turn + i) % count) {
                 let sequence = &self.running[at];
                 let chain = sequence.tokens.len() as u32 - self.store.len(sequence.id);
-                if sequence.paused || rows == 0 || (chain > config.tree_budget) != prefilling {
+                if sequence.paused || chain == 0 || rows == 0 || (chain > config.tree_budget) != prefilling {
                     continue;
                 }
                 let chunk = chain.min(rows);

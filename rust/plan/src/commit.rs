@@ -33,7 +33,7 @@ impl Session {
                 self.record.parts.push(going.part);
             }
         }
-        let done = self.keep(&survivors, &[]);
+        let done = self.keep(&survivors, &[], &[]);
         self.record.survivors = survivors;
         done
     }
@@ -63,11 +63,17 @@ impl Session {
     }
 
     /// Keeps any set of paths: several survivors of a source fork it, none closes it. This is the commit of searches,
-    /// which score paths themselves and end them by `finished`. Returns the sequence of each survivor, in order.
+    /// which score paths themselves and end them by `finished`. Texts that are `closed` end too, though they are no part
+    /// of the step. Returns the sequence of each survivor, in order.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a source, leaf or token that the step does not have.
-    pub fn commit_paths(&mut self, survivors: &[Survivor], finished: &[Finished]) -> Result<Vec<SequenceId>> {
+    pub fn commit_paths(
+        &mut self,
+        survivors: &[Survivor],
+        finished: &[Finished],
+        closed: &[SequenceId],
+    ) -> Result<Vec<SequenceId>> {
         let heads = survivors.iter().map(|s| (s.source, s.leaf, s.next_token));
         let ends = finished.iter().map(|f| (f.source, f.leaf, f.stop_token));
         for (source, leaf, token) in heads.chain(ends) {
@@ -95,7 +101,7 @@ impl Session {
         }
         self.record.parts.clear();
         self.record.pops.clear();
-        self.keep(survivors, finished)?;
+        self.keep(survivors, finished, closed)?;
         Ok(self.record.kept.clone())
     }
 
@@ -134,7 +140,7 @@ impl Session {
 
     /// Hands the paths to the store and makes the texts follow: the first survivor of a source goes on under its id,
     /// later ones fork it, sources without one close. Chunks of a prompt that were not read advance by themselves.
-    fn keep(&mut self, survivors: &[Survivor], finished: &[Finished]) -> Result<()> {
+    fn keep(&mut self, survivors: &[Survivor], finished: &[Finished], closed: &[SequenceId]) -> Result<()> {
         let reservation = match std::mem::take(&mut self.phase) {
             Phase::Planned(reservation) | Phase::Verified(reservation) => reservation,
             Phase::Idle | Phase::Begun => return Err(Error::Internal("a commit must follow plan()".into())),
@@ -167,7 +173,7 @@ impl Session {
                 next: Some(Next { tree: i, token: survivor.next_token, survivor: number }),
             });
         }
-        let committed = self.store.commit(reservation, &record.kept_paths, &[])?;
+        let committed = self.store.commit(reservation, &record.kept_paths, closed)?;
         record.ids.clear();
         record.ids.extend(committed.iter().map(|survivor| survivor.sequence));
         // Forks first: they start from the text as it was before its first survivor extends it.
@@ -206,7 +212,7 @@ impl Session {
             record.heads.iter().zip(&record.ids).filter(|(h, _)| h.next.is_some()).map(|(_, id)| *id),
         );
         self.drop_ended();
-        self.running.retain(|sequence| !sequence.closing);
+        self.running.retain(|sequence| !sequence.closing && !closed.contains(&sequence.id));
         Ok(())
     }
 

@@ -13,6 +13,18 @@ impl Session {
     /// # Errors
     /// [`Error::InvalidArgument`] when the forest does not fit the views, [`Error::Internal`] out of order.
     pub fn plan(&mut self, forest: Option<&Forest>) -> Result<()> {
+        self.plan_trees(forest, false)
+    }
+
+    /// [`Session::plan`] for whoever chooses what is forwarded: all nodes of `forest`, whatever the policy.
+    ///
+    /// # Errors
+    /// As [`Session::plan`].
+    pub fn plan_all(&mut self, forest: &Forest) -> Result<()> {
+        self.plan_trees(Some(forest), true)
+    }
+
+    fn plan_trees(&mut self, forest: Option<&Forest>, all: bool) -> Result<()> {
         if !matches!(self.phase, Phase::Begun) {
             return Err(Error::Internal("plan() must follow begin()".into()));
         }
@@ -26,7 +38,7 @@ impl Session {
         self.prune(forest);
         self.was_asked = forest.is_some();
         let known = self.scheduled.iter().map(|s| s.chunk).sum();
-        let all = self.scheduled.iter().any(|s| s.is_forced);
+        let all = all || self.scheduled.iter().any(|s| s.is_forced);
         self.policy.choose(&self.proposals, known, views as u32, all, &mut self.trees);
         let scratch = &mut self.scratch;
         scratch.wants.clear();

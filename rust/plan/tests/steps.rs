@@ -6,10 +6,10 @@ mod counting;
 use counting::allocations;
 use draftwood_base::{Error, Token};
 use draftwood_logits::RowResult;
-use draftwood_plan::{DraftPolicy, FinishReason, Request, Session, SessionConfig};
+use draftwood_plan::{Change, DraftPolicy, FinishReason, Request, Session, SessionConfig};
 use draftwood_sample::Params;
 use draftwood_text::StopStrings;
-use draftwood_tree::Forest;
+use draftwood_tree::{Forest, Survivor};
 
 const VOCAB: usize = 32;
 
@@ -156,4 +156,42 @@ fn a_step_that_is_given_up_frees_its_rows_and_its_cancelled_texts() {
     let end = session.events().items()[0].end.as_ref().unwrap();
     assert_eq!(end.reason, FinishReason::Cancelled);
     assert!(session.is_idle());
+}
+
+/// What searches do with rows that they keep: a text waits without a next token, forks at an earlier row, is cut, and one
+/// that was no part of the step ends with a commit.
+#[test]
+fn texts_are_rearranged_between_steps() {
+    let mut session = Session::new(config()).unwrap();
+    session.submit(Request { width: 3, ..request((0..20).collect(), 0.0) }).unwrap();
+    session.begin().unwrap();
+    let source = session.views().next().unwrap().sequence;
+    session.plan(None).unwrap();
+    let goes_on = |source, next_token| Survivor { source, leaf: 0, next_token, score: 0.0 };
+    let survivors = [goes_on(source, 7), goes_on(source, 8)];
+    let ids = session.commit_paths(&survivors, &[], &[]).unwrap();
+    let change = |source, fork, rows, next| Change { source, fork, rows, next };
+    assert!(session.rearrange(&[change(source, true, 21, None)]).is_err(), "only 20 rows are cached");
+    let made =
+        session.rearrange(&[change(ids[0], true, 5, Some(9)), change(ids[1], false, 20, None)]).unwrap();
+    assert_eq!(session.tokens(made[0]).unwrap(), [0, 1, 2, 3, 4, 9]);
+    assert_eq!((session.cached_rows(made[0]), made[1]), (Some(5), ids[1]));
+    session.begin().unwrap();
+    assert!(session.rearrange(&[]).is_err(), "not within a step");
+    let running: Vec<_> = session.views().map(|view| view.sequence).collect();
+    assert_eq!(running, [ids[0], made[0]], "a text without a next token waits");
+    // Both drafts are forwarded, whatever pays.
+    let mut forest = Forest::default();
+    for root in [7, 9] {
+        forest.open(root);
+        forest.push(0, 3, 0.001);
+        forest.close();
+    }
+    session.plan_all(&forest).unwrap();
+    assert_eq!(session.step_plan().rows().tokens, [7, 3, 9, 3]);
+    session.commit_paths(&[goes_on(made[0], 1)], &[], &[ids[1]]).unwrap();
+    assert_eq!(session.counts().running, 1);
+    assert_eq!(session.tokens(made[0]).unwrap(), [0, 1, 2, 3, 4, 9, 1]);
+    let ended = session.rearrange(&[change(ids[1], false, 1, None)]).unwrap();
+    assert_eq!(ended, [ids[1]], "a text that has ended is left alone");
 }

@@ -125,6 +125,39 @@ impl BeamSearch {
         Ok(&self.survivors)
     }
 
+    /// [`BeamSearch::step`] where the rows of some beams are not known ([`Rows::UNKNOWN`]). If they cannot matter, since
+    /// such a beam's sum, which its continuations never exceed, is below that of B others which go on, the step is taken;
+    /// else nothing has changed and there is no answer.
+    ///
+    /// # Errors
+    /// As [`BeamSearch::step`].
+    pub fn step_known(&mut self, rows: &Rows<'_>) -> Result<Option<&[Survivor]>> {
+        if !(0..rows.len()).any(|i| rows.is_unknown(i)) {
+            return self.step(rows).map(Some);
+        }
+        let config = &self.task.config;
+        let is_plain = config.num_groups == 1 && config.sampling.is_none() && !config.keep_candidates;
+        // With progress classes a low sum may be chosen.
+        let has_classes =
+            self.groups[0].live.iter().any(|live| live.states.progress(&self.task.rules).is_some());
+        if !is_plain || has_classes || (0..rows.len()).all(|i| rows.is_unknown(i)) {
+            return Ok(None);
+        }
+        self.check(rows)?;
+        self.gather(0, 0, rows, &[], 0);
+        let group = &self.groups[0];
+        let width = self.task.config.width();
+        let bar = group.found.iter().filter(|candidate| !candidate.ends).nth(width - 1);
+        let is_below = |i: usize| bar.is_some_and(|bar| group.live[i].sum < bar.score);
+        if !(0..rows.len()).all(|i| !rows.is_unknown(i) || is_below(i)) {
+            return Ok(None);
+        }
+        self.start_step();
+        self.select(0, 0);
+        self.finish_step(rows.vocab());
+        Ok(Some(&self.survivors))
+    }
+
     fn start_step(&mut self) {
         self.survivors.clear();
         self.chosen.clear();
@@ -151,7 +184,7 @@ impl BeamSearch {
             Shared { banked, chosen: &self.chosen, need, ..Shared::of(&self.task, rows.are_processed()) };
         let group = &mut self.groups[g];
         group.found.clear();
-        for i in 0..group.live.len() {
+        for i in (0..group.live.len()).filter(|&i| !rows.is_unknown(first + i)) {
             let shared = Shared { length: group.live[i].length, ..shared };
             let row = rows.known(first + i, self.lse[first + i]);
             group.gather(i, first, &row, &shared, &self.paths, &mut self.scratch);
@@ -257,6 +290,17 @@ impl BeamSearch {
         Ok(())
     }
 
+    /// What the search was asked for.
+    pub fn config(&self) -> &BeamConfig {
+        &self.task.config
+    }
+
+    /// The sums of the live beams, in the order of their rows.
+    pub fn sums(&self) -> impl Iterator<Item = f32> {
+        let groups = if self.task.length == 0 { &self.groups[..1] } else { &self.groups[..] };
+        groups.iter().flat_map(|group| &group.live).map(|live| live.sum)
+    }
+
     /// Number of live beams: the rows of the next step. All groups read the prompt's row.
     pub fn live(&self) -> usize {
         match self.task.length {
@@ -313,6 +357,10 @@ impl BeamSearch {
         for group in groups {
             for i in 0..group.live.len() {
                 let at = self.lse.len();
+                if rows.is_unknown(at) {
+                    self.lse.push(f64::NAN);
+                    continue;
+                }
                 let lse = match group.lists(i, &shared, &mut self.scratch) {
                     true => rows.check_at(at, &self.scratch.listed)?,
                     false => rows.row(at)?.lse,

@@ -7,6 +7,8 @@ use draftwood_logits::{RowResult, log_sum_exp, scan};
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
     result: RowResult<'a>,
+    /// Rows behind those of the result.
+    kept: &'a [f32],
     order: Option<&'a [u32]>,
     kind: Kind,
 }
@@ -21,30 +23,42 @@ enum Kind {
 impl<'a> Rows<'a> {
     /// Logits: a log-softmax is applied.
     pub fn logits(result: RowResult<'a>) -> Self {
-        Self { result, order: None, kind: Kind::Logits }
+        Self { result, kept: &[], order: None, kind: Kind::Logits }
     }
 
     /// Log-probabilities, used as given.
     pub fn log_probs(result: RowResult<'a>) -> Self {
-        Self { result, order: None, kind: Kind::LogProbs }
+        Self { result, kept: &[], order: None, kind: Kind::LogProbs }
     }
 
     /// What [`crate::BeamSearch::write_rows`] wrote, after further processors: no processor is applied again.
     pub fn processed(result: RowResult<'a>) -> Self {
-        Self { result, order: None, kind: Kind::Processed }
+        Self { result, kept: &[], order: None, kind: Kind::Processed }
     }
 
-    /// Beam `i` has row `order[i]` of the result.
+    /// Adds rows of earlier steps, `kept` [any, V]: they count on behind those of the result.
+    pub fn with_kept(self, kept: &'a [f32]) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Beam `i` has row `order[i]` of the result, or a row that is not known if that is [`Rows::UNKNOWN`].
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a row that the result does not have.
     pub fn in_order(self, order: &'a [u32]) -> Result<Self> {
-        match order.iter().find(|&&row| row as usize >= self.result.rows()) {
-            Some(row) => {
-                Err(Error::invalid("a beam's row", format!("below {}", self.result.rows()), row, ""))
-            }
+        let rows = self.result.rows() + self.kept.len() / self.vocab();
+        match order.iter().find(|&&row| row as usize >= rows && row != Self::UNKNOWN) {
+            Some(row) => Err(Error::invalid("a beam's row", format!("below {rows}"), row, "")),
             None => Ok(Self { order: Some(order), ..self }),
         }
+    }
+
+    /// The row of a beam that nobody has computed, see [`crate::BeamSearch::step_known`].
+    pub const UNKNOWN: u32 = u32::MAX;
+
+    /// Whether the row of beam `i` is not known.
+    pub(crate) fn is_unknown(&self, i: usize) -> bool {
+        self.order.is_some_and(|order| order[i] == Self::UNKNOWN)
     }
 
     /// Number of rows.
@@ -67,18 +81,22 @@ impl<'a> Rows<'a> {
         self.kind == Kind::Processed
     }
 
-    fn place(&self, i: usize) -> usize {
-        self.order.map_or(i, |order| order[i] as usize)
+    fn values(&self, i: usize) -> &'a [f32] {
+        let place = self.order.map_or(i, |order| order[i] as usize);
+        match place.checked_sub(self.result.rows()) {
+            None => self.result.row(place),
+            Some(kept) => &self.kept[kept * self.vocab()..][..self.vocab()],
+        }
     }
 
     /// Row `i`, which has been checked, with its log-sum-exp.
     pub(crate) fn known(&self, i: usize, lse: f64) -> LogRow<'a> {
-        LogRow { values: self.result.row(self.place(i)), lse }
+        LogRow { values: self.values(i), lse }
     }
 
     /// Log-sum-exp of row `i` of which only `tokens` will be read: log-probabilities are checked there alone.
     pub(crate) fn check_at(&self, i: usize, tokens: &[Token]) -> Result<f64> {
-        let values = self.result.row(self.place(i));
+        let values = self.values(i);
         if self.kind == Kind::Logits {
             return Ok(self.row(i)?.lse);
         }
@@ -91,7 +109,7 @@ impl<'a> Rows<'a> {
 
     /// Row `i` after its check; a row with nothing above −inf is sound and has no candidates.
     pub(crate) fn row(&self, i: usize) -> Result<LogRow<'a>> {
-        let values = self.result.row(self.place(i));
+        let values = self.values(i);
         let (what, lse) = match self.kind {
             Kind::Logits => ("logits", log_sum_exp(values)),
             Kind::LogProbs | Kind::Processed => ("log-probabilities", 0.0),

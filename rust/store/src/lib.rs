@@ -78,6 +78,7 @@ mod copy_on_write;
 mod moves;
 mod paths;
 mod pool;
+mod prefix;
 mod reserve;
 mod sequences;
 mod stats;

@@ -29,6 +29,7 @@ pub(super) struct Seen {
     pub(super) dry: u32,
     pub(super) commits: u32,
     pub(super) forks: u32,
+    pub(super) prefixes: u32,
     pub(super) copies: u32,
     pub(super) failed_moves: u32,
     pub(super) refused_late: u32,
@@ -176,11 +177,35 @@ impl Machine {
                         self.store.audit();
                     }
                     self.settle_moves(rng);
+                    self.rearrange(rng);
                 }
             }
         }
         if rng.once_in(3) && !self.held.is_empty() {
             self.commit_late(rng);
+        }
+    }
+
+    /// Between steps some texts fork at an earlier row, some give up their last rows.
+    fn rearrange(&mut self, rng: &mut Rng) {
+        for id in self.texts.keys().copied().collect::<Vec<_>>() {
+            let mut text = self.texts[&id].clone();
+            let len = rng.below(text.rows.len() as u32 + 1);
+            text.rows.truncate(len as usize);
+            let siblings = self.texts.values().filter(|other| other.family == text.family).count();
+            match rng.below(4) {
+                0 if siblings < self.widths[text.family] as usize => {
+                    let fork = self.store.fork_at(id, len).unwrap();
+                    self.seen.prefixes += 1;
+                    self.enter(fork, text);
+                }
+                0 => assert!(self.store.fork_at(id, len).is_err()),
+                1 => {
+                    self.store.truncate(id, len).unwrap();
+                    self.texts.insert(id, text);
+                }
+                _ => assert!(self.store.truncate(id, self.texts[&id].rows.len() as u32 + 1).is_err()),
+            }
         }
     }
 
@@ -261,6 +286,7 @@ fn the_machine_meets_what_it_is_for() {
         seen.dry += end.dry;
         seen.commits += end.commits;
         seen.forks += end.forks;
+        seen.prefixes += end.prefixes;
         seen.copies += end.copies;
         seen.failed_moves += end.failed_moves;
         seen.refused_late += end.refused_late;
@@ -270,6 +296,7 @@ fn the_machine_meets_what_it_is_for() {
         seen.dry > 1_000
             && seen.commits > 5_000
             && seen.forks > 4_000
+            && seen.prefixes > 1_000
             && seen.copies > 800
             && seen.failed_moves > 400
             && seen.refused_late > 500
