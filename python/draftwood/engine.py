@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .beam_driver import BeamDriver
 from .errors import DraftwoodError, InvalidArgument
 from .executors.options import NativeOptions
+from .listening import Listeners
 from .loading import load_parts
 from .reads import decoder_prompts, read_prompt
 from .requests import prompts_of, submit
@@ -149,9 +150,7 @@ class Engine:
         self._freed = threading.Condition()
         self._tickets: dict[int, Ticket] = {}
         self._driver = AsyncDriver(self)
-        self._on_step: Callable[[StepPlan, list[Any]], None] | None = None
-        self._on_prefill: Callable[[int, int], None] | None = None
-        self._read = (0, 0)
+        self._listeners = Listeners(self._session, self._tickets)
         self._sources: dict[int, Any] = getattr(self.executor, "sources", {})
         self._closed = False
 
@@ -583,8 +582,7 @@ class Engine:
             >>> rows
             [3]
         """
-        self._on_step = callback
-        self._listen()
+        self._listeners.on_step(callback)
 
     def on_prefill(self, callback: Callable[[int, int], None] | None) -> None:
         """Calls `callback(done, total)` after each step that read a part of a prompt: for progress bars. None ends it.
@@ -610,33 +608,7 @@ class Engine:
             >>> seen
             [(3, 3)]
         """
-        self._on_prefill = callback
-        self._listen()
-
-    def _tell_prefill(self, callback: Callable[[int, int], None], events: list[Any]) -> None:
-        """`_read`: tokens of prompts that were read while others still are, and what was told last."""
-        before, told = self._read
-        ended = {event.request: event.stats[0] for event in events if self._is_first(event.request)}
-        reading = [(done, total) for request, done, total in self._session.core.prefill() if request in self._tickets]
-        before += sum(ended.values())
-        now = before + sum(done for done, _ in reading)
-        self._read = (before, now) if reading else (0, 0)
-        if ended or now != told:
-            callback(now, before + sum(total for _, total in reading))
-
-    def _is_first(self, request: int) -> bool:
-        ticket = self._tickets.get(request)
-        return ticket is not None and ticket.silent
-
-    def _listen(self) -> None:
-        nobody = self._on_step is None and self._on_prefill is None
-        self._session.on_step = None if nobody else self._stepped
-
-    def _stepped(self, plan: StepPlan, events: list[Any]) -> None:
-        if self._on_prefill is not None:
-            self._tell_prefill(self._on_prefill, events)
-        if self._on_step is not None:
-            self._on_step(plan, events)
+        self._listeners.on_prefill(callback)
 
     def close(self) -> None:
         """Cancels everything and lets go of the model. Safe to call twice."""

@@ -157,6 +157,9 @@ def test_the_encoder_runs_once_per_prompt_whatever_shares_it(run):
         assert len(encoded) == engine.executor.encoder_runs == 3
         assert max(texts for _, texts in held) == 24 and {sources for sources, _ in held[:-1]} == {3}
         assert idle(engine)
+        drawn = engine.generate(some[0], dw.SamplingParams(max_new_tokens=10, temperature=1.0, seed=1, n=4))
+        assert len(encoded) == 4 and len({tuple(sample.token_ids) for sample in drawn.samples}) > 1
+        assert idle(engine)
     hook.remove()
 
 

@@ -20,8 +20,8 @@ ORACLE = Oracle(**SIZES)
 GREEDY = dw.SamplingParams(max_new_tokens=24)
 
 
-def engine(drafter="auto"):
-    return dw.Engine(Parts(ToyExecutor(max_context=512, **SIZES), "toy", (3,)), drafter=drafter)
+def engine(drafter="auto", **options):
+    return dw.Engine(Parts(ToyExecutor(max_context=512, **SIZES), "toy", (3,)), drafter=drafter, **options)
 
 
 def slow(prompt, change, n=24, ends=(3,)):
@@ -152,7 +152,7 @@ def test_drafts_are_accepted_beside_processors():
     """The rows of the visited path alone are changed, so drafts save steps as ever."""
     prompt = [5, 6, 8, 9] * 6
     params = dataclasses.replace(GREEDY, max_new_tokens=40, processors=[Parity()], ignore_eos=True)
-    with engine() as e:
+    with engine(draft_policy="always") as e:
         out = e.generate(prompt, params)
         assert out.token_ids.tolist() == slow(prompt, parity, 40, ends=())
         assert out.stats.accepted > 0

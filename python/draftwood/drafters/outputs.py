@@ -28,7 +28,8 @@ class Outputs(_core.Outputs):
     Example
         >>> import draftwood as dw
         >>> drafter = dw.drafters.Mix(dw.drafters.Suffix(), dw.drafters.Outputs())
-        >>> engine, params = dw.testing.toy_engine(drafter=drafter, context_weight=5.0), dw.SamplingParams()
+        >>> engine = dw.testing.toy_engine(drafter=drafter, context_weight=5.0, draft_policy="always")
+        >>> params = dw.SamplingParams()
         >>> first, second = engine.generate([1, 2, 3], params), engine.generate([1, 2, 3], params)
         >>> second.token_ids.tolist() == first.token_ids.tolist(), second.stats.steps < first.stats.steps / 2
         (True, True)
