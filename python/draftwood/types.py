@@ -77,6 +77,9 @@ class SamplingParams:
     """Sequences of ids that are never completed."""
     allowed_tokens: Sequence[int] | None = None
     """Nothing but these ids, end tokens included; None allows all."""
+    cache_salt: str | None = None
+    """Drafts out of other requests' outputs (`drafters.Outputs`) come only from those with the same salt; None is one
+    too. How fast a text comes shows what is known of it, so tenants get different ones."""
 
 
 @dataclass(frozen=True, slots=True)

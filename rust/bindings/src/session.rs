@@ -93,7 +93,7 @@ impl Session {
         self.config.plan_capacity()
     }
 
-    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, rules=vec![], foreign=false, forced=None))]
+    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, rules=vec![], foreign=false, forced=None, salt=0))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn submit(
         &self,
@@ -113,6 +113,7 @@ impl Session {
         rules: Vec<Bound<'_, Rule>>,
         foreign: bool,
         forced: Option<PyBuffer<i32>>,
+        salt: u64,
     ) -> PyResult<u32> {
         let rules = rules.iter().map(|rule| rule.get().0.clone()).collect();
         let tokens =
@@ -133,6 +134,7 @@ impl Session {
                 rules,
                 foreign,
                 forced,
+                salt,
             };
             Ok(lock(&self.inner).submit(request)?.0)
         })

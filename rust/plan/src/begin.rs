@@ -61,7 +61,13 @@ impl Session {
         self.scheduled.iter().filter(|s| s.is_read()).map(|s| {
             let sequence = &self.running[s.at];
             let budget = if s.is_forced { 1 } else { s.budget };
-            View { sequence: sequence.id, tokens: &sequence.tokens, budget, max_depth: s.max_depth }
+            View {
+                sequence: sequence.id,
+                tokens: &sequence.tokens,
+                budget,
+                max_depth: s.max_depth,
+                salt: sequence.spec.salt,
+            }
         })
     }
 

@@ -35,6 +35,8 @@ pub struct Request {
     pub logprobs: Option<u32>,
     /// Tokens that come whatever the model says, at most `max_new_tokens`: their log-probabilities are what is asked for.
     pub forced: Vec<Token>,
+    /// Drafts may come from other texts of this salt, never from those of another.
+    pub salt: u64,
     /// Rules that change or forbid tokens before one is chosen.
     pub rules: Vec<AnyProcessor>,
     /// Rows of this request wait in [`crate::Session::verify`] for processors outside of this crate.

@@ -14,6 +14,7 @@
 
 mod constrain;
 mod corpus_search;
+mod follow;
 mod follower_trie;
 pub mod index;
 mod key_scorer;

@@ -1,5 +1,6 @@
 //! Prompt lookup: drafts from the text's own n-grams.
 
+use crate::follow::goes_on;
 use crate::follower_trie::FollowerTrie;
 use crate::ppm::{Rates, Source, State, check_min_prob};
 use crate::suffix::no_text;
@@ -83,7 +84,7 @@ impl Text {
     }
 
     fn follow(&mut self, tokens: &[Token], order: usize) {
-        if !tokens.starts_with(&self.seen) {
+        if !goes_on(&self.seen, tokens) {
             *self = Text::new(order);
         }
         for &token in &tokens[self.seen.len()..] {

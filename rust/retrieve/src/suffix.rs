@@ -1,5 +1,6 @@
 //! Drafts from everything that a text has said before, however long the match.
 
+use crate::follow::goes_on;
 use crate::ppm::{Rates, Source, State, check_min_prob};
 use crate::suffix_automaton::{NESTED, SuffixAutomaton};
 use draftwood_base::{Error, Result, SequenceId, Token};
@@ -86,7 +87,7 @@ impl Text {
     }
 
     fn follow(&mut self, tokens: &[Token]) {
-        if !tokens.starts_with(&self.seen) {
+        if !goes_on(&self.seen, tokens) {
             *self = Text::new();
         }
         for &token in &tokens[self.seen.len()..] {

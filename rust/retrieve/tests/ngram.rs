@@ -15,7 +15,7 @@ const FOLLOWERS: usize = 8;
 
 fn propose(drafter: &mut NGram, sequence: u32, tokens: &[Token], budget: u32, max_depth: u32) -> Forest {
     let mut forest = Forest::default();
-    let view = View { sequence: SequenceId(sequence), tokens, budget, max_depth };
+    let view = View { sequence: SequenceId(sequence), tokens, budget, max_depth, salt: 0 };
     drafter.propose_batch(&[view], &mut forest).unwrap();
     assert_eq!(forest.len(), 1);
     forest
@@ -204,7 +204,8 @@ fn one_token_over_and_over_costs_no_more() {
 fn views_keep_their_order_and_closing_frees() {
     let (mut drafter, mut forest) = (fresh(3, 0.01), Forest::default());
     let (a, b) = ([1, 2, 1], [4, 5, 4]);
-    let view = |sequence, tokens| View { sequence: SequenceId(sequence), tokens, budget: 2, max_depth: 9 };
+    let view =
+        |sequence, tokens| View { sequence: SequenceId(sequence), tokens, budget: 2, max_depth: 9, salt: 0 };
     drafter.propose_batch(&[view(1, &b), view(0, &a)], &mut forest).unwrap();
     assert_eq!((forest.tree(0).tokens, forest.tree(1).tokens), (&[4, 5][..], &[1, 2][..]));
     assert_eq!(drafter.open_sequences(), 2);
@@ -222,7 +223,7 @@ fn bad_settings_and_empty_views_are_named() {
     assert!(error(3, f32::NAN).starts_with("min_prob must be a probability, 0 … 1, got NaN; "));
     assert!(error(3, -0.1).contains("got -0.1"));
     assert!(error(3, 1.5).contains("got 1.5"));
-    let view = View { sequence: SequenceId(4), tokens: &[], budget: 4, max_depth: 4 };
+    let view = View { sequence: SequenceId(4), tokens: &[], budget: 4, max_depth: 4, salt: 0 };
     let error = fresh(3, 0.1).propose_batch(&[view], &mut Forest::default()).unwrap_err().to_string();
     assert!(error.starts_with("the number of tokens of sequence 4 must be 1 … "), "{error}");
 }

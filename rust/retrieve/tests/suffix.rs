@@ -18,7 +18,7 @@ const NESTED: usize = 16;
 
 fn propose(drafter: &mut Suffix, sequence: u32, tokens: &[Token], budget: u32, max_depth: u32) -> Forest {
     let mut forest = Forest::default();
-    let view = View { sequence: SequenceId(sequence), tokens, budget, max_depth };
+    let view = View { sequence: SequenceId(sequence), tokens, budget, max_depth, salt: 0 };
     drafter.propose_batch(&[view], &mut forest).unwrap();
     assert_eq!(forest.len(), 1);
     forest
@@ -260,7 +260,7 @@ fn bad_settings_and_empty_views_are_named() {
     let error = |min_prob| Suffix::new(SuffixConfig { min_prob }).err().unwrap().to_string();
     assert!(error(f32::NAN).starts_with("min_prob must be a probability, 0 … 1, got NaN; "));
     assert!(error(1.5).contains("got 1.5"));
-    let view = View { sequence: SequenceId(4), tokens: &[], budget: 4, max_depth: 4 };
+    let view = View { sequence: SequenceId(4), tokens: &[], budget: 4, max_depth: 4, salt: 0 };
     let error = fresh(0.1).propose_batch(&[view], &mut Forest::default()).unwrap_err().to_string();
     assert!(error.starts_with("the number of tokens of sequence 4 must be 1 … "), "{error}");
 }

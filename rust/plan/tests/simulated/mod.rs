@@ -109,6 +109,7 @@ fn request(text: &Text) -> Request {
         rules: Vec::new(),
         foreign: false,
         forced: vec![],
+        salt: 0,
     }
 }
 
