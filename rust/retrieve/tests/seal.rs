@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 type Documents = Vec<Vec<Token>>;
 
+/// In one of the tiers that know places: they find documents in two ways.
 fn group(documents: &Documents, each: usize) -> Group {
+    let tier = [Tier::Standard, Tier::Compact, Tier::Fast][documents.concat().len() % 3];
     let index = |part: &[Vec<Token>]| {
         let mut corpus = Corpus::default();
         part.iter().for_each(|document| corpus.push(document).unwrap());
-        Index::build_in_memory(&corpus, Tier::Standard).unwrap()
+        Index::build_in_memory(&corpus, tier).unwrap()
     };
     Group::new(documents.chunks(each).map(index).collect()).unwrap()
 }
