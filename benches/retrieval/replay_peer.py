@@ -113,8 +113,9 @@ def replay(drafter: Any, number: int, tokens: np.ndarray, prompt: int) -> tuple[
 
 def long(kind: str, texts: list[tuple[np.ndarray, int]], context: int) -> None:
     all_tokens = np.resize(np.concatenate([text for text, _ in texts]), context + APPENDED)
-    for name, drafter in drafters(kind, 32).items():
-        append, propose = [], []
+    made = drafters(kind, 32)
+    for name in list(made):
+        drafter, append, propose = made.pop(name), [], []  # one at a time: each takes gigabytes
         start = time.perf_counter_ns()
         drafter.open(0, all_tokens[:context])
         bulk = time.perf_counter_ns() - start

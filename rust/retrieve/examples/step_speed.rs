@@ -1,15 +1,13 @@
 //! Constrained steps on recorded log-probabilities: `step_speed INDEX STEPS` prints a line per step, the n-gram's
-//! length, nanoseconds of the step, of finding the best 256 tokens of each row alone, and the sum of the tokens chosen.
+//! length, nanoseconds of the step, and the sum of the tokens chosen.
 //!
 //! STEPS holds for each step: u32 length, beams, vocabulary, k; u32 n-grams [beams, length]; f32 scores [beams]; f32
 //! log-probabilities [beams, vocabulary].
 #![allow(clippy::print_stdout, missing_docs)]
 
-use draftwood_logits::top_k;
 use draftwood_retrieve::index::{Group, Index, Rows};
 use draftwood_retrieve::{Constrained, Step};
 use std::error::Error;
-use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
@@ -22,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     group.parts()[0].verify(|_| ())?;
     let bytes = std::fs::read(steps)?;
     let words: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
-    let (mut rest, mut constrained, mut best) = (words.as_slice(), Constrained::default(), Vec::new());
+    let (mut rest, mut constrained) = (words.as_slice(), Constrained::default());
     while let [length, beams, vocab, k, behind @ ..] = rest {
         let [length, beams, vocab, k] = [*length, *beams, *vocab, *k].map(|value| value as usize);
         let (ids, behind) = behind.split_at(beams * length);
@@ -36,23 +34,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             rows.extend(group.find(&ids[beam * length..(beam + 1) * length], false)?);
         }
         let step = Step { rows: &rows, scores: &scores, log_probs: &log_probs, end: None, k };
-        let (mut whole, mut rank) = (Vec::new(), Vec::new());
+        let mut whole = Vec::new();
         for _ in 0..REPEATS {
             let start = Instant::now();
             constrained.step(&group, step)?;
             whole.push(start.elapsed().as_nanos());
-            let start = Instant::now();
-            for row in log_probs.chunks(vocab) {
-                best.clear();
-                top_k(row, 256.min(vocab), &mut best);
-                black_box(&best);
-            }
-            rank.push(start.elapsed().as_nanos());
         }
         whole.sort_unstable();
-        rank.sort_unstable();
         let chosen: u64 = constrained.candidates().iter().map(|one| u64::from(one.token)).sum();
-        println!("{length}\t{}\t{}\t{chosen}", whole[whole.len() / 2], rank[rank.len() / 2]);
+        println!("{length}\t{}\t{chosen}", whole[whole.len() / 2]);
     }
     Ok(())
 }
