@@ -5,7 +5,7 @@
 FOLDER is one of `make_corpus.py` with standard.dwx (`compare_index.py` builds it). Four questions are searched with 15
 beams; the rows of logits of every step are kept and the steps repeated: from logits to new beams (one call from Python,
 softmax included), and by `step_speed.rs` from log-probabilities to new beams. A masked top-k must choose the same
-scores. SEAL itself cannot be run here; recorded at 50M tokens were 3.6 … 28.4 ms per step and 4.9 s for the scoring of a query.
+scores. SEAL itself cannot be run here; at 50M tokens 3.6 … 28.4 ms per step and 4.9 s per query's scoring are recorded.
 """
 
 from __future__ import annotations
