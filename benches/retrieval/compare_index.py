@@ -1,39 +1,61 @@
-"""Our index beside the one that SEAL uses, on a corpus of `make_corpus.py`: answers first, then rounds in turn.
+"""Our index beside SEAL's (sdsl-lite) and infini-gram's, on a corpus of `make_corpus.py`: answers first, then rounds.
 
-    python benches/retrieval/compare_index.py FOLDER [ROUNDS]
+    python benches/retrieval/compare_index.py FOLDER [--rounds 9] [--infini PYTHON] [--tiers] [--json FILE] [--ungated]
 
-Needs cargo, g++ and libsdsl-dev, or its unpacked packages at $SDSL (with usr/include and usr/lib). ROUNDS 0 times
-nothing. Ratios are sdsl's time over ours in the same round; figures of a busy machine claim nothing.
+Needs cargo, g++ and libsdsl-dev, or its unpacked packages at $SDSL (with usr/include and usr/lib); PYTHON is that of an
+environment with infini-gram. Every program runs alone, in turn, one process per round. A round in which other processes
+used more than an eighth of a core does not count; `--ungated` keeps all and claims nothing. Building takes 2 minutes at
+50M tokens, mostly sdsl's, a round 10 seconds.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import draftwood as dw
+from draftwood.bench.figures import ratio_of, spread_of
+from draftwood.bench.gate import Gate, Watch
+from draftwood.bench.rows import append_rows
+from draftwood.cli.machine import describe
 
 HERE = Path(__file__).parent
 SDSL = Path(os.environ.get("SDSL", "/"))
-QUERIES = 20_000
-# Ours → the peer's line that does the same.
-PAIRS = {
-    "extend 3-grams": "extend 3-grams",
-    "extend 3-grams, sixteen at once": "extend 3-grams",
-    "extend 10-grams": "extend 10-grams",
-    "extend 10-grams, sixteen at once": "extend 10-grams",
-    "distinct of 10 rows": "distinct of 10 rows",
-    "distinct of 10 rows, SEAL's": "distinct of 10 rows, as SEAL allocates",
-    "distinct of 1000 rows": "distinct of 1000 rows",
-}
+QUERIES, ASKED = 20_000, 400
+TIERS = ("tiny", "compact", "standard", "fast")
+# Ours, whose, the line that does the same there, and the gate of the ratio theirs / ours.
+PAIRS: list[tuple[str, str, str, float | None]] = [
+    ("extend 3-grams", "sdsl", "extend 3-grams", 8.0),
+    ("extend 10-grams", "sdsl", "extend 10-grams", 6.0),
+    ("extend 3-grams, sixteen at once", "sdsl", "extend 3-grams", 10.0),
+    ("extend 10-grams, sixteen at once", "sdsl", "extend 10-grams", 10.0),
+    ("candidate test", "sdsl", "candidate test", None),
+    ("candidate test", "ours", "dependent miss", 2.5),
+    ("distinct of 10 rows", "sdsl", "distinct of 10 rows", 25.0),
+    ("distinct of 10 rows", "sdsl", "distinct of 10 rows, as SEAL allocates", 60.0),
+    ("distinct of 1000 rows", "sdsl", "distinct of 1000 rows", 25.0),
+    ("extend 3-grams, sixteen at once, two threads", "ours", "extend 3-grams, sixteen at once", 1.7),
+    ("extend 10-grams, sixteen at once, two threads", "ours", "extend 10-grams, sixteen at once", 1.7),
+    ("open", "sdsl", "open", None),
+    ("count 3-grams from Python", "infini-gram", "count 3-grams from Python", None),
+    ("count 10-grams from Python", "infini-gram", "count 10-grams from Python", None),
+    ("followers of 10 rows from Python", "infini-gram", "followers of 10 rows from Python", None),
+    ("open", "infini-gram", "open", None),
+]
+NOT_ANSWERS = {"open", "dependent miss"}
+Told = dict[str, tuple[float, int]]
 
 
-def built(folder: Path) -> tuple[list[str], list[str]]:
-    """The two programs, and their indexes if they are not there."""
+def programs(folder: Path, infini: str | None) -> dict[str, list[str]]:
+    """Whose index → the program that answers for it, compiled if it is one of C++ or Rust."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target"))
     cargo = ["cargo", "build", "--release", "--quiet", "-p", "draftwood-retrieve", "--example", "index_speed"]
     subprocess.run(cargo, cwd=HERE.parents[1], check=True)
@@ -42,20 +64,39 @@ def built(folder: Path) -> tuple[list[str], list[str]]:
     flags += [f"-isystem{one}" for one in SDSL.glob("usr/include/*-linux-gnu")]
     link = [f"-Wl,-rpath,{libraries}", "-lsdsl", "-ldivsufsort", "-ldivsufsort64", "-o", str(peer)]
     subprocess.run(["g++", *flags, str(HERE / "sdsl_index.cpp"), *link], check=True)
-    ours = [str(target / "release/examples/index_speed"), str(folder)]
-    for program, index in ((ours, "standard.dwx"), ([str(peer), str(folder)], "sdsl.index")):
-        if not (folder / index).exists():
-            told = lines([*program, "build"])
-            seconds, (size, tokens) = told["build"][0] / 1e9, told["bytes"]
-            print(f"{index}: {tokens:,} tokens in {seconds:.1f} s, {size / tokens:.2f} bytes per token")
-    return ours, [str(peer), str(folder)]
+    found = {"ours": [str(target / "release/examples/index_speed"), str(folder)], "sdsl": [str(peer), str(folder)]}
+    if infini is not None:
+        found["infini-gram"] = [infini, str(HERE / "infini_index.py"), str(folder)]
+    return found
 
 
-def lines(command: list[str]) -> dict[str, tuple[float, int]]:
-    """What a program prints: name → (nanoseconds, answer)."""
-    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    rows = (line.split("\t") for line in told.splitlines())
+def lines(command: list[str], folder: Path | None = None) -> Told:
+    """What a program prints: name → (nanoseconds, answer). sdsl builds with files where it runs."""
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=folder).stdout
+    rows = (line.split("\t") for line in told.splitlines() if line.count("\t") == 2)
     return {name: (float(nanoseconds), int(answer)) for name, nanoseconds, answer in rows}
+
+
+def built(folder: Path, commands: dict[str, list[str]], tiers: bool) -> list[dict[str, Any]]:
+    """Builds what is not there: seconds, bytes per token."""
+    wanted = [("sdsl", "sdsl.index", []), ("ours", "standard.dwx", ["standard"])]
+    wanted += [("ours", f"{tier}.dwx", [tier]) for tier in TIERS if tiers and tier != "standard"]
+    if "infini-gram" in commands:
+        wanted.append(("infini-gram", "infini/table.0", []))
+    rows = []
+    for whose, file, more in wanted:
+        if (folder / file).exists():
+            continue
+        watch = Watch(())
+        told = lines([*commands[whose], "build", *more], folder)
+        seconds, (size, tokens) = told["build"][0] / 1e9, told["bytes"]
+        name = " ".join(["build", *more])
+        print(f"{whose}: {name}, {tokens:,} tokens in {seconds:.1f} s, {size / tokens:.3f} bytes per token", flush=True)
+        others = watch.others()
+        rows.append(
+            {"arm": whose, "work": name, "seconds": seconds, "bytes_per_token": size / tokens, "others": others}
+        )
+    return rows
 
 
 def write_queries(folder: Path) -> Path:
@@ -84,23 +125,81 @@ def write_queries(folder: Path) -> Path:
     return path
 
 
-def main(folder: Path, rounds: int) -> None:
-    ours, peer = built(folder)
-    queries = str(write_queries(folder))
-    a, b = lines([*ours, queries]), lines([*peer, queries])
-    a |= {f"{name}, SEAL's": value for name, value in a.items() if name.startswith("distinct")}
-    for mine, its in PAIRS.items():
-        if mine in a and a[mine][1] != b[its][1]:
-            raise SystemExit(f"{mine}: ours answers {a[mine][1]}, sdsl {b[its][1]}")
-    print("equal answers:", ", ".join(name for name in PAIRS if name in a))
-    ratios: dict[str, list[float]] = {name: [] for name in PAIRS}
-    for _ in range(rounds):
-        a, b = lines([*ours, queries]), lines([*peer, queries])
-        for mine, its in PAIRS.items():
-            ratios[mine].append(b[its][0] / a[mine.removesuffix(", SEAL's")][0])
-    for name, values in ratios.items() if rounds else ():
-        print(f"{name:36} {np.median(values):6.1f} times ({min(values):.1f} … {max(values):.1f})")
+def from_python(index: dw.FMIndex, queries: Path) -> Told:
+    """What infini-gram is asked: one call from Python each."""
+    words, told, at = np.fromfile(queries, "<u4"), {}, 0
+    while at < len(words):
+        kind, length, count = words[at : at + 3].tolist()
+        grams = words[at + 3 : at + 3 + length * count].reshape(count, length)[:ASKED].tolist()
+        at += 3 + length * count
+        start = time.perf_counter_ns()
+        if kind == 0:
+            total = sum(index.count(gram) for gram in grams)
+            told[f"count {length}-grams from Python"] = ((time.perf_counter_ns() - start) / len(grams), total)
+        elif kind == 10:
+            counts = [index.next_tokens(gram)[1] for gram in grams]
+            each = (time.perf_counter_ns() - start) / len(grams)
+            told[f"followers of {kind} rows from Python"] = (each, int(sum(one.sum() for one in counts)))
+    return told
+
+
+def asked(index: dw.FMIndex, commands: dict[str, list[str]], queries: Path) -> dict[str, Told]:
+    """One round of all."""
+    told = {whose: lines([*command, str(queries)]) for whose, command in commands.items()}
+    told["ours"] |= from_python(index, queries)
+    return told
+
+
+def main(folder: Path, arguments: argparse.Namespace) -> None:
+    commands, machine = programs(folder, arguments.infini), describe()
+    rows = built(folder, commands, arguments.tiers)
+    queries, index = write_queries(folder), dw.FMIndex.open(folder / "standard.dwx")
+    index.verify()  # every block is checked once, as after the first queries
+    first = asked(index, commands, queries)
+    pairs = [pair for pair in PAIRS if pair[1] in commands and pair[0] in first["ours"]]
+    for mine, whose, its, _ in pairs:
+        a, b = first["ours"][mine][1], first[whose][its][1]
+        if not {mine, its} & NOT_ANSWERS and a != b:
+            raise SystemExit(f"{mine}: ours answers {a}, {whose} {b}")
+    print(f"equal answers in {sum(not set(pair[::2]) & NOT_ANSWERS for pair in pairs)} works", flush=True)
+    gate, rounds, discarded = Gate(), [], 0
+    while len(rounds) < arguments.rounds and discarded < 3 * arguments.rounds:
+        watch = Watch(())
+        told, others = asked(index, commands, queries), watch.others()
+        if not arguments.ungated and (others or 0.0) > gate.others:
+            discarded += 1
+            continue
+        rounds.append(told)
+    if not rounds:
+        raise SystemExit(f"no quiet round, {discarded} discarded")
+    for mine, whose, its, least in pairs:
+        ours, theirs = ([one[arm][work][0] for one in rounds] for arm, work in (("ours", mine), (whose, its)))
+        ratio = ratio_of(theirs, ours)
+        verdict = "" if least is None else f", wanted {least:g}: {'yes' if ratio.median >= least else 'NO'}"
+        name = its if whose == "ours" or its == mine else f"{whose}: {its}"
+        print(
+            f"{mine:46} {spread_of(ours).median:12,.0f} ns | {whose if name == mine else name:40} "
+            f"{spread_of(theirs).median:14,.0f} ns | {ratio.median:7.2f}× [{ratio.low:.2f}, {ratio.high:.2f}]{verdict}"
+        )
+        row = {"work": mine, "peer": whose, "peer_work": its, "ours_ns": ours, "peer_ns": theirs, "wanted": least}
+        rows.append({**row, "ratio": [ratio.median, ratio.low, ratio.high]})
+    if arguments.json:
+        common = {
+            "schema": 1, "case": "retrieval index", "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "draftwood": dw.__version__, "machine": machine, "corpus": str(folder), "rounds": len(rounds),
+            "tokens": int((folder / "corpus.u16").stat().st_size // 2), "discarded": discarded,
+            "gated": not arguments.ungated,
+        }  # fmt: skip
+        print(append_rows(arguments.json, [{**common, **row} for row in rows]), file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 9)
+    parser = argparse.ArgumentParser(description="Ours beside sdsl-lite and infini-gram.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--infini", metavar="PYTHON", help="of an environment with infini-gram")
+    parser.add_argument("--tiers", action="store_true", help="build the other tiers too")
+    parser.add_argument("--json", type=Path, metavar="FOLDER", help="adds to its rows.jsonl")
+    parser.add_argument("--ungated", action="store_true")
+    options = parser.parse_args()
+    main(options.folder.resolve(), options)

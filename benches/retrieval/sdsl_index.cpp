@@ -5,6 +5,7 @@
 //     sdsl_index FOLDER QUERIES            one round: every line is a name, its nanoseconds and its answer
 #include <sdsl/suffix_arrays.hpp>
 #include <sdsl/wavelet_trees.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -79,6 +80,19 @@ int main(int, char** arguments) {
                 sum += found.high + 1 - found.low;
             }
             std::printf("extend %u-grams\t%.1f\t%lu\n", length, (now() - start) / count / length, sum);
+            if (length != 3) continue;
+            // May these 64 tokens follow: the last ones of other grams after the first one of each.
+            uint32_t tested = std::min(count, 2000u);
+            sum = 0;
+            start = now();
+            for (uint32_t q = 0; q < tested; q++) {
+                Range first = find(index, ids + size_t(q) * 3, 1);
+                for (uint64_t i = 0, at = uint64_t(q) * 64 % (count - 64); i < 64; i++) {
+                    uint64_t low, high;
+                    sum += sdsl::backward_search(index, first.low, first.high, ids[(at + i) * 3 + 2] + SHIFT, low, high);
+                }
+            }
+            std::printf("candidate test\t%.1f\t%lu\n", (now() - start) / tested / 64, sum);
             continue;
         }
         std::vector<Range> ranges;

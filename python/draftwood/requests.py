@@ -91,6 +91,17 @@ def _count(value: Any, name: str, most: int = 2**31 - 1) -> int:
     return number
 
 
+def _salt(value: Any) -> int:
+    """A salt as the core compares it: 64 bits of a hash, of which nobody finds a second text."""
+    if value is None:
+        return 0
+    if not isinstance(value, str) or not value:
+        raise InvalidArgument.of("cache_salt", "a string of at least one character, or None", repr(value))
+    from hashlib import blake2b
+
+    return int.from_bytes(blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
 def submit(
     session: Session,
     ids: Any,
@@ -146,6 +157,7 @@ def submit(
         if params.backspace_token_id is None
         else _count(params.backspace_token_id, "backspace_token_id"),
         source=None if read is None else read.source.token_ids,
+        salt=_salt(params.cache_salt),
     )
     if read is not None:
         read.bind(request)

@@ -90,6 +90,9 @@ class SamplingParams:
     taking back costs no forward but 4 · V bytes per token kept. A text ends with "length" after 4 · `max_new_tokens`
     choices, or when it holds `max_new_tokens` tokens; a greedy one that takes back comes to where it has been and ends
     with "stop", `stop_reason` "loop". Processors written in Python are forked once more per token."""
+    cache_salt: str | None = None
+    """Drafts out of other requests' outputs (`drafters.Outputs`) come only from those with the same salt; None is one
+    too. How fast a text comes shows what is known of it, so tenants get different ones."""
 
 
 @dataclass(frozen=True, slots=True)

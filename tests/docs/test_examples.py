@@ -31,6 +31,14 @@ def test_blocks_of_the_readme(block):
     assert run("-c", BLOCKS[block]).strip()
 
 
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_links_lead_to_files(path):
+    for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / link).exists(), link
+
+
 def test_there_is_something_to_run():
     assert len(EXAMPLES) >= 2
     assert len(BLOCKS) >= 2

@@ -204,3 +204,36 @@ def test_past_outputs_draft_for_later_requests_within_their_bound():
     with dw.testing.toy_engine(**{**sizes, "drafter": drafter}) as engine:
         engine.generate(prompts(80, VOCAB, seed=4), params)
     assert 2048 < drafter.tokens <= 4096
+
+
+def test_past_outputs_of_another_salt_are_never_drafted():
+    prompt, sizes = prompts(1, VOCAB, seed=5)[0], {"vocab_size": VOCAB, "context_weight": 5.0, "draft_policy": "always"}
+
+    def salted(salt):
+        return dw.SamplingParams(max_new_tokens=64, seed=1, temperature=1.0, cache_salt=salt)
+
+    drafter = dw.drafters.Outputs()
+    with dw.testing.toy_engine(**sizes, drafter=drafter) as engine:
+        first = engine.generate(prompt, salted("mine"))
+        kept = drafter.tokens
+        for salt in (None, "yours", "mine ", "Mine", "\ud800"):
+            other = engine.generate(prompt, salted(salt))
+            assert other.token_ids.tolist() == first.token_ids.tolist()
+            assert other.stats.drafted == first.stats.drafted == 0, salt
+        assert drafter.tokens == 6 * kept
+        again = engine.generate(prompt, salted("mine"))
+        assert again.token_ids.tolist() == first.token_ids.tolist()
+        assert again.stats.steps < first.stats.steps / 3
+    # Another engine's texts come under the same numbers: they share by their salts alone.
+    with dw.testing.toy_engine(**sizes, drafter=drafter) as engine:
+        assert engine.generate(prompt, salted("theirs")).stats.drafted == 0
+        assert engine.generate(prompt, salted("yours")).stats.steps < first.stats.steps / 3
+
+
+@pytest.mark.parametrize("salt", [7, b"bytes", "", ["a"], True])
+def test_a_salt_that_is_no_string_is_refused(salt):
+    with (
+        dw.testing.toy_engine() as engine,
+        pytest.raises(dw.InvalidArgument, match="cache_salt must be a string of at least one character, or None"),
+    ):
+        engine.generate([1, 2], dw.SamplingParams(cache_salt=salt))

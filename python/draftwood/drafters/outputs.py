@@ -11,8 +11,9 @@ class Outputs(_core.Outputs):
     """Drafts what followed the longest suffix of the text in outputs of this drafter's earlier requests.
 
     Sharing is asked for by using it: texts of all requests that one such drafter serves may be drafted to each other,
-    as guesses that the model confirms or not; a text never depends on them. Requests that must not share, such as those
-    of different tenants, get drafters of their own. The oldest outputs go first.
+    as guesses that the model confirms or not; a text never depends on them. Only requests of one
+    `SamplingParams.cache_salt` share: give different tenants different ones. The oldest outputs go first, whose they
+    may be.
 
     Shapes
         min_prob: least path probability of a node; max_tokens: most tokens kept, about 120 bytes each; max_nodes: most

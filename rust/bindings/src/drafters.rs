@@ -152,14 +152,6 @@ impl Outputs {
         Ok(base.with(Self { min_prob, max_tokens, core }))
     }
 
-    /// Whose past a text may draft from and adds to; before its first proposal.
-    fn set_salt(&self, py: Python<'_>, sequence: u32, salt: u64) -> PyResult<()> {
-        enter(py, || {
-            lock(&self.core).set_salt(SequenceId(sequence), salt);
-            Ok(())
-        })
-    }
-
     /// Tokens of past outputs that are kept.
     #[getter]
     fn tokens(&self, py: Python<'_>) -> PyResult<usize> {

@@ -95,7 +95,7 @@ impl Session {
         self.config.plan_capacity()
     }
 
-    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, samples=1, rules=vec![], foreign=false, forced=None, source=None, backspace=None))]
+    #[pyo3(signature = (prompt, *, temperature, top_k, top_p, min_p, seed, max_new_tokens, min_new_tokens, stop, ignore_eos, logprobs=None, width=1, samples=1, rules=vec![], foreign=false, forced=None, source=None, backspace=None, salt=0))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn submit(
         &self,
@@ -118,6 +118,7 @@ impl Session {
         forced: Option<PyBuffer<i32>>,
         source: Option<PyBuffer<i32>>,
         backspace: Option<Token>,
+        salt: u64,
     ) -> PyResult<u32> {
         let rules = rules.iter().map(|rule| rule.get().0.clone()).collect();
         let tokens =
@@ -141,6 +142,7 @@ impl Session {
                 foreign,
                 forced,
                 backspace,
+                salt,
             };
             Ok(lock(&self.inner).submit(request)?.0)
         })

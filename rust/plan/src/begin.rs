@@ -67,6 +67,7 @@ impl Session {
                 source: &sequence.spec.source,
                 budget,
                 max_depth: s.max_depth,
+                salt: sequence.spec.salt,
             }
         })
     }

@@ -42,6 +42,8 @@ pub struct Request {
     /// The token that takes the last generated one back: no part of the text, forbidden before the first one. The
     /// actions, it included, are at most 4 · `max_new_tokens`.
     pub backspace: Option<Token>,
+    /// Drafts may come from other texts of this salt, never from those of another.
+    pub salt: u64,
     /// Rules that change or forbid tokens before one is chosen.
     pub rules: Vec<AnyProcessor>,
     /// Rows of this request wait in [`crate::Session::verify`] for processors outside of this crate.

@@ -50,6 +50,7 @@ fn request(rng: &mut Rng) -> Request {
         seed: rng.next(),
         samples: (0..1 + rng.below(3)).collect(),
         source: Default::default(),
+        salt: 0,
         backspace: Some(BACKSPACE),
         width: 1,
         max_new_tokens,

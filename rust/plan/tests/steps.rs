@@ -44,6 +44,7 @@ fn request(prompt: Vec<Token>, temperature: f32) -> Request {
         rules: vec![],
         foreign: false,
         forced: vec![],
+        salt: 0,
     }
 }
 

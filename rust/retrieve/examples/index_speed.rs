@@ -8,12 +8,15 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
+const TESTS: usize = 64;
+const TESTED: usize = 2000;
+
 fn words<const N: usize>(path: &Path) -> std::io::Result<Vec<[u8; N]>> {
     let bytes = std::fs::read(path)?;
     Ok(bytes.as_chunks::<N>().0.to_vec())
 }
 
-fn build(folder: &Path, file: &Path) -> Result<(), Box<dyn Error>> {
+fn build(folder: &Path, tier: Tier, file: &Path) -> Result<(), Box<dyn Error>> {
     let tokens = words::<2>(&folder.join("corpus.u16"))?;
     let offsets: Vec<u64> =
         words::<8>(&folder.join("corpus.docs"))?.into_iter().map(u64::from_le_bytes).collect();
@@ -25,7 +28,7 @@ fn build(folder: &Path, file: &Path) -> Result<(), Box<dyn Error>> {
         corpus.push(&ids)?;
     }
     let start = Instant::now();
-    let index = Index::build(&corpus, Tier::Standard, None, file, |_| ())?;
+    let index = Index::build(&corpus, tier, None, file, |_| ())?;
     println!("build\t{}\t{}", start.elapsed().as_nanos(), tokens.len());
     println!("bytes\t{}\t{}", index.sizes().0, tokens.len());
     Ok(())
@@ -33,16 +36,27 @@ fn build(folder: &Path, file: &Path) -> Result<(), Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, folder, mode] = arguments.as_slice() else { return Err("FOLDER build | FOLDER QUERIES".into()) };
-    let (folder, file) = (Path::new(folder), Path::new(folder).join("standard.dwx"));
+    let [_, folder, mode, tier @ ..] = arguments.as_slice() else {
+        return Err("FOLDER build [TIER] | FOLDER QUERIES".into());
+    };
+    let tier = tier.first().map_or("standard", String::as_str);
+    let (folder, file) = (Path::new(folder), Path::new(folder).join(format!("{tier}.dwx")));
     if mode == "build" {
-        return build(folder, &file);
+        let tiers = [
+            ("tiny", Tier::Tiny),
+            ("compact", Tier::Compact),
+            ("standard", Tier::Standard),
+            ("fast", Tier::Fast),
+        ];
+        let known = tiers.into_iter().find(|known| known.0 == tier).ok_or("no such tier")?;
+        return build(folder, known.1, &file);
     }
     let start = Instant::now();
     let index = Index::open(&file)?;
     println!("open\t{}\t0", start.elapsed().as_nanos());
     index.verify(|_| ())?; // every block is checked once, as after the first queries
     let queries: Vec<u32> = words::<4>(Path::new(mode))?.into_iter().map(u32::from_le_bytes).collect();
+    dependent_miss(2 * index.tokens() as usize);
     let mut rest = queries.as_slice();
     while let [kind, length, count, behind @ ..] = rest {
         let (ids, after) = behind.split_at((length * count) as usize);
@@ -51,6 +65,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         if *kind == 0 {
             one_by_one(&index, &grams, *length)?;
             sixteen_at_once(&index, &grams, *length)?;
+            two_threads(&index, &grams, *length)?;
+            if *length == 3 {
+                candidates(&index, &grams)?;
+            }
         } else {
             distinct(&index, &grams, *kind)?;
         }
@@ -69,7 +87,31 @@ fn one_by_one(index: &Index, grams: &[&[Token]], length: u32) -> Result<(), Box<
 }
 
 fn sixteen_at_once(index: &Index, grams: &[&[Token]], length: u32) -> Result<(), Box<dyn Error>> {
-    let (start, mut sum) = (Instant::now(), 0u64);
+    let start = Instant::now();
+    let sum = batched(index, grams, length)?;
+    let each = start.elapsed().as_nanos() as f64 / grams.len() as f64 / f64::from(length);
+    println!("extend {length}-grams, sixteen at once\t{each:.1}\t{sum}");
+    Ok(())
+}
+
+/// The same by two threads at once, each of which does all of it: per token of either.
+fn two_threads(index: &Index, grams: &[&[Token]], length: u32) -> Result<(), Box<dyn Error>> {
+    let (start, work) = (Instant::now(), || batched(index, grams, length));
+    let (mine, its) = std::thread::scope(|scope| {
+        let other = scope.spawn(work);
+        (work(), other.join())
+    });
+    let each = start.elapsed().as_nanos() as f64 / (2 * grams.len()) as f64 / f64::from(length);
+    let sum = mine?;
+    if its.map_err(|_| "a thread panicked")?? != sum {
+        return Err("two threads must answer alike".into());
+    }
+    println!("extend {length}-grams, sixteen at once, two threads\t{each:.1}\t{sum}");
+    Ok(())
+}
+
+fn batched(index: &Index, grams: &[&[Token]], length: u32) -> draftwood_base::Result<u64> {
+    let mut sum = 0;
     let (mut rows, mut ids): (Vec<Rows>, Vec<Token>) = (Vec::new(), Vec::new());
     for batch in grams.chunks(16) {
         rows.clear();
@@ -81,9 +123,45 @@ fn sixteen_at_once(index: &Index, grams: &[&[Token]], length: u32) -> Result<(),
         }
         sum += rows.iter().map(|rows| u64::from(rows.count())).sum::<u64>();
     }
-    let each = start.elapsed().as_nanos() as f64 / grams.len() as f64 / f64::from(length);
-    println!("extend {length}-grams, sixteen at once\t{each:.1}\t{sum}");
+    Ok(sum)
+}
+
+/// May these tokens follow, and where: the last tokens of other grams after the first token of each.
+fn candidates(index: &Index, grams: &[&[Token]]) -> Result<(), Box<dyn Error>> {
+    let some = &grams[..grams.len().min(TESTED)];
+    let rows = some.iter().map(|gram| index.find(&gram[..1], false)).collect::<Result<Vec<Rows>, _>>()?;
+    let ids: Vec<Token> = grams.iter().map(|gram| gram[2]).collect();
+    let (mut children, mut sum) = (Vec::with_capacity(TESTS), 0u64);
+    let start = Instant::now();
+    for (i, &rows) in rows.iter().enumerate() {
+        children.clear();
+        let at = i * TESTS % (ids.len() - TESTS);
+        index.children(rows, &ids[at..at + TESTS], &mut children)?;
+        sum += children.iter().map(|rows| u64::from(rows.count())).sum::<u64>();
+    }
+    let each = start.elapsed().as_nanos() as f64 / (some.len() * TESTS) as f64;
+    println!("candidate test\t{each:.1}\t{sum}");
     Ok(())
+}
+
+/// What one miss costs that waits for the one before, in as much memory as the lists of occurrences take.
+fn dependent_miss(bytes: usize) {
+    let lines = (bytes / 64).max(2);
+    let (mut order, mut state): (Vec<u32>, u64) = ((0..lines as u32).collect(), 88_172_645_463_325_252);
+    for i in (1..lines).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        order.swap(i, (state % i as u64) as usize); // Sattolo's: one cycle
+    }
+    let mut memory = vec![[0u32; 16]; lines];
+    memory.iter_mut().zip(&order).for_each(|(line, &next)| line[0] = next);
+    let (steps, mut at) = (1_000_000, 0u32);
+    (0..steps).for_each(|_| at = memory[at as usize][0]);
+    let start = Instant::now();
+    (0..steps).for_each(|_| at = memory[at as usize][0]);
+    let each = start.elapsed().as_nanos() as f64 / f64::from(steps);
+    println!("dependent miss\t{each:.1}\t{}", u32::from(black_box(at) == u32::MAX));
 }
 
 fn distinct(index: &Index, grams: &[&[Token]], kind: u32) -> Result<(), Box<dyn Error>> {

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Rows of a beam up to which its followers are listed instead of the model's tokens tested: about 4 µs.
 pub const SCANNED_ROWS: u64 = 1024;
 /// Tokens taken from a row of log-probabilities at first; four times as many when they do not last.
-const FIRST: usize = 256;
+const FIRST: usize = 64;
 /// Tokens tested at once.
 const BATCH: usize = 16;
 /// Tests of a beam in vain, after which its followers are listed.

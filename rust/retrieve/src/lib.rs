@@ -14,8 +14,10 @@
 
 mod constrain;
 mod corpus_search;
+mod follow;
 mod follower_trie;
 pub mod index;
+mod key_reader;
 mod key_scorer;
 mod log_rows;
 mod mix;

@@ -1,5 +1,6 @@
 //! Prompt lookup: drafts from the text's own n-grams.
 
+use crate::follow::goes_on;
 use crate::follower_trie::FollowerTrie;
 use crate::ppm::{Rates, Source, State, check_min_prob};
 use crate::suffix::no_text;
@@ -86,7 +87,7 @@ impl Text {
     }
 
     fn follow(&mut self, view: &View<'_>, order: usize) {
-        if !view.tokens.starts_with(&self.seen) || self.source != view.source {
+        if !goes_on(&self.seen, view.tokens) || self.source != view.source {
             *self = Text::new(order);
             self.source.extend_from_slice(view.source);
             view.source.iter().for_each(|&token| self.append(token));

@@ -1,5 +1,6 @@
 //! Drafts from what other requests have said before.
 
+use crate::follow::goes_on;
 use crate::ppm::{Context, Rates, Source, State, check_min_prob};
 use crate::suffix::no_text;
 use crate::suffix_automaton::{NESTED, SuffixAutomaton};
@@ -46,7 +47,6 @@ pub struct Outputs {
     generations: VecDeque<Generation>,
     next_number: u64,
     texts: FxHashMap<SequenceId, Text>,
-    salts: FxHashMap<SequenceId, u64>,
     grower: Grower<State>,
 }
 
@@ -91,7 +91,6 @@ impl Outputs {
             generations: VecDeque::new(),
             next_number: 0,
             texts: FxHashMap::default(),
-            salts: FxHashMap::default(),
             grower: Grower::default(),
         })
     }
@@ -99,12 +98,6 @@ impl Outputs {
     /// The settings.
     pub fn config(&self) -> OutputsConfig {
         self.config
-    }
-
-    /// Declares whose past a text may draft from and adds to, before its first proposal; 0 without.
-    pub fn set_salt(&mut self, sequence: SequenceId, salt: u64) {
-        self.texts.remove(&sequence);
-        self.salts.insert(sequence, salt);
     }
 
     /// Tokens of past outputs that are kept.
@@ -196,10 +189,9 @@ impl Drafter for Outputs {
     fn propose_batch(&mut self, views: &[View<'_>], forest: &mut Forest) -> Result<()> {
         for view in views {
             let Some(&root) = view.tokens.last() else { return Err(no_text(view, u32::MAX as usize)) };
-            let salt = self.salts.get(&view.sequence).copied().unwrap_or(0);
-            let fresh = || Text::new(salt, view.tokens);
+            let fresh = || Text::new(view.salt, view.tokens);
             let text = self.texts.entry(view.sequence).or_insert_with(fresh);
-            if !view.tokens.starts_with(&text.seen) {
+            if text.salt != view.salt || !goes_on(&text.seen, view.tokens) {
                 *text = fresh();
             }
             text.follow(view.tokens, &self.generations);
@@ -220,7 +212,6 @@ impl Drafter for Outputs {
     }
 
     fn close(&mut self, sequence: SequenceId) {
-        self.salts.remove(&sequence);
         if let Some(text) = self.texts.remove(&sequence) {
             self.share(text.salt, &text.seen[text.start.min(text.seen.len())..]);
         }

@@ -1,6 +1,7 @@
 //! Documents ranked by the n-grams that a model generated for a query (SEAL, arXiv 2204.10628).
 
-use crate::index::Group;
+use crate::index::{Group, Rows, Tier};
+use crate::key_reader::{KeyReader, Scored};
 use draftwood_base::{Error, Result, Token};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -180,38 +181,114 @@ pub fn rank_weighted(
     }
     order.sort_by(|&a, &b| weights[b as usize].total_cmp(&weights[a as usize]).then(a.cmp(&b)));
 
-    let mut found: FxHashMap<u64, Scored> = FxHashMap::default();
-    for &k in &order {
-        let key = &keys[k as usize];
-        let rows = index.find(&key.ids, key.anchored)?;
-        if rows.iter().map(|rows| u64::from(rows.count())).sum::<u64>() > config.max_hits {
-            continue;
-        }
-        let (length, weight) = (key.ids.len() as u32, weights[k as usize]);
-        for (document, offset) in index.locate(&rows, length, usize::MAX)? {
-            let scored = found.entry(document).or_default();
-            if config.allow_overlaps {
-                scored.covered.clear();
-            }
-            let at = if config.compat { offset + length } else { offset };
-            scored.add(k, &key.ids, at, weight, config.beta, false);
-        }
-    }
-    let mut candidates: Vec<(f64, u64)> =
-        found.iter().map(|(&document, scored)| (scored.total(config), document)).collect();
-    best(&mut candidates, config.fully_score);
-
-    let trie = Trie::new(keys, &order);
+    let candidates = candidates(index, keys, weights, &order, config)?;
     let unigrams = unigram_weights(index, keys, unigrams, config)?;
-    let mut hits = Vec::with_capacity(candidates.len());
+    let mut by_token = vec![0.0; unigrams.keys().max().map_or(0, |&most| most as usize + 1)];
+    unigrams.into_iter().for_each(|(token, weight)| by_token[token as usize] = weight);
+    let mut reader = KeyReader::new(keys, weights, &order, config);
+    let (mut hits, mut text) = (Vec::with_capacity(candidates.len()), Vec::new());
     for (_, document) in candidates {
-        let text = index.extract(document, 0, u32::MAX)?;
-        let scored = full_score(keys, weights, &trie, &unigrams, &text, config);
-        hits.push(Hit { document, score: scored.total(config), keys: scored.keys });
+        index.read(document, &mut text)?;
+        let scored = reader.full_score(&text, &by_token);
+        hits.push(Hit { document, score: scored.total(config), keys: scored.keys.clone() });
     }
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.document.cmp(&b.document)));
     hits.truncate(config.hits);
     Ok(hits)
+}
+
+/// The documents to be scored in full: those with the best first scores, by the keys that are rare enough.
+fn candidates(
+    index: &Group,
+    keys: &[Key],
+    weights: &[f64],
+    order: &[u32],
+    config: SealConfig,
+) -> Result<Vec<(f64, u64)>> {
+    let mut rare: Vec<(u32, Vec<Rows>)> = Vec::new();
+    for &key in order {
+        let rows = index.find(&keys[key as usize].ids, keys[key as usize].anchored)?;
+        if rows.iter().map(|rows| u64::from(rows.count())).sum::<u64>() <= config.max_hits {
+            rare.push((key, rows));
+        }
+    }
+    let mut candidates = match index.tier() {
+        // Text is read by walking there: places cost no more.
+        Tier::Compact => by_places(index, keys, weights, &rare, config)?,
+        _ => by_texts(index, keys, weights, &rare, config)?,
+    };
+    best(&mut candidates, config.fully_score);
+    Ok(candidates)
+}
+
+fn by_places(
+    index: &Group,
+    keys: &[Key],
+    weights: &[f64],
+    rare: &[(u32, Vec<Rows>)],
+    config: SealConfig,
+) -> Result<Vec<(f64, u64)>> {
+    let mut found: FxHashMap<u64, Scored> = FxHashMap::default();
+    for (k, rows) in rare {
+        let (ids, weight) = (&keys[*k as usize].ids, weights[*k as usize]);
+        let length = ids.len() as u32;
+        for (document, offset) in index.locate(rows, length, usize::MAX)? {
+            let scored = found.entry(document).or_default();
+            if config.allow_overlaps {
+                scored.uncover();
+            }
+            let at = if config.compat { offset + length } else { offset };
+            scored.add(*k, ids, at, weight, config.beta, false);
+        }
+    }
+    Ok(found.iter().map(|(&document, scored)| (scored.total(config), document)).collect())
+}
+
+/// Which keys a document holds is one read per occurrence; where they stand costs a walk each. So a document is read
+/// instead, if it has several keys and could be among the best: its score is at least its heaviest key's weight, and at
+/// most the sum of all.
+fn by_texts(
+    index: &Group,
+    keys: &[Key],
+    weights: &[f64],
+    rare: &[(u32, Vec<Rows>)],
+    config: SealConfig,
+) -> Result<Vec<(f64, u64)>> {
+    let (mut documents, mut pairs) = (Vec::new(), Vec::new());
+    for (rank, (_, rows)) in (0u32..).zip(rare) {
+        documents.clear();
+        index.documents_of(rows, &mut documents)?;
+        pairs.extend(documents.iter().map(|&document| (document, rank)));
+    }
+    pairs.sort_unstable();
+    pairs.dedup();
+    let weight = |pair: &(u64, u32)| weights[rare[pair.1 as usize].0 as usize];
+    let mut heaviest: Vec<f64> = pairs.chunk_by(|a, b| a.0 == b.0).map(|its| weight(&its[0])).collect();
+    let least = if config.fully_score < heaviest.len() && config.fully_score > 0 {
+        *heaviest.select_nth_unstable_by(config.fully_score - 1, |a, b| b.total_cmp(a)).1
+    } else {
+        0.0
+    };
+    let order: Vec<u32> = rare.iter().map(|(key, _)| *key).collect();
+    let (mut reader, mut text, mut scores) =
+        (KeyReader::new(keys, weights, &order, config), Vec::new(), Vec::new());
+    for its in pairs.chunk_by(|a, b| a.0 == b.0) {
+        let document = its[0].0;
+        // Sums of the same weights in another order may differ in their last bits.
+        if its.iter().map(weight).sum::<f64>() * (1.0 + 1e-9) < least {
+            continue;
+        }
+        let score = if let [one] = its {
+            let (key, mut scored) = (rare[one.1 as usize].0, Scored::default());
+            scored.add(key, &keys[key as usize].ids, 0, weight(one), config.beta, false);
+            scored.total(config)
+        } else {
+            index.read(document, &mut text)?;
+            reader.first_score(&text).total(config)
+        };
+        scores.push((score, document));
+    }
+    Ok(scores)
 }
 
 /// The `count` highest scores, of equals the lower document.
@@ -244,127 +321,4 @@ fn unigram_weights(
         }
     }
     Ok(weights)
-}
-
-fn full_score(
-    keys: &[Key],
-    weights: &[f64],
-    trie: &Trie,
-    unigrams: &FxHashMap<Token, f64>,
-    text: &[Token],
-    config: SealConfig,
-) -> Scored {
-    let mut places = Vec::new();
-    for offset in 0..text.len() {
-        trie.find(&text[offset..], |key| {
-            if offset == 0 || !keys[key as usize].anchored {
-                places.push((key, offset as u32));
-            }
-        });
-    }
-    places.sort_unstable_by(|a, b| {
-        weights[b.0 as usize].total_cmp(&weights[a.0 as usize]).then_with(|| a.cmp(b))
-    });
-    let mut scored = Scored::default();
-    for (key, offset) in places {
-        scored.add(key, &keys[key as usize].ids, offset, weights[key as usize], config.beta, true);
-    }
-    let mut left: Vec<(f64, Token)> = Vec::new();
-    for (at, token) in text.iter().enumerate() {
-        if let Some(&weight) = unigrams.get(token)
-            && scored.is_free(at as u32, 1)
-        {
-            left.push((weight, *token));
-        }
-    }
-    left.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    left.dedup_by_key(|entry| entry.1);
-    for (weight, token) in left {
-        scored.sum += weight * scored.cover(&[token], config.beta);
-    }
-    scored
-}
-
-/// A document's score on the way.
-#[derive(Default)]
-struct Scored {
-    sum: f64,
-    best: f64,
-    /// Positions that keys cover.
-    covered: FxHashSet<u32>,
-    /// Tokens of the keys that count.
-    used: FxHashSet<Token>,
-    keys: Vec<(u32, f64)>,
-}
-
-impl Scored {
-    /// An occurrence of a key, in the order of falling weights. A repeated one adds nothing; with `fill` it still
-    /// covers its positions.
-    fn add(&mut self, key: u32, ids: &[Token], offset: u32, weight: f64, beta: f64, fill: bool) {
-        self.best = self.best.max(weight);
-        let repeated = self.keys.last().is_some_and(|last| last.0 == key);
-        if (repeated && !fill) || !self.is_free(offset, ids.len() as u32) {
-            return;
-        }
-        self.covered.extend(offset..offset + ids.len() as u32);
-        if !repeated {
-            let added = weight * self.cover(ids, beta);
-            self.sum += added;
-            self.keys.push((key, added));
-            self.used.extend(ids);
-        }
-    }
-
-    fn is_free(&self, offset: u32, length: u32) -> bool {
-        (offset..offset + length).all(|at| !self.covered.contains(&at))
-    }
-
-    /// 1 − beta + beta · the part of a key's distinct tokens that no heavier key has used.
-    fn cover(&self, ids: &[Token], beta: f64) -> f64 {
-        let mut distinct = ids.to_vec();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let new = distinct.iter().filter(|token| !self.used.contains(token)).count();
-        1.0 - beta + beta * new as f64 / distinct.len() as f64
-    }
-
-    fn total(&self, config: SealConfig) -> f64 {
-        (1.0 - config.single_key) * self.sum + config.single_key * self.best
-    }
-}
-
-/// The keys as a trie, to find all that start at a position.
-struct Trie {
-    children: FxHashMap<(u32, Token), u32>,
-    /// Keys that end at a node.
-    ends: Vec<Vec<u32>>,
-}
-
-impl Trie {
-    fn new(keys: &[Key], of: &[u32]) -> Self {
-        let mut trie = Self { children: FxHashMap::default(), ends: vec![Vec::new()] };
-        for &key in of {
-            let mut node = 0;
-            for &id in &keys[key as usize].ids {
-                let next = trie.ends.len() as u32;
-                node = *trie.children.entry((node, id)).or_insert(next);
-                if node == next {
-                    trie.ends.push(Vec::new());
-                }
-            }
-            trie.ends[node as usize].push(key);
-        }
-        trie
-    }
-
-    fn find(&self, text: &[Token], mut found: impl FnMut(u32)) {
-        let mut node = 0;
-        for &id in text {
-            match self.children.get(&(node, id)) {
-                Some(&next) => node = next,
-                None => return,
-            }
-            self.ends[node as usize].iter().for_each(|&key| found(key));
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Drafts from everything that a text has said before, however long the match.
 
+use crate::follow::goes_on;
 use crate::ppm::{Rates, Source, State, check_min_prob};
 use crate::suffix_automaton::{NESTED, SuffixAutomaton};
 use draftwood_base::{Error, Result, SequenceId, Token};
@@ -94,7 +95,7 @@ impl Text {
     }
 
     fn follow(&mut self, view: &View<'_>) {
-        if !view.tokens.starts_with(&self.seen) || self.source != view.source {
+        if !goes_on(&self.seen, view.tokens) || self.source != view.source {
             *self = Text::new();
             self.source.extend_from_slice(view.source);
             view.source.iter().for_each(|&token| self.append(token));

@@ -1,5 +1,6 @@
 //! Drafts by a tree search over trigram weights that follow the text (ADED).
 
+use crate::follow::goes_on;
 use crate::suffix::no_text;
 use crate::trigram_search::Search;
 use draftwood_base::{Error, Result, SequenceId, Token};
@@ -159,7 +160,7 @@ struct Text {
 
 impl Text {
     fn follow(&mut self, tokens: &[Token]) {
-        if !tokens.starts_with(&self.seen) {
+        if !goes_on(&self.seen, tokens) {
             *self = Text::default();
         }
         let (before, now) = (self.seen.len(), tokens.len());

@@ -8,9 +8,9 @@ use draftwood_tree::{Drafter, Forest, View};
 use proptest::prelude::*;
 use support::{check_tree, texts};
 
-fn propose(drafter: &mut Outputs, sequence: u32, tokens: &[Token], budget: u32) -> Forest {
+fn propose(drafter: &mut Outputs, (sequence, salt): (u32, u64), tokens: &[Token], budget: u32) -> Forest {
     let mut forest = Forest::default();
-    let view = View { sequence: SequenceId(sequence), tokens, source: &[], budget, max_depth: 12 };
+    let view = View { sequence: SequenceId(sequence), tokens, source: &[], budget, max_depth: 12, salt };
     drafter.propose_batch(&[view], &mut forest).unwrap();
     assert_eq!(forest.len(), 1);
     forest
@@ -43,7 +43,6 @@ proptest! {
             past.iter().filter(|one| one.1 == salt).map(|one| one.0.clone()).collect()
         };
         let mut known = mine(&past);
-        drafter.set_salt(SequenceId(7), salt);
         for end in 1..=text.len() {
             if end == text.len() / 2 {
                 // Others end while this text runs, of either salt.
@@ -53,7 +52,7 @@ proptest! {
             }
             let said: Vec<&[Token]> = known.iter().map(Vec::as_slice).collect();
             let seen = &text[..end];
-            let forest = propose(&mut drafter, 7, seen, 12);
+            let forest = propose(&mut drafter, (7, salt), seen, 12);
             // A text catches up with 64 tokens where others have ended since its last step.
             let (got, all) = (drafter.match_length(SequenceId(7)), longest(&said, seen));
             prop_assert!(all.min(64) <= got && got <= all, "{got} of {all}");
@@ -81,8 +80,7 @@ proptest! {
             drafter.share(*salt, text);
             prop_assert!(drafter.tokens() <= 640);
             let tail = &text[text.len() - text.len().min(60)..];
-            drafter.set_salt(SequenceId(1), *salt);
-            propose(&mut drafter, 1, tail, 4);
+            propose(&mut drafter, (1, *salt), tail, 4);
             // The last output is there, cut where a generation ended.
             prop_assert!(drafter.match_length(SequenceId(1)) >= tail.len().min(1));
         }
@@ -94,19 +92,18 @@ proptest! {
 fn a_text_is_shared_when_it_is_closed_with_the_end_of_its_prompt() {
     let mut drafter = drafter(1 << 10);
     let text: Vec<Token> = (0..60).collect();
-    propose(&mut drafter, 1, &text[..40], 8);
-    propose(&mut drafter, 1, &text, 8);
+    propose(&mut drafter, (1, 0), &text[..40], 8);
+    propose(&mut drafter, (1, 0), &text, 8);
     assert_eq!((drafter.tokens(), drafter.match_length(SequenceId(1))), (0, 0));
     drafter.close(SequenceId(1));
     assert_eq!(drafter.tokens(), 16 + 20);
-    let forest = propose(&mut drafter, 2, &[99, 30, 31], 6);
+    let forest = propose(&mut drafter, (2, 0), &[99, 30, 31], 6);
     assert_eq!(forest.tree(0).tokens, [31, 32, 33, 34, 35, 36]);
     // Another salt sees nothing of it, whatever its number.
-    drafter.set_salt(SequenceId(2), 5);
-    assert_eq!(propose(&mut drafter, 2, &[99, 30, 31], 6).tree(0).tokens, [31]);
+    assert_eq!(propose(&mut drafter, (2, 5), &[99, 30, 31], 6).tree(0).tokens, [31]);
     // A text under a number that was another's begins anew; what it replaced is not shared.
-    propose(&mut drafter, 3, &[1, 2, 3], 6);
-    propose(&mut drafter, 3, &[9, 9], 6);
+    propose(&mut drafter, (3, 0), &[1, 2, 3], 6);
+    propose(&mut drafter, (3, 0), &[9, 9], 6);
     drafter.close(SequenceId(3));
     assert_eq!(drafter.tokens(), 16 + 20 + 2);
     drafter.close(SequenceId(4));

@@ -8,11 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 type Documents = Vec<Vec<Token>>;
 
+/// In one of the tiers that know places: they find documents in two ways.
 fn group(documents: &Documents, each: usize) -> Group {
+    let tier = [Tier::Standard, Tier::Compact, Tier::Fast][documents.concat().len() % 3];
+    group_in(documents, each, tier)
+}
+
+fn group_in(documents: &Documents, each: usize, tier: Tier) -> Group {
     let index = |part: &[Vec<Token>]| {
         let mut corpus = Corpus::default();
         part.iter().for_each(|document| corpus.push(document).unwrap());
-        Index::build_in_memory(&corpus, Tier::Standard).unwrap()
+        Index::build_in_memory(&corpus, tier).unwrap()
     };
     Group::new(documents.chunks(each).map(index).collect()).unwrap()
 }
@@ -298,4 +304,24 @@ fn keys_that_make_no_sense_are_named() {
     assert!(error(key(&[1], f64::NAN)).contains("got NaN"));
     assert!(error(key(&[], -1.0)).starts_with("the tokens of key 0 must be at least 1, got 0"));
     assert_eq!(rank(&index, &[], &[], SealConfig::default()).unwrap(), []);
+}
+
+proptest! {
+    /// Compact indexes are asked for places, standard ones for documents, most of which need not be read.
+    #[test]
+    fn documents_that_are_not_read_are_not_among_the_best(
+        documents in prop::collection::vec(prop::collection::vec(0u32..12, 0..30), 4..60),
+        keys in prop::collection::btree_map(prop::collection::vec(0u32..12, 1..5), 0.01f64..9.0, 1..30),
+        config in configs(), parts in 1usize..3,
+    ) {
+        let (ids, weights): (Vec<_>, Vec<f64>) = keys.into_iter().unzip();
+        let keys: Vec<Key> = ids.into_iter().map(|ids| Key { ids, anchored: false, log_prob: -1.0 }).collect();
+        let config = SealConfig { max_hits: 30, ..config };
+        let ranked = |tier: Tier| {
+            let each = documents.len().div_ceil(parts);
+            rank_weighted(&group_in(&documents, each, tier), &keys, &weights, &[], config).unwrap()
+        };
+        let (compact, standard) = (ranked(Tier::Compact), ranked(Tier::Standard));
+        prop_assert_eq!(compact, standard);
+    }
 }

@@ -16,6 +16,8 @@ pub struct View<'a> {
     pub budget: u32,
     /// Most levels below the root: what the context and the token limit leave.
     pub max_depth: u32,
+    /// Texts of other salts must not become known through this one's draft; 0 without.
+    pub salt: u64,
 }
 
 /// Proposes continuations. A wrong proposal costs time, never correctness: verification keeps only what the model

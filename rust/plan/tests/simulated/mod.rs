@@ -111,6 +111,7 @@ fn request(text: &Text) -> Request {
         rules: Vec::new(),
         foreign: false,
         forced: vec![],
+        salt: 0,
     }
 }
 

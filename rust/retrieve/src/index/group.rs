@@ -195,6 +195,30 @@ impl Group {
         Ok(out)
     }
 
+    /// The whole text of a document, in place of what `out` holds.
+    ///
+    /// # Errors
+    /// As [`Index::extract`].
+    pub fn read(&self, document: u64, out: &mut Vec<Token>) -> Result<()> {
+        let (part, document) = self.part_of(document)?;
+        out.clear();
+        part.extract(document, 0, u32::MAX, out)
+    }
+
+    /// Appends the documents of all rows, in the order of the rows. Cost: one read per row in the standard tier; as
+    /// [`Index::locate`] in the others.
+    ///
+    /// # Errors
+    /// As [`Index::document_of`].
+    pub fn documents_of(&self, rows: &[Rows], out: &mut Vec<u64>) -> Result<()> {
+        for ((part, before), rows) in self.parts.iter().zip(&self.before).zip(rows) {
+            for row in rows.start..rows.end {
+                out.push(before + u64::from(part.document_of(row)?));
+            }
+        }
+        Ok(())
+    }
+
     /// Number of tokens of a document.
     ///
     /// # Errors

@@ -1,0 +1,148 @@
+"""Recorded texts through our drafters and through the peers': tokens per step, and what the drafters themselves cost.
+
+    python benches/retrieval/replay_drafts.py FOLDER [--recorded FILE …] [--arctic PYTHON] [--lookup PYTHON]
+        [--corpus FOLDER] [--rounds 3] [--json FOLDER]
+
+The texts are the 128 greedy continuations of tests/data and those of FILE, lines of JSON with `prompt` and `out` as ids
+(`task` names their group). Without a model: a draft is accepted as far as the text goes on like that, then the text's
+next token comes as if from the model. PYTHON is that of an environment with arctic-inference, or with transformers and
+torch. With --corpus, a folder of `make_corpus.py`, appends and proposals are timed at 32,768 and 2,000,000 tokens.
+FOLDER takes what is made on the way. Steps are the same in every run; times need a quiet machine. A minute without
+--corpus, ten with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import draftwood as dw
+from draftwood.bench.rows import append_rows
+from draftwood.cli.machine import describe
+
+ROOT = Path(__file__).resolve().parents[2]
+NODES, CONTEXTS = (8, 16, 32, 64), (32_768, 2_000_000)
+
+
+def texts_of(recorded: Iterable[Path]) -> list[tuple[str, list[int], list[int]]]:
+    """(group, prompt, output) of every text with an output."""
+    texts = []
+    for file in sorted((ROOT / "tests/data").glob("greedy-*.json.gz")):
+        for one in json.loads(gzip.decompress(file.read_bytes()))["prompts"]:
+            texts.append((one["kind"], one["prompt_ids"], one["token_ids"]))
+    for file in recorded:
+        for line in gzip.decompress(file.read_bytes()).splitlines():
+            one = json.loads(line)
+            texts.append((one["task"], one["prompt"], one["out"]))
+    return [text for text in texts if text[2]]
+
+
+def write(path: Path, texts: Iterable[tuple[str, list[int], list[int]]]) -> Path:
+    """As both programs read them."""
+    numbers = [n for _, prompt, output in texts for n in (len(prompt), len(output), *prompt, *output)]
+    np.array(numbers, "<u4").tofile(path)
+    return path
+
+
+def lines(command: list[str]) -> list[list[str]]:
+    """The columns that a program prints."""
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [line.split("\t") for line in told.splitlines()]
+
+
+def commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """Whose → the program, which takes texts and nodes."""
+    cargo = ["cargo", "build", "--release", "--quiet", "-p", "draftwood-retrieve", "--example", "replay_drafts"]
+    subprocess.run(cargo, cwd=ROOT, check=True)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    peer = str(Path(__file__).with_name("replay_peer.py"))
+    found = {"ours": [str(target / "release/examples/replay_drafts")]}
+    if arguments.arctic:
+        found["arctic"] = [arguments.arctic, peer, "arctic"]
+    if arguments.lookup:
+        found["lookup"] = [arguments.lookup, peer, "lookup"]
+    return found
+
+
+def tokens_per_step(texts: list[Any], path: Path, programs: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """A table: drafters down, nodes across; tokens of all texts over their steps."""
+    groups = [group for group, _, _ in texts]
+    table: dict[str, dict[int, dict[str, Any]]] = {}
+    for nodes in NODES:
+        for program in programs.values():
+            for name, number, steps, tokens, nanoseconds in lines([*program, str(path), str(nodes)]):
+                cell = table.setdefault(name, {}).setdefault(nodes, {"steps": {}, "tokens": {}, "ns": []})
+                for key, value in (("steps", steps), ("tokens", tokens)):
+                    group = groups[int(number)]
+                    cell[key][group] = cell[key].get(group, 0) + int(value)
+                cell["ns"].append(int(nanoseconds))
+    print(f"{'tokens per step, and µs per step':52}" + "".join(f"{nodes:7} nodes     " for nodes in NODES))
+    rows = []
+    for name, cells in table.items():
+        shown = ""
+        for nodes, cell in cells.items():
+            rate = sum(cell["tokens"].values()) / sum(cell["steps"].values())
+            shown += f"{rate:8.3f} {np.median(cell['ns']) / 1e3:7.1f}  "
+            each = {group: cell["tokens"][group] / cell["steps"][group] for group in cell["steps"]}
+            row = {"drafter": name, "nodes": nodes, "tokens_per_step": rate, "by_group": each}
+            rows.append({**row, "ns_per_step": float(np.median(cell["ns"]))})
+        print(f"{name:52}{shown}", flush=True)
+    return rows
+
+
+def costs(corpus: Path, folder: Path, programs: dict[str, list[str]], rounds: int) -> list[dict[str, Any]]:
+    """Nanoseconds per token of a long context, per append and per proposal of 32 nodes; rounds in turn."""
+    tokens, rows = np.fromfile(corpus / "corpus.u16", "<u2"), []
+    for context in CONTEXTS:
+        if context > len(tokens):
+            continue
+        path = write(folder / f"long-{context}.u32", [("long", tokens[: context + 4000].tolist(), [0])])
+        told: dict[str, list[list[float]]] = {}
+        for _ in range(rounds):
+            for whose, program in programs.items():
+                if whose == "lookup" and context > 100_000:
+                    continue
+                for name, *values in lines([*program, str(path), "long", str(context)]):
+                    told.setdefault(name, []).append([float(value) for value in values])
+        for name, values in told.items():
+            bulk, append, propose = np.median(values, axis=0).tolist()
+            shown = f"{bulk:8.0f} ns per token read, {append:9.0f} per append, {propose:9.0f} per draft"
+            print(f"{context:9,} tokens: {name:52} {shown}")
+            row = {"drafter": name, "context": context, "ns_per_token_read": bulk, "ns_per_append": append}
+            rows.append({**row, "ns_per_proposal": propose})
+    return rows
+
+
+def main(arguments: argparse.Namespace) -> None:
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    texts, programs = texts_of(arguments.recorded), commands(arguments)
+    print(f"{len(texts)} texts, {sum(len(output) for _, _, output in texts):,} tokens of output", flush=True)
+    rows = tokens_per_step(texts, write(arguments.folder / "texts.u32", texts), programs)
+    if arguments.corpus:
+        rows += costs(arguments.corpus, arguments.folder, programs, arguments.rounds)
+    if arguments.json:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        common = {"schema": 1, "case": "draft replay", "time": now, "draftwood": dw.__version__}
+        common |= {"machine": describe(), "texts": len(texts)}
+        append_rows(arguments.json, [{**common, **row} for row in rows])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Drafters on recorded texts.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--recorded", type=Path, nargs="*", default=[])
+    parser.add_argument("--arctic", metavar="PYTHON")
+    parser.add_argument("--lookup", metavar="PYTHON")
+    parser.add_argument("--corpus", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="FOLDER")
+    main(parser.parse_args())
