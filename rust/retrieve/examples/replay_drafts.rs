@@ -62,6 +62,7 @@ fn replay(
     let (mut at, mut steps, mut time, mut forest) = (*prompt, 0, Duration::ZERO, Forest::default());
     while at < tokens.len() {
         let view = View {
+            source: &[],
             sequence: SequenceId(number),
             tokens: &tokens[..at],
             budget: nodes,
@@ -101,6 +102,7 @@ fn long(texts: &[Text], context: usize) -> Result<()> {
         for end in context..all.len() {
             for budget in [1, 32] {
                 let view = View {
+                    source: &[],
                     sequence: SequenceId(0),
                     tokens: &all[..end],
                     budget,
