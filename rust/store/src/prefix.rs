@@ -35,7 +35,7 @@ impl Store {
         Ok(self.sequences.enter(record))
     }
 
-    /// Keeps the first `len` rows of a sequence.
+    /// Keeps the first `len` rows of a sequence; in a family of [`Store::open_shared`] at least its shared full pages.
     ///
     /// # Errors
     /// [`Error::Internal`] if it is not live or has fewer rows.

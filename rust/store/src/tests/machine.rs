@@ -190,7 +190,11 @@ impl Machine {
     fn rearrange(&mut self, rng: &mut Rng) {
         for id in self.texts.keys().copied().collect::<Vec<_>>() {
             let mut text = self.texts[&id].clone();
-            let len = rng.below(text.rows.len() as u32 + 1);
+            let (rows, shared) = (text.rows.len() as u32, text.shared / self.page_size * self.page_size);
+            if rows < text.shared {
+                continue; // such a family has not forked yet
+            }
+            let len = shared + rng.below(rows - shared + 1);
             text.rows.truncate(len as usize);
             let siblings = self.texts.values().filter(|other| other.family == text.family).count();
             match rng.below(4) {
