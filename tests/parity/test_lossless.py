@@ -60,7 +60,8 @@ def test_texts_with_drafts_equal_plain_texts(plain, prompts, request):
     name = request.node.callspec.params["plain"]
     accepted = steps = 0
     sums = {number: 0 for number, _ in prompts}
-    with dw.Engine(copy.copy(plain.executor), drafter=dw.drafters.NGram(max_nodes=16)) as drafted:
+    ngrams = dw.drafters.NGram(max_nodes=16)
+    with dw.Engine(copy.copy(plain.executor), drafter=ngrams, draft_policy="always") as drafted:
         for first in range(0, len(prompts), BATCH):
             seeds, texts = zip(*prompts[first : first + BATCH], strict=True)
             group = [plain.encode(text)[:256] for text in texts]
