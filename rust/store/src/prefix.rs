@@ -41,22 +41,37 @@ impl Store {
     /// [`Error::Internal`] if it is not live or has fewer rows.
     pub fn truncate(&mut self, id: SequenceId, len: u32) -> Result<()> {
         let record = self.with_rows(id, len)?;
+        self.keep_rows(record, len);
+        Ok(())
+    }
+
+    /// Takes back the last `rows` committed rows of a sequence (backspace). Pages behind them are given up; a page that
+    /// others share stays theirs, and is copied when this one appends to it. Rows that moves are still to store may go too.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the sequence is not live, part of an open reservation, or shorter; nothing changes then.
+    pub fn retract(&mut self, id: SequenceId, rows: u32) -> Result<()> {
+        let record = self.with_rows(id, rows)?;
+        self.keep_rows(record, self.sequences.get(record).len - rows);
+        Ok(())
+    }
+
+    fn keep_rows(&mut self, record: u32, len: u32) {
         self.sequences.get_mut(record).len = len;
         self.trim(record);
-        Ok(())
     }
 
     /// The record of a sequence of at least `len` rows that is not part of an open reservation.
     fn with_rows(&mut self, id: SequenceId, len: u32) -> Result<u32> {
         self.settle();
         match self.sequences.find(id) {
-            Some(record) if self.sequences.get(record).part.is_some() => {
-                Err(Error::Internal(format!("sequence {id} must not change within a step")))
-            }
+            Some(record) if self.sequences.get(record).part.is_some() => Err(Error::Internal(format!(
+                "sequence {id} must not change: it is part of an open reservation"
+            ))),
             Some(record) if self.sequences.get(record).len >= len => Ok(record),
             Some(record) => {
                 let rows = self.sequences.get(record).len;
-                Err(Error::Internal(format!("sequence {id} must have {len} rows, got {rows}")))
+                Err(Error::Internal(format!("sequence {id} has {rows} rows, fewer rows than {len}")))
             }
             None => Err(Error::Internal(format!("sequence {id} is not live"))),
         }

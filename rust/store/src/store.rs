@@ -173,27 +173,6 @@ impl Store {
         }
     }
 
-    /// Takes back the last `rows` committed rows of a sequence (backspace). Pages behind them are given up; a page that
-    /// others share stays theirs, and is copied when this one appends to it. Rows that moves are still to store may go too.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] if the sequence is not live, part of an open reservation, or shorter; nothing changes then.
-    pub fn retract(&mut self, id: SequenceId, rows: u32) -> Result<()> {
-        self.settle();
-        let broken = |what: &str| Err(Error::Internal(format!("sequence {id} in retract: {what}")));
-        let Some(record) = self.sequences.find(id) else { return broken("it is not live") };
-        let sequence = self.sequences.get_mut(record);
-        if sequence.part.is_some() {
-            return broken("it is part of an open reservation");
-        }
-        match sequence.len.checked_sub(rows) {
-            Some(len) => sequence.len = len,
-            None => return broken("it has fewer rows"),
-        }
-        self.trim(record);
-        Ok(())
-    }
-
     /// Whether `id` is live.
     pub fn contains(&self, id: SequenceId) -> bool {
         self.sequences.find(id).is_some()
