@@ -1,18 +1,54 @@
-//! Whether a text goes on from what was read of it.
+//! Texts that grow: what was read of one, and whether it goes on from there.
 
+use crate::ppm::{Context, Contexts, Rates};
 use draftwood_base::Token;
+use draftwood_tree::View;
 
-/// Tokens that are compared at most. A whole context at every step would take longer than a draft: 8 µs at 32,768
-/// tokens, half a millisecond at two million.
-const COMPARED: usize = 256;
+/// Contexts that grow with their text.
+pub(crate) trait Growing: Contexts {
+    /// The longest context that ends the text.
+    fn tail(&self) -> Option<Context>;
 
-/// Whether `tokens` begins with `seen`, of which only the last tokens are compared if there are many.
-///
-/// What begins otherwise is another text under the same number, which differs at the end too; if ever it does not, its
-/// drafts come from the other text until it is closed, and are verified like any other.
+    /// Adds the text's next token.
+    fn append(&mut self, token: Token);
+}
+
+/// What was read of a sequence, its source first, and what followed the contexts in it.
+#[derive(Clone)]
+pub(crate) struct Text<C> {
+    source: Vec<Token>,
+    pub seen: Vec<Token>,
+    pub contexts: C,
+    pub rates: Rates,
+}
+
+impl<C: Growing> Text<C> {
+    pub fn new(contexts: C) -> Self {
+        Self { source: Vec::new(), seen: Vec::new(), contexts, rates: Rates::default() }
+    }
+
+    /// Reads what is new; a text that does not go on from what was read, from its start and into `empty` contexts.
+    pub fn follow(&mut self, view: &View<'_>, empty: impl FnOnce() -> C) {
+        if !goes_on(&self.seen, view.tokens) || self.source != view.source {
+            *self = Self::new(empty());
+            self.source.extend_from_slice(view.source);
+            view.source.iter().for_each(|&token| self.append(token));
+        }
+        let known = self.seen.len();
+        view.tokens[known..].iter().for_each(|&token| self.append(token));
+        self.seen.extend_from_slice(&view.tokens[known..]);
+    }
+
+    fn append(&mut self, token: Token) {
+        self.rates.learn(&self.contexts, self.contexts.tail(), token);
+        self.contexts.append(token);
+    }
+}
+
+/// Whether `tokens` begins with `seen`: another text under the same number must not get this one's drafts, wherever it
+/// differs. One comparison of all tokens: 8 µs at 32,768 of them.
 pub(crate) fn goes_on(seen: &[Token], tokens: &[Token]) -> bool {
-    let from = seen.len().saturating_sub(COMPARED);
-    tokens.get(from..seen.len()).is_some_and(|its| its == &seen[from..])
+    tokens.starts_with(seen)
 }
 
 #[cfg(test)]
@@ -26,7 +62,7 @@ mod tests {
             assert!(goes_on(&text[..seen], &text));
         }
         assert!(!goes_on(&text, &text[..9999]));
-        for (seen, changed) in [(1, 0), (COMPARED, 0), (10_000, 9999), (10_000, 10_000 - COMPARED)] {
+        for (seen, changed) in [(1, 0), (256, 0), (10_000, 0), (10_000, 9999), (10_000, 9744)] {
             let mut other = text.clone();
             other[changed] += 1;
             assert!(!goes_on(&text[..seen], &other), "{seen} {changed}");

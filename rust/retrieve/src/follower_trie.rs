@@ -1,5 +1,6 @@
 //! Which tokens followed each n-gram of a text, how often, and which of them last.
 
+use crate::follow::Growing;
 use crate::ppm::{Context, Contexts, Follower};
 use draftwood_base::Token;
 
@@ -173,6 +174,16 @@ impl FollowerTrie {
                 Some(_) => at = (at + 1) & mask,
             }
         }
+    }
+}
+
+impl Growing for FollowerTrie {
+    fn tail(&self) -> Option<Context> {
+        FollowerTrie::tail(self)
+    }
+
+    fn append(&mut self, token: Token) {
+        FollowerTrie::append(self, token);
     }
 }
 

@@ -1,10 +1,10 @@
 //! Prompt lookup: drafts from the text's own n-grams.
 
-use crate::follow::goes_on;
+use crate::follow::Text;
 use crate::follower_trie::FollowerTrie;
-use crate::ppm::{Rates, Source, State, check_min_prob};
+use crate::ppm::{Source, State, check_min_prob};
 use crate::suffix::no_text;
-use draftwood_base::{Error, Result, SequenceId, Token};
+use draftwood_base::{Error, Result, SequenceId};
 use draftwood_tree::{Drafter, Forest, Grower, View};
 use rustc_hash::FxHashMap;
 
@@ -41,15 +41,8 @@ impl Default for NGramConfig {
 /// Cost: about 0.2 µs per appended token, one comparison of the text with its copy, and about 0.1 µs per node.
 pub struct NGram {
     config: NGramConfig,
-    texts: FxHashMap<SequenceId, Text>,
+    texts: FxHashMap<SequenceId, Text<FollowerTrie>>,
     grower: Grower<State>,
-}
-
-struct Text {
-    source: Vec<Token>,
-    seen: Vec<Token>,
-    trie: FollowerTrie,
-    rates: Rates,
 }
 
 impl NGram {
@@ -81,42 +74,21 @@ impl NGram {
     }
 }
 
-impl Text {
-    fn new(order: usize) -> Self {
-        Self { source: Vec::new(), seen: Vec::new(), trie: FollowerTrie::new(order), rates: Rates::default() }
-    }
-
-    fn follow(&mut self, view: &View<'_>, order: usize) {
-        if !goes_on(&self.seen, view.tokens) || self.source != view.source {
-            *self = Text::new(order);
-            self.source.extend_from_slice(view.source);
-            view.source.iter().for_each(|&token| self.append(token));
-        }
-        let known = self.seen.len();
-        view.tokens[known..].iter().for_each(|&token| self.append(token));
-        self.seen.extend_from_slice(&view.tokens[known..]);
-    }
-
-    fn append(&mut self, token: Token) {
-        self.rates.learn(&self.trie, self.trie.tail(), token);
-        self.trie.append(token);
-    }
-}
-
 impl Drafter for NGram {
     fn propose_batch(&mut self, views: &[View<'_>], forest: &mut Forest) -> Result<()> {
         let NGramConfig { max_ngram, min_prob } = self.config;
         // Node numbers are u32, and an appended token may need max_ngram + 1 of them.
         let most = u32::MAX as usize / (max_ngram + 1) - 1;
+        let empty = || FollowerTrie::new(max_ngram);
         for view in views {
             let root = match view.tokens.last() {
                 Some(&root) if view.source.len() + view.tokens.len() <= most => root,
                 _ => return Err(no_text(view, most)),
             };
-            let text = self.texts.entry(view.sequence).or_insert_with(|| Text::new(max_ngram));
-            text.follow(view, max_ngram);
-            let state = State::root(text.trie.tail());
-            let mut source = Source { contexts: &text.trie, rates: &text.rates, min_prob };
+            let text = self.texts.entry(view.sequence).or_insert_with(|| Text::new(empty()));
+            text.follow(view, empty);
+            let state = State::root(text.contexts.tail());
+            let mut source = Source { contexts: &text.contexts, rates: &text.rates, min_prob };
             self.grower.grow(forest, root, state, view.budget as usize, view.max_depth, &mut source);
         }
         Ok(())

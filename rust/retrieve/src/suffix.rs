@@ -1,7 +1,7 @@
 //! Drafts from everything that a text has said before, however long the match.
 
-use crate::follow::goes_on;
-use crate::ppm::{Rates, Source, State, check_min_prob};
+use crate::follow::Text;
+use crate::ppm::{Source, State, check_min_prob};
 use crate::suffix_automaton::{NESTED, SuffixAutomaton};
 use draftwood_base::{Error, Result, SequenceId, Token};
 use draftwood_tree::{Drafter, Forest, Grower, View};
@@ -38,16 +38,8 @@ impl Default for SuffixConfig {
 /// token.
 pub struct Suffix {
     config: SuffixConfig,
-    texts: FxHashMap<SequenceId, Text>,
+    texts: FxHashMap<SequenceId, Text<SuffixAutomaton>>,
     grower: Grower<State>,
-}
-
-#[derive(Clone)]
-struct Text {
-    source: Vec<Token>,
-    seen: Vec<Token>,
-    automaton: SuffixAutomaton,
-    rates: Rates,
 }
 
 impl Suffix {
@@ -73,7 +65,7 @@ impl Suffix {
     /// Bytes that are kept for a sequence, its copy of the text included.
     pub fn bytes(&self, sequence: SequenceId) -> usize {
         let text = self.texts.get(&sequence);
-        text.map_or(0, |text| text.automaton.bytes() + text.seen.capacity() * size_of::<Token>())
+        text.map_or(0, |text| text.contexts.bytes() + text.seen.capacity() * size_of::<Token>())
     }
 
     /// `child` begins as a copy of `parent`, so that its text need not be read again. Nothing if there is no `parent`.
@@ -84,45 +76,19 @@ impl Suffix {
     }
 }
 
-impl Text {
-    fn new() -> Self {
-        Self {
-            source: Vec::new(),
-            seen: Vec::new(),
-            automaton: SuffixAutomaton::new(NESTED),
-            rates: Rates::default(),
-        }
-    }
-
-    fn follow(&mut self, view: &View<'_>) {
-        if !goes_on(&self.seen, view.tokens) || self.source != view.source {
-            *self = Text::new();
-            self.source.extend_from_slice(view.source);
-            view.source.iter().for_each(|&token| self.append(token));
-        }
-        let known = self.seen.len();
-        view.tokens[known..].iter().for_each(|&token| self.append(token));
-        self.seen.extend_from_slice(&view.tokens[known..]);
-    }
-
-    fn append(&mut self, token: Token) {
-        self.rates.learn(&self.automaton, self.automaton.tail(), token);
-        self.automaton.append(token);
-    }
-}
-
 impl Drafter for Suffix {
     fn propose_batch(&mut self, views: &[View<'_>], forest: &mut Forest) -> Result<()> {
+        let empty = || SuffixAutomaton::new(NESTED);
         for view in views {
             let root = match view.tokens.last() {
                 Some(&root) if view.source.len() + view.tokens.len() <= MOST_TOKENS => root,
                 _ => return Err(no_text(view, MOST_TOKENS)),
             };
-            let text = self.texts.entry(view.sequence).or_insert_with(Text::new);
-            text.follow(view);
-            let state = State::root(text.automaton.tail());
+            let text = self.texts.entry(view.sequence).or_insert_with(|| Text::new(empty()));
+            text.follow(view, empty);
+            let state = State::root(text.contexts.tail());
             let mut source =
-                Source { contexts: &text.automaton, rates: &text.rates, min_prob: self.config.min_prob };
+                Source { contexts: &text.contexts, rates: &text.rates, min_prob: self.config.min_prob };
             self.grower.grow(forest, root, state, view.budget as usize, view.max_depth, &mut source);
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! All substrings of a growing text, with counted followers.
 
+use crate::follow::Growing;
 use crate::ppm::{Context, Contexts, Follower};
 use draftwood_base::Token;
 
@@ -242,6 +243,16 @@ impl SuffixAutomaton {
                 Some(_) => at = (at + 1) & mask,
             }
         }
+    }
+}
+
+impl Growing for SuffixAutomaton {
+    fn tail(&self) -> Option<Context> {
+        SuffixAutomaton::tail(self)
+    }
+
+    fn append(&mut self, token: Token) {
+        SuffixAutomaton::append(self, token);
     }
 }
 
