@@ -6,11 +6,13 @@
 //! ([`math`]), attention sums in position order inside fixed splits.
 #![allow(clippy::missing_safety_doc, reason = "the trait says it once for all its functions")]
 
+mod activations;
 pub mod attention;
 pub mod cache;
 mod environment;
 mod executor;
 mod files;
+mod gate;
 #[cfg(test)]
 mod guarded;
 pub mod lanes;

@@ -159,7 +159,10 @@ impl<'a, E: Element> Tile<'a, E> {
             while page < pages.end {
                 let left = pages.end - page;
                 let done = match (N, L::SCORE_PAGES) {
-                    (1, _) if left >= 4 => self.scores_of::<L, N, 4>(page, to, stride, prefetch),
+                    (1, 2..) if left >= 8 => self.scores_of::<L, N, 8>(page, to, stride, prefetch),
+                    (1, _) | (2 | 3, 2..) if left >= 4 => {
+                        self.scores_of::<L, N, 4>(page, to, stride, prefetch)
+                    }
                     (2 | 3, _) if left >= 2 => self.scores_of::<L, N, 2>(page, to, stride, prefetch),
                     (4.., 2..) if left >= 2 => self.scores_of::<L, N, 2>(page, to, stride, prefetch),
                     _ => self.scores_of::<L, N, 1>(page, to, stride, prefetch),
@@ -278,38 +281,69 @@ impl<'a, E: Element> Tile<'a, E> {
                 self.weigh_single::<L>(n, from..visible.min(begin * PAGE));
             }
             for page in begin..end {
-                let values = self.values(first_page + page);
                 let ahead = next.filter(|next| first_page + page + next.1 < next.2).map(|next| {
                     let page = self.page(first_page + page + next.1);
                     self.layer.cache.keys::<E>(page, self.layer.layer, next.0).cast_const()
                 });
-                for chunk in 0..chunks {
-                    let mut sums = [L::splat(0.0); N];
-                    for n in 0..N {
-                        sums[n] = L::load(self.queries[n].result.add(chunk * WIDTH));
-                    }
-                    for token in 0..PAGE {
-                        let at = (chunk * PAGE + token) * WIDTH;
-                        if let Some(ahead) = ahead
-                            && token.is_multiple_of(Self::PER_LINE)
-                        {
-                            prefetch_level2(ahead.wrapping_add(at).cast());
-                        }
-                        let v: L = E::load(values.add(at));
-                        for n in 0..N {
-                            let e = *self.scores.as_ptr().add(n * SPLIT + page * PAGE + token);
-                            sums[n] = v.fma(L::splat(e), sums[n]);
-                        }
-                    }
-                    for n in 0..N {
-                        sums[n].store(self.queries[n].result.add(chunk * WIDTH));
-                    }
+                let mut chunk = 0;
+                while chunk < chunks {
+                    let left = chunks - chunk;
+                    chunk += match (N, L::SCORE_PAGES) {
+                        (1, _) | (2 | 3, 2..) if left >= 4 => self.weigh_page::<L, N, 4>(page, chunk, ahead),
+                        (2, _) | (_, 2..) if left >= 2 => self.weigh_page::<L, N, 2>(page, chunk, ahead),
+                        _ => self.weigh_page::<L, N, 1>(page, chunk, ahead),
+                    };
                 }
             }
             for n in 0..N {
                 self.weigh_single::<L>(n, end * PAGE..self.queries[n].visible);
             }
         }
+    }
+
+    /// One page for all queries, C vectors of dimensions from `chunk` on: enough accumulators to hide the latency of an
+    /// addition, and each weight is broadcast once for all of them.
+    #[inline(always)]
+    unsafe fn weigh_page<L: Lanes, const N: usize, const C: usize>(
+        &self,
+        page: usize,
+        chunk: usize,
+        ahead: Option<*const E>,
+    ) -> usize {
+        let values = self.values(self.unit.split * (SPLIT / PAGE) + page);
+        // SAFETY: as `weigh`; chunk + C ≤ all chunks.
+        unsafe {
+            let mut sums = [[L::splat(0.0); C]; N];
+            for n in 0..N {
+                for c in 0..C {
+                    sums[n][c] = L::load(self.queries[n].result.add((chunk + c) * WIDTH));
+                }
+            }
+            for token in 0..PAGE {
+                let mut v = [L::splat(0.0); C];
+                for c in 0..C {
+                    let at = ((chunk + c) * PAGE + token) * WIDTH;
+                    if let Some(ahead) = ahead
+                        && token.is_multiple_of(Self::PER_LINE)
+                    {
+                        prefetch_level2(ahead.wrapping_add(at).cast());
+                    }
+                    v[c] = E::load(values.add(at));
+                }
+                for n in 0..N {
+                    let e = L::splat(*self.scores.as_ptr().add(n * SPLIT + page * PAGE + token));
+                    for c in 0..C {
+                        sums[n][c] = v[c].fma(e, sums[n][c]);
+                    }
+                }
+            }
+            for n in 0..N {
+                for c in 0..C {
+                    sums[n][c].store(self.queries[n].result.add((chunk + c) * WIDTH));
+                }
+            }
+        }
+        C
     }
 
     /// The next split of the same head, if this tile is to ask for its keys: head, pages ahead, end of the table.
