@@ -159,8 +159,7 @@ impl<'a, E: Element> Tile<'a, E> {
             while page < pages.end {
                 let left = pages.end - page;
                 let done = match (N, L::SCORE_PAGES) {
-                    (1, 2..) if left >= 8 => self.scores_of::<L, N, 8>(page, to, stride, prefetch),
-                    (1, _) | (2 | 3, 2..) if left >= 4 => {
+                    (1, _) if left >= 4 => {
                         self.scores_of::<L, N, 4>(page, to, stride, prefetch)
                     }
                     (2 | 3, _) if left >= 2 => self.scores_of::<L, N, 2>(page, to, stride, prefetch),
