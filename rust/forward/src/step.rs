@@ -292,10 +292,8 @@ impl Worker<'_, '_, '_> {
             };
             let scratch = &mut self.own.attention;
             self.team.share(units.len(), |range| {
-                for unit in &units[range] {
-                    // SAFETY: queries and keys are complete, the unit is ours.
-                    unsafe { attention::attend(machine, layer, unit, scratch) };
-                }
+                // SAFETY: queries and keys are complete, the units are ours.
+                unsafe { attention::attend(machine, layer, units, range, scratch) };
             });
             self.team.meet();
             let together = heads_of_whole_blocks(heads, model.spec.head_dim);

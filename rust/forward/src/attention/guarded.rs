@@ -102,10 +102,8 @@ fn attended(
     };
     let (mut list, mut scratch) = (Vec::new(), Scratch::default());
     units(&sight, 0..rows, (2, HEADS / 2), window, threads, &mut list);
-    for unit in &list {
-        // SAFETY: everything is there, one thread.
-        unsafe { attend(machine, layer, unit, &mut scratch) };
-    }
+    // SAFETY: everything is there, one thread.
+    unsafe { attend(machine, layer, &list, 0..list.len(), &mut scratch) };
     let (width, stride) = (HEADS * head_dim, (HEADS * head_dim).next_multiple_of(WIDTH));
     let to_at = Guarded::new(&vec![f32::NAN; rows * stride], end);
     // SAFETY: so many values are there, and this test has one thread.

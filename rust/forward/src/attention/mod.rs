@@ -23,7 +23,7 @@ use crate::sight::{Sight, TextSight};
 use half::f16;
 use std::marker::PhantomData;
 use std::ops::Range;
-use tile::Tile;
+use tile::{Ahead, Tile};
 
 /// Positions per split.
 pub const SPLIT: usize = 256;
@@ -112,6 +112,13 @@ pub struct Unit {
     pub queries: Range<usize>,
 }
 
+impl Unit {
+    /// Text, kv head and split: which pages it reads.
+    fn place(&self) -> (usize, usize, usize) {
+        (self.text, self.kv_head, self.split)
+    }
+}
+
 /// Units per thread below which those with several tiles are cut: threads that finish early have something left to take.
 const UNITS_PER_THREAD: usize = 8;
 
@@ -170,22 +177,37 @@ pub struct Scratch {
     scores: Vec<f32>,
     /// [6][tree slots] scores of drafted keys by slot.
     drafted: Vec<f32>,
+    /// Layer and place of the unit whose pages were asked for last.
+    asked: Option<(usize, (usize, usize, usize))>,
 }
 
-/// Runs one unit.
+/// Runs the units `range` of `units`, one after the other.
 ///
 /// # Safety
-/// Queries and keys of the layer are complete; no other thread works on the same unit.
-pub unsafe fn attend(machine: Machine, layer: Layer<'_>, unit: &Unit, scratch: &mut Scratch) {
-    match layer.cache.shape().stored {
-        CacheType::F32 => machine.run(Attend::<f32> { layer, unit, scratch, stored: PhantomData }),
-        CacheType::F16 => machine.run(Attend::<f16> { layer, unit, scratch, stored: PhantomData }),
+/// Queries and keys of the layer are complete; no other thread works on the same units.
+pub unsafe fn attend(
+    machine: Machine,
+    layer: Layer<'_>,
+    units: &[Unit],
+    range: Range<usize>,
+    scratch: &mut Scratch,
+) {
+    for index in range {
+        let unit = &units[index];
+        let next = units[index + 1..].iter().find(|next| next.place() != unit.place());
+        let ahead = Ahead { next, cold: scratch.asked != Some((layer.layer, unit.place())) };
+        match layer.cache.shape().stored {
+            CacheType::F32 => machine.run(Attend::<f32> { layer, unit, ahead, scratch, stored: PhantomData }),
+            CacheType::F16 => machine.run(Attend::<f16> { layer, unit, ahead, scratch, stored: PhantomData }),
+        }
+        scratch.asked = next.map(|next| (layer.layer, next.place()));
     }
 }
 
 struct Attend<'a, E> {
     layer: Layer<'a>,
     unit: &'a Unit,
+    ahead: Ahead<'a>,
     scratch: &'a mut Scratch,
     stored: PhantomData<E>,
 }
@@ -195,13 +217,13 @@ impl<E: Element> Kernel for Attend<'_, E> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let Self { layer, unit, scratch, .. } = self;
+        let Self { layer, unit, ahead, scratch, .. } = self;
         let text = &layer.sight.texts[unit.text];
         let shape = layer.cache.shape();
         let group = layer.heads / shape.kv_heads;
         scratch.scores.resize(QUERIES * SPLIT, 0.0);
         scratch.drafted.resize(QUERIES * drafted_slots(text).len(), 0.0);
-        let mut tile = Tile::<E>::new(layer, text, unit, scratch);
+        let mut tile = Tile::<E>::new(layer, text, unit, ahead, scratch);
         for query in unit.queries.clone() {
             let row = unit.first_row + query / group;
             if !splits(layer.sight.rows[row].position, layer.window).contains(&unit.split) {
