@@ -8,6 +8,7 @@
 
 pub mod attention;
 pub mod cache;
+mod embedded;
 mod environment;
 mod executor;
 mod files;
@@ -30,6 +31,7 @@ mod spec;
 mod step;
 
 pub use cache::CacheType;
+pub use embedded::Embedded;
 pub use executor::Executor;
 pub use files::{Place, Stored};
 pub use live::{Live, LiveTensor};
