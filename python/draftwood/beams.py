@@ -196,6 +196,11 @@ class SessionSearch:
         """Whether nothing is left to do."""
         return self.error is not None or self.search.done
 
+    def vector(self) -> NDArray[np.float32] | None:
+        """What the only live text feeds instead of its last token's embedding, [d], if it does so."""
+        mixed = getattr(self.search, "vector", None)
+        return None if mixed is None else mixed()
+
     def read(self, sequence: int) -> None:
         """The prompt has been read, as this text."""
         self.live = [sequence]

@@ -42,6 +42,8 @@ class StepCore(Protocol):
     def verify(self, logits: Any) -> None:
         """Reads the rows."""
 
+    # Optional: embedded(plan) → Embedded | None, rows that are vectors instead of tokens.
+
     def commit(self, proposing: int, rest: int) -> tuple[list[_core.Event], bytes | None]:
         """Keeps what goes on, and learns the nanoseconds of the step: for drafts, and for everything else."""
 
@@ -103,6 +105,9 @@ class Session:
         plan = StepPlan(self._block, borders, mask_words, core.page_size)
         if self._finds_best and views.wants_best and core is self.core:
             plan.selector = "argmax"
+        embedded = getattr(core, "embedded", None)
+        if embedded is not None:
+            plan.embedded = embedded(plan)
         planned = perf_counter_ns()
         if plan.copies.size:
             self.executor.apply(plan.copies)
