@@ -19,13 +19,14 @@ from .types import BeamParams, Beams, BeamStats, Hypothesis, PhaseTimes
 
 if TYPE_CHECKING:
     from .reads import Read
+    from .search import SuperposedParams
 
 __all__ = ["PromptSearch", "SessionSearch", "end_tokens_of", "open_search", "starved"]
 
 _WARPERS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 
 
-def end_tokens_of(params: BeamParams, own: Sequence[int]) -> list[int]:
+def end_tokens_of(params: BeamParams | SuperposedParams, own: Sequence[int]) -> list[int]:
     """The ids that end a text."""
     if params.ignore_eos:
         return []

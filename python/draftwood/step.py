@@ -33,8 +33,8 @@ class StepPlan:
     """
 
     __slots__ = (
-        "chain", "context", "copies", "embedded", "head_rows", "mask_words", "masks", "page_offsets", "page_size", "pages",
-        "parents", "positions", "requests", "row_offsets", "rows", "selector", "sequences", "slots", "tokens",
+        "chain", "context", "copies", "embedded", "head_rows", "mask_words", "masks", "page_offsets", "page_size",
+        "pages", "parents", "positions", "requests", "row_offsets", "rows", "selector", "sequences", "slots", "tokens",
     )  # fmt: skip
 
     tokens: I32
