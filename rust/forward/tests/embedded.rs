@@ -47,10 +47,8 @@ fn a_vector_in_the_place_of_its_tokens_embedding_changes_nothing() {
             let mut vectors = vec![0.0; rows.len() * spec.hidden];
             executor.embed(&own, &mut vectors).unwrap();
             let mut other = parts(chain.iter().map(|token| (token + 1) % spec.vocab as i32).collect());
-            for row in 0..9 {
-                if !rows.contains(&(row as i32)) {
-                    other[0].chain[row] = chain[row];
-                }
+            for (row, &token) in chain.iter().enumerate().filter(|(row, _)| !rows.contains(&(*row as i32))) {
+                other[0].chain[row] = token;
             }
             other[0].nodes[2].1 = 0;
             let got =
