@@ -27,7 +27,8 @@ class BatchDrafter(Protocol):
 
 
 class StepCore(Protocol):
-    """The calls of a step: a core session, which verifies drafts, or something that decides otherwise what goes on."""
+    """The calls of a step: a core session, which verifies drafts, or something that decides otherwise what goes on. It
+    may have `embedded(plan) → Embedded | None`: rows that are vectors instead of tokens."""
 
     @property
     def page_size(self) -> int:
@@ -41,8 +42,6 @@ class StepCore(Protocol):
 
     def verify(self, logits: Any) -> None:
         """Reads the rows."""
-
-    # Optional: embedded(plan) → Embedded | None, rows that are vectors instead of tokens.
 
     def commit(self, proposing: int, rest: int) -> tuple[list[_core.Event], bytes | None]:
         """Keeps what goes on, and learns the nanoseconds of the step: for drafts, and for everything else."""

@@ -125,8 +125,8 @@ class Seal:
         engine: any; index: of the engine's tokenizer, any tier but "tiny".
         body_prompt, title_prompt: what the model is asked for n-grams and for titles. None: questions, or for an
         encoder " {query} || body || +" and " {query} || title || +".
-        score_prompt: under which keys of the body and of the query are scored. None: `body_prompt`, or for an encoder
-        that was given no prompts " {query}".
+        score_prompt: under which keys of the body and of the query are scored. None: `body_prompt`, or " {query}" for
+        an encoder that was given no `body_prompt`.
     Returns
         A `Seal`, to be asked by `search`.
     Errors
@@ -244,7 +244,9 @@ class Seal:
     def _opened(self, query: Any) -> _Query:
         body, title, score = self._prompts
         text = query if isinstance(query, str) else None
-        under = None if score is None else self._prompt(score, query)
+        # A query of ids is its own prompt under any string.
+        same = score is None or (text is None and isinstance(score, str) and isinstance(body, str))
+        under = None if same or score is None else self._prompt(score, query)
         return _Query(self._prompt(body, query), self._prompt(title, query), under, text, {}, {})
 
     def _prompt(self, template: Template, query: Any) -> _Prompt:
