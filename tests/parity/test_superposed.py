@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 import draftwood as dw
 
@@ -118,6 +120,34 @@ def test_drafts_and_scores_equal_the_formulas_with_one_row_per_step(tiny, k, wit
         assert idle(engine)
     engine.on_step(None)
     assert told >= 2 and near_ties <= 1
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory):
+    documents = corpus(6, 25)
+    return dw.FMIndex.build(documents, path=tmp_path_factory.mktemp("a") / "a.dwx"), reference.Ngrams(documents)
+
+
+@given(
+    prompt=st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=12),
+    k=st.integers(1, 6),
+    m=st.integers(1, 14),
+    tau=st.floats(0.3, 4.0),
+    alpha=st.sampled_from([0.0, 0.2, 0.54, 0.9]),
+    weights=st.lists(st.floats(0.01, 0.5), min_size=1, max_size=5),
+    ends=st.lists(st.integers(0, VOCAB - 1), max_size=12),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_parameters_give_the_drafts_of_the_formulas(tiny, indexed, prompt, k, m, tau, alpha, weights, ends):
+    (module, engine), (index, ngrams) = tiny, indexed
+    sizes = {"k": k, "length": 5, "m": m, "tau": tau, "alpha": alpha, "weights": weights, "ends": ends}
+    expected, steps, margin = reference.drafts(module, prompt, ngrams=ngrams, **sizes)
+    assume(margin > 1e-3)
+    params = Params(k, 5, tau, m, alpha, weights, eos_token_id=ends)
+    found = dw.search.superposed(engine, prompt, params, index=index)
+    assert [tuple(one.token_ids.tolist()) for one in found] == [ids for ids, _, _ in expected]
+    np.testing.assert_allclose([one.score for one in found], [score for _, score, _ in expected], atol=5e-3, rtol=1e-5)
+    assert found.stats.steps == steps + 1
 
 
 def test_the_index_changes_what_is_drafted(tiny, tmp_path):
