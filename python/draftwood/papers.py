@@ -64,5 +64,11 @@ PAPERS = {
         "arXiv:2411.04975",
     ),
     "saxena2023": Paper("Prompt Lookup Decoding", "Saxena", 2023, "github.com/apoorvumang/prompt-lookup-decoding"),
+    "shen2024superposed": Paper(
+        "Superposed Decoding: Multiple Generations from a Single Autoregressive Inference Pass",
+        "Shen et al.",
+        2024,
+        "arXiv:2405.18400",
+    ),
     "vaswani2017": Paper("Attention Is All You Need", "Vaswani et al.", 2017, "arXiv:1706.03762"),
 }

@@ -9,6 +9,7 @@
 mod activations;
 pub mod attention;
 pub mod cache;
+mod embedded;
 mod environment;
 mod executor;
 mod files;
@@ -32,6 +33,7 @@ mod spec;
 mod step;
 
 pub use cache::CacheType;
+pub use embedded::Embedded;
 pub use executor::Executor;
 pub use files::{Place, Stored};
 pub use live::{Live, LiveTensor};

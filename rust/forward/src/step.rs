@@ -3,6 +3,7 @@
 use crate::activations::{Activations, Forms};
 use crate::attention::{self, Partials, Unit, merge::MergeRows};
 use crate::cache::Cache;
+use crate::embedded::Embedded;
 use crate::environment;
 use crate::executor::{HEAD_TILE, NOTHING, PerThread, ROWS_AT_ONCE, Slices, better};
 use crate::gate::Gate;
@@ -30,6 +31,7 @@ pub(crate) struct Step<'a> {
     model: &'a Model,
     machine: Machine,
     plan: &'a StepRows<'a>,
+    embedded: Embedded<'a>,
     sight: &'a Sight,
     cache: &'a Cache,
     splits: usize,
@@ -88,6 +90,7 @@ impl<'a> Step<'a> {
         model: &'a Model,
         machine: Machine,
         plan: &'a StepRows<'a>,
+        embedded: Embedded<'a>,
         sight: &'a Sight,
         cache: &'a Cache,
         splits: usize,
@@ -98,6 +101,7 @@ impl<'a> Step<'a> {
             model,
             machine,
             plan,
+            embedded,
             sight,
             cache,
             splits,
@@ -153,9 +157,9 @@ impl Worker<'_, '_, '_> {
         self.read();
     }
 
-    /// Embeddings of the tokens, and the turns of their positions.
+    /// Embeddings of the tokens, or the vectors in their place, and the turns of their positions.
     fn embed(&mut self) {
-        let Step { model, plan, sight, hidden, .. } = self.step;
+        let Step { model, plan, embedded, sight, hidden, .. } = self.step;
         let (residual, turns) = (self.buffers.residual, self.buffers.turns);
         let (head_dim, all) = (model.spec.head_dim, self.step.rows);
         self.team.share(all, |rows| {
@@ -163,8 +167,13 @@ impl Worker<'_, '_, '_> {
                 let position = sight.rows[row].position;
                 // SAFETY: the row is ours.
                 let to = unsafe { residual.write(row * hidden, hidden) };
-                model.embed(plan.tokens[row] as usize, position, &mut to[..model.spec.hidden]);
-                to[model.spec.hidden..].fill(0.0);
+                let (to, padding) = to.split_at_mut(model.spec.hidden);
+                match embedded.of(row, to.len()) {
+                    Some(vector) => to.copy_from_slice(vector),
+                    None => model.embed(plan.tokens[row] as usize, to),
+                }
+                model.add_position(position, to);
+                padding.fill(0.0);
                 for (rope, frequencies) in model.frequencies.iter().enumerate() {
                     // SAFETY: as above.
                     let turns = unsafe { turns.write((rope * all + row) * head_dim, head_dim) };
