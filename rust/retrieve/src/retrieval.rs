@@ -87,7 +87,7 @@ impl Drafter for Retrieval {
         for view in views {
             let Some(&root) = view.tokens.last() else { return Err(no_text(view, u32::MAX as usize)) };
             let text = self.texts.entry(view.sequence).or_default();
-            text.follow(&self.index, view.tokens, self.config.max_match)?;
+            text.follow(&self.index, &view.tokens, self.config.max_match)?;
             self.memory.nodes.clear();
             self.memory.nodes.push(text.matches(self.config.max_match));
             let mut source =

@@ -29,7 +29,14 @@ fn group(documents: &Documents, each: usize) -> Arc<Group> {
 
 fn propose(drafter: &mut Retrieval, sequence: u32, tokens: &[Token], budget: u32, max_depth: u32) -> Forest {
     let mut forest = Forest::default();
-    let view = View { sequence: SequenceId(sequence), tokens, source: &[], budget, max_depth, salt: 0 };
+    let view = View {
+        sequence: SequenceId(sequence),
+        tokens: tokens.into(),
+        source: &[],
+        budget,
+        max_depth,
+        salt: 0,
+    };
     drafter.propose_batch(&[view], &mut forest).unwrap();
     assert_eq!(forest.len(), 1);
     forest
