@@ -194,7 +194,7 @@ struct Merged<'a> {
 impl Continuations for Merged<'_> {
     type State = State;
 
-    fn expand(&mut self, state: State, out: &mut Vec<(Token, f32, State)>) {
+    fn expand(&mut self, state: State, _: f32, out: &mut Vec<(Token, f32, State)>) {
         let start = out.len();
         let mut total = 0.0;
         for (s, tree) in self.trees.iter().enumerate() {

@@ -77,7 +77,7 @@ impl<'a> Scan<'a> {
 impl Continuations for Scan<'_> {
     type State = usize;
 
-    fn expand(&mut self, state: usize, out: &mut Vec<(Token, f32, usize)>) {
+    fn expand(&mut self, state: usize, _: f32, out: &mut Vec<(Token, f32, usize)>) {
         let (path, longest, path_prob) = self.states[state].clone();
         let whole: Vec<Token> = self.text.iter().chain(&path).copied().collect();
         let (mut left, mut known) = (1.0f32, Vec::new());

@@ -72,7 +72,7 @@ impl Scan<'_> {
 impl Continuations for Scan<'_> {
     type State = usize;
 
-    fn expand(&mut self, state: usize, out: &mut Vec<(Token, f32, usize)>) {
+    fn expand(&mut self, state: usize, _: f32, out: &mut Vec<(Token, f32, usize)>) {
         let (path, path_prob) = self.states[state].clone();
         let recent = &self.text[self.text.len().saturating_sub(self.config.max_match)..];
         let whole: Vec<Token> = recent.iter().chain(&path).copied().collect();
