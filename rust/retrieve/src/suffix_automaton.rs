@@ -124,7 +124,7 @@ impl SuffixAutomaton {
         let target =
             if self.states[known as usize].length == length { known } else { self.split(known, length) };
         self.states[new as usize].link = target;
-        self.retake(at, token, known, target);
+        self.retake(at, found, known, target);
     }
 
     /// The substrings of a state that are at most `length` long become a state of their own.
@@ -149,11 +149,11 @@ impl SuffixAutomaton {
         short
     }
 
-    /// The edge by `token` was taken from `at` and all its suffixes: those that led to `known` now lead to `target`.
-    fn retake(&mut self, mut at: u32, token: Token, known: u32, target: u32) {
+    /// An edge was taken from `at`, and by its token from all suffixes: those that led to `known` now lead to `target`.
+    fn retake(&mut self, mut at: u32, mut edge: u32, known: u32, target: u32) {
+        let token = self.edges[edge as usize].token;
         let (mut redirect, mut counted) = (known != target, 0);
         loop {
-            let edge = self.edge(at, token);
             redirect &= self.edges[edge as usize].to == known;
             if redirect {
                 self.edges[edge as usize].to = target;
@@ -169,6 +169,7 @@ impl SuffixAutomaton {
                 return;
             }
             at = self.states[at as usize].link;
+            edge = self.edge(at, token);
         }
     }
 
