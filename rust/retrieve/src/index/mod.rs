@@ -19,6 +19,7 @@ mod matcher;
 mod names;
 mod next;
 mod packed;
+mod piece;
 mod store;
 
 pub use attribute::Span;
