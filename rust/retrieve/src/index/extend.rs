@@ -8,7 +8,7 @@ use crate::index::{Index, Rows};
 use draftwood_base::{Error, Result, Token};
 
 /// Steps that are under way at once: enough to hide a miss behind the others.
-const BATCH: usize = 16;
+const BATCH: usize = 32;
 /// Rows whose bits lie in two cache lines at most, or little more.
 const TWO_LINES: u32 = 40;
 
@@ -129,12 +129,21 @@ impl Index {
         }
     }
 
-    /// At most [`BATCH`] steps, stage by stage: each stage asks for the cache lines of the next one.
+    /// At most [`BATCH`] steps.
     fn steps(&self, rows: &mut [Rows], ids: &[Token]) -> Result<(), Fault> {
-        let mut symbols = [None; BATCH];
-        let mut lists = [List::default(); BATCH];
-        let mut pieces = [(Piece::default(), Piece::default()); BATCH];
-        let mut parts = [(Part::default(), Part::default()); BATCH];
+        match rows.len() {
+            0..=4 => self.up_to::<4>(rows, ids),
+            5..=16 => self.up_to::<16>(rows, ids),
+            _ => self.up_to::<BATCH>(rows, ids),
+        }
+    }
+
+    /// At most `N` steps, stage by stage: each stage asks for the cache lines of the next one.
+    fn up_to<const N: usize>(&self, rows: &mut [Rows], ids: &[Token]) -> Result<(), Fault> {
+        let mut symbols = [None; N];
+        let mut lists = [List::default(); N];
+        let mut pieces = [(Piece::default(), Piece::default()); N];
+        let mut parts = [(Part::default(), Part::default()); N];
         for (symbol, &id) in symbols.iter_mut().zip(ids) {
             *symbol = self.symbol(id)?;
             if let Some(symbol) = *symbol {
@@ -314,15 +323,24 @@ impl Index {
     #[inline(always)]
     fn rank(&self, Part { low, high, key, width, at }: Part) -> Result<u32, Fault> {
         let section = self.section(Kind::LowBits);
+        let place = |number: u32| at + u64::from(number) * u64::from(width);
+        let value = |at: u64| Ok(unpack(self.store.window(section, at / 8)?, at, width));
         let (mut below, mut behind) = (0, if key == 0 { 0 } else { high - low });
-        while below < behind {
+        while behind - below > 4 || behind > below && width > 14 {
             let middle = below + (behind - below) / 2;
-            let at = at + u64::from(middle) * u64::from(width);
-            if unpack(self.store.window(section, at / 8)?, at, width) < key {
+            if value(place(middle))? < key {
                 below = middle + 1;
             } else {
                 behind = middle;
             }
+        }
+        if below < behind {
+            // At most four values, which one window holds: which of them are below cannot be guessed.
+            let (at, left) = (place(below), behind - below);
+            let window = self.store.window(section, at / 8)? >> (at % 8);
+            let is_below =
+                |i: u32| u32::from(i < left) & u32::from(unpack(window >> (i * width), 0, width) < key);
+            below += is_below(0) + is_below(1) + is_below(2) + is_below(3);
         }
         Ok(low + below)
     }

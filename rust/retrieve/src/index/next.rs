@@ -9,6 +9,9 @@ use draftwood_base::{Result, Token};
 /// Rows per symbol above which asking every symbol is cheaper than reading every row.
 const ROWS_PER_SYMBOL: u64 = 16;
 
+/// Rows that are read and sorted at once.
+const FEW: usize = 16;
+
 /// The followers of an n-gram, and the memory to find them; reused from query to query.
 #[derive(Debug, Clone, Default)]
 pub struct Followers {
@@ -81,8 +84,13 @@ impl Index {
         self.own(rows)?;
         out.clear(self.counts.symbols as usize);
         let many = u64::from(rows.count()) > ROWS_PER_SYMBOL * self.counts.symbols;
-        let done =
-            if many || self.counts.tier == Tier::Tiny { self.ask(rows, out) } else { self.scan(rows, out) };
+        let done = if many || self.counts.tier == Tier::Tiny {
+            self.ask(rows, out)
+        } else if rows.count() as usize <= FEW {
+            self.sort_few(rows, out)
+        } else {
+            self.scan(rows, out)
+        };
         done.map_err(|fault| self.store.explain(fault))
     }
 
@@ -127,6 +135,59 @@ impl Index {
             if count > 0 {
                 out.ids.push(self.store.u32(tokens, u64::from(symbol) - 1)?);
                 out.counts.push(count);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the symbols of at most [`FEW`] rows and sorts them in registers.
+    fn sort_few(&self, rows: Rows, out: &mut Followers) -> Result<(), Fault> {
+        let count = rows.count() as usize;
+        let mut symbols = [0u32; FEW];
+        if self.counts.symbol_width == 16 {
+            let (start, length) = (u64::from(rows.start) * 2, count as u64 * 2);
+            let bytes = self.store.slice(self.section(Kind::Bwt), start, length)?;
+            for (symbol, pair) in symbols.iter_mut().zip(bytes.as_chunks().0) {
+                *symbol = u32::from(u16::from_le_bytes(*pair));
+            }
+        } else {
+            for (symbol, row) in symbols.iter_mut().zip(rows.start..rows.end) {
+                *symbol = self.symbol_of_row(row)?;
+            }
+        }
+        let largest = symbols.iter().fold(0, |largest, &symbol| largest.max(symbol));
+        if u64::from(largest) >= self.counts.symbols {
+            return Err(self.outside(Kind::Bwt));
+        }
+        // By how many others a row's symbol is preceded, equal ones in the order of their rows, those that fill up last.
+        // All pairs are compared, 256 without a branch: the data cannot be guessed.
+        let keys: [i32; FEW] = std::array::from_fn(|i| match i < count {
+            true => ((symbols[i] as usize * FEW) | i) as i32,
+            false => i32::MAX,
+        });
+        let mut place = [0u32; FEW];
+        for key in keys {
+            for (place, other) in place.iter_mut().zip(keys) {
+                *place += u32::from(key < other);
+            }
+        }
+        let mut sorted = [u32::MAX; FEW + 1];
+        for (place, symbol) in place.iter().zip(symbols).take(count) {
+            sorted[*place as usize % FEW] = symbol;
+        }
+        let (mut ends, mut distinct) = ([0u32; FEW + 1], 0);
+        for i in 0..count {
+            symbols[distinct % FEW] = sorted[i];
+            ends[distinct % FEW + 1] = i as u32 + 1;
+            distinct += usize::from(sorted[i] != sorted[i + 1]);
+        }
+        let tokens = self.section(Kind::Tokens);
+        for (symbol, ends) in symbols.iter().zip(ends.windows(2)).take(distinct) {
+            if *symbol == 0 {
+                out.ends = ends[1];
+            } else {
+                out.ids.push(self.store.u32(tokens, u64::from(*symbol) - 1)?);
+                out.counts.push(ends[1] - ends[0]);
             }
         }
         Ok(())
