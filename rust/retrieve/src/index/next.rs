@@ -86,7 +86,7 @@ impl Index {
         let many = u64::from(rows.count()) > ROWS_PER_SYMBOL * self.counts.symbols;
         let done = if many || self.counts.tier == Tier::Tiny {
             self.ask(rows, out)
-        } else if rows.count() as usize <= FEW {
+        } else if rows.count() as usize <= FEW && self.counts.symbol_width <= 16 {
             self.sort_few(rows, out)
         } else {
             self.scan(rows, out)
@@ -140,55 +140,49 @@ impl Index {
         Ok(())
     }
 
-    /// Reads the symbols of at most [`FEW`] rows and sorts them in registers.
+    /// Reads the symbols of at most [`FEW`] rows, of 16 bits at most, and sorts them in registers.
     fn sort_few(&self, rows: Rows, out: &mut Followers) -> Result<(), Fault> {
         let count = rows.count() as usize;
-        let mut symbols = [0u32; FEW];
+        let mut symbols = [0u16; FEW];
         if self.counts.symbol_width == 16 {
             let (start, length) = (u64::from(rows.start) * 2, count as u64 * 2);
             let bytes = self.store.slice(self.section(Kind::Bwt), start, length)?;
             for (symbol, pair) in symbols.iter_mut().zip(bytes.as_chunks().0) {
-                *symbol = u32::from(u16::from_le_bytes(*pair));
+                *symbol = u16::from_le_bytes(*pair);
             }
         } else {
             for (symbol, row) in symbols.iter_mut().zip(rows.start..rows.end) {
-                *symbol = self.symbol_of_row(row)?;
+                *symbol = self.symbol_of_row(row)? as u16;
             }
         }
         let largest = symbols.iter().fold(0, |largest, &symbol| largest.max(symbol));
         if u64::from(largest) >= self.counts.symbols {
             return Err(self.outside(Kind::Bwt));
         }
-        // By how many others a row's symbol is preceded, equal ones in the order of their rows, those that fill up last.
-        // All pairs are compared, 256 without a branch: the data cannot be guessed.
-        let keys: [i32; FEW] = std::array::from_fn(|i| match i < count {
-            true => ((symbols[i] as usize * FEW) | i) as i32,
-            false => i32::MAX,
-        });
-        let mut place = [0u32; FEW];
-        for key in keys {
-            for (place, other) in place.iter_mut().zip(keys) {
-                *place += u32::from(key < other);
+        // Per row: how many rows have lower symbols, and how many the same one. All pairs are compared, without a branch:
+        // the data cannot be guessed. Signed, as the instruction sets have it.
+        let keys = symbols.map(|symbol| (symbol ^ 1 << 15) as i16);
+        let (mut lower, mut equal) = ([0u16; FEW], [0u16; FEW]);
+        for &key in keys.iter().take(count) {
+            for i in 0..FEW {
+                lower[i] += u16::from(key < keys[i]);
+                equal[i] += u16::from(key == keys[i]);
             }
         }
-        let mut sorted = [u32::MAX; FEW + 1];
-        for (place, symbol) in place.iter().zip(symbols).take(count) {
-            sorted[*place as usize % FEW] = symbol;
+        let mut sorted = [(0u16, 0u16); FEW];
+        for i in 0..count.min(FEW) {
+            sorted[lower[i] as usize % FEW] = (symbols[i], equal[i]);
         }
-        let (mut ends, mut distinct) = ([0u32; FEW + 1], 0);
-        for i in 0..count {
-            symbols[distinct % FEW] = sorted[i];
-            ends[distinct % FEW + 1] = i as u32 + 1;
-            distinct += usize::from(sorted[i] != sorted[i + 1]);
-        }
-        let tokens = self.section(Kind::Tokens);
-        for (symbol, ends) in symbols.iter().zip(ends.windows(2)).take(distinct) {
-            if *symbol == 0 {
-                out.ends = ends[1];
+        let (tokens, mut at) = (self.section(Kind::Tokens), 0);
+        while at < count {
+            let (symbol, equal) = sorted[at % FEW];
+            if symbol == 0 {
+                out.ends = u32::from(equal);
             } else {
-                out.ids.push(self.store.u32(tokens, u64::from(*symbol) - 1)?);
-                out.counts.push(ends[1] - ends[0]);
+                out.ids.push(self.store.u32(tokens, u64::from(symbol) - 1)?);
+                out.counts.push(u32::from(equal));
             }
+            at += usize::from(equal.max(1));
         }
         Ok(())
     }
