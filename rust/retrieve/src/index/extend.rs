@@ -53,7 +53,8 @@ struct Part {
 impl Index {
     /// The rows of the n-gram followed by `id`: empty if it never is.
     ///
-    /// Cost: two dependent cache misses, whatever the vocabulary.
+    /// Cost: two dependent cache misses, three where the context repeats, whatever the vocabulary; none from
+    /// [`Index::start`].
     ///
     /// # Errors
     /// [`Error::IndexFormat`] when a block that is touched is damaged; [`Error::InvalidArgument`] for rows that are
