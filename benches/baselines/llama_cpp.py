@@ -14,7 +14,7 @@ Frame = dict[str, Any]
 
 
 class Arm:
-    """`settings`: "gguf" (the file), "draft" (tokens per lookup, 0 for none), "threads", "context", "f32_cache"."""
+    """`settings`: "gguf", "draft" (tokens per lookup, 0 for none), "threads", "context", "cache" (f16 or f32)."""
 
     def __init__(self, settings: Frame) -> None:
         import llama_cpp
@@ -22,7 +22,7 @@ class Arm:
         from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
         self._drafts = settings.get("draft", 0)
-        self._cache = "f32" if settings.get("f32_cache") else "f16"
+        self._cache = settings["cache"]
         shared = {
             "model_path": settings["gguf"],
             "n_ctx": settings.get("context", 2048),
@@ -111,12 +111,11 @@ class Arm:
         return {"tokens": best, "seconds": median(times), "counted": 1}
 
     def _cache_beginning(self, work: Frame) -> int:
-        """Reads what comes before the rows, unless it is cached; returns its length."""
+        """Reads what comes before the rows, as far as it is not cached; returns its length."""
         start = len(work["prompt"]) - work["rows"]
-        if self._cached[:start] != work["prompt"][:start]:
-            self._forget(0)
-            self._read(work["prompt"][:start])
-        self._forget(start)
+        self._forget(_shared(self._cached, work["prompt"][:start]))
+        if rest := work["prompt"][len(self._cached) : start]:
+            self._read(rest)
         return start
 
     def _read(self, ids: Sequence[int], *, every: bool = False) -> list[int]:
@@ -160,6 +159,12 @@ class Arm:
         logits = self._row(index).astype(np.float64)
         shifted = logits - logits.max()
         return shifted - np.log(np.exp(shifted).sum())
+
+
+def _shared(left: Sequence[int], right: Sequence[int]) -> int:
+    """Tokens that two texts have in common from their beginning on."""
+    differing = (at for at, (a, b) in enumerate(zip(left, right)) if a != b)  # noqa: B905 - lengths differ
+    return next(differing, min(len(left), len(right)))
 
 
 def _judged(answer: list[int], rows: list[Any]) -> Frame:

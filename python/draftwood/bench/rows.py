@@ -96,7 +96,7 @@ def _arm_row(result: CaseResult, arm: ArmResult) -> dict[str, Any]:
         return row
     spread = spread_of(arm.seconds)
     row |= {"spread": asdict(spread), "units_per_second": result.case.units / spread.median}
-    row["floor"] = _floor(result, result.case.works, spread.median)
+    row["floor"] = _floor(result, result.case.run, spread.median, spec.cache)
     reference = result.arms[0].seconds
     if arm is not result.arms[0] and len(arm.seconds) == len(reference):
         ratio = ratio_of(arm.seconds, reference)
@@ -117,7 +117,7 @@ def _work_row(result: CaseResult, arm: ArmResult, work: Work) -> dict[str, Any]:
         "p90": spread.p90,
         "ratio": ratio,
         "tokens_per_step": arm.tokens_per_step.get(work.name),
-        "floor": _floor(result, (work,), spread.median),
+        "floor": _floor(result, (work,), spread.median, arm.arm.spec.cache),
         "seconds_per_100_mb": spread.median / (work.loaded / 1e8) if work.loaded else None,
     }
 
@@ -158,8 +158,11 @@ def _groups(result: CaseResult, arm: ArmResult) -> dict[str, Any] | None:
     return {"whole": means(arm.by_work, reference.by_work), "cut": cut, "looping": looping}
 
 
-def _floor(result: CaseResult, works: Sequence[Work], seconds: float) -> dict[str, Any] | None:
-    """Work by work, R = max(bytes / bandwidth, multiply-adds / their rate); for drafts it is plain decoding's floor."""
+def _floor(result: CaseResult, works: Sequence[Work], seconds: float, cache: str) -> dict[str, Any] | None:
+    """Work by work, R = max(bytes / bandwidth, multiply-adds / their rate); for drafts it is plain decoding's floor.
+
+    `cache` is the type of the arm's cache, f32 or f16.
+    """
     bandwidth, rates = result.bandwidth, result.multiply_adds_per_second
     if bandwidth is None or not all(work.bytes for work in works):
         return None
@@ -167,13 +170,13 @@ def _floor(result: CaseResult, works: Sequence[Work], seconds: float) -> dict[st
     def arithmetic(work: Work) -> float:
         return sum(count / rates[kind] for kind, count in work.multiply_adds.items())
 
-    floor = sum(max(work.bytes / bandwidth, arithmetic(work)) for work in works)
+    floor = sum(max(work.bytes_with(cache) / bandwidth, arithmetic(work)) for work in works)
     return {
         "seconds": floor,
         "share": floor / seconds,
-        "bytes": sum(work.bytes for work in works),
+        "bytes": sum(work.bytes_with(cache) for work in works),
         "multiply_adds": sum(sum(work.multiply_adds.values()) for work in works),
-        "memory_seconds": sum(work.bytes for work in works) / bandwidth,
+        "memory_seconds": sum(work.bytes_with(cache) for work in works) / bandwidth,
         "arithmetic_seconds": sum(arithmetic(work) for work in works),
     }
 

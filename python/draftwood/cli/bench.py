@@ -53,7 +53,7 @@ def _list(terminal: Terminal) -> int:
     from ..bench.cases import CASES
 
     for name, (about, _) in CASES.items():
-        terminal.out.print(f"{name:10} {about}", markup=False)
+        terminal.out.print(f"{name:12} {about}", markup=False)
     terminal.document([{"case": name, "about": about} for name, (about, _) in CASES.items()])
     return 0
 
