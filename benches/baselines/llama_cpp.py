@@ -39,6 +39,7 @@ class Arm:
         self._llama = Llama(**shared)
         self._batch = llama_cpp.llama_batch_init(512, 0, 1)
         self._cached: list[int] = []
+        self._drafted: dict[tuple[int, ...], list[int]] = {}
 
     def close(self) -> None:
         """Frees weights and cache."""
@@ -71,13 +72,15 @@ class Arm:
         return {"tokens": answer, "seconds": seconds, "counted": max(tokens - 1, 1)}
 
     def judge(self, work: Frame) -> Frame:
-        """The same text, one token at a time; or rows."""
+        """The same text, one token at a time or, of lookup, in steps of as many rows as it had; or rows."""
         if work["kind"] == "rows":
             start, count = self._cache_beginning(work), work["tokens"]
             answer = self._read(work["prompt"][start:], every=True)[:count]
             rows = [self._log_probabilities(i) for i in range(count)]
             self._forget(start)
             return _judged(answer, rows)
+        if tuple(work["prompt"]) in self._drafted:
+            return self._judge_drafts(work)
         self._forget(0)
         rows, feed = [], list(work["prompt"])
         answer = []
@@ -97,7 +100,21 @@ class Arm:
             answer.append(int(next(stream)))
         end = perf_counter()
         stream.close()
+        self._drafted[tuple(prompt)] = answer
         return {"tokens": answer, "seconds": end - first, "counted": tokens - 1}
+
+    def _judge_drafts(self, work: Frame) -> Frame:
+        """Its sums depend on the number of rows, and so does its text."""
+        answer = self._drafted[tuple(work["prompt"])][: work["tokens"]]
+        self._llama.reset()
+        self._forget(0)
+        self._read(work["prompt"])
+        rows, step = [self._log_probabilities(-1)], self._drafts + 1
+        for first in range(0, len(answer) - 1, step):
+            part = answer[first : min(first + step, len(answer) - 1)]
+            self._read(part, every=True)
+            rows += [self._log_probabilities(i) for i in range(len(part))]
+        return _judged(answer, rows)
 
     def _rows(self, work: Frame) -> Frame:
         start = self._cache_beginning(work)

@@ -20,7 +20,7 @@ _DECODE_PROMPT, _DECODE_TOKENS, _DRAFT_TOKENS, _PREFILL_ROWS = 128, 128, 64, 512
 _ROWS, _REPEATS, _ROWS_CONTEXT = (1, 2, 4, 8, 12, 16, 24, 32), 5, 128
 _LONG_ROWS, _LONG_REPEATS = (8, 1), 3
 _COPY_TOKENS, _COPY_PROMPTS, _COPY_KINDS = 128, 3, ("code edit", "extraction")
-_BEAMS, _BEAM_TOKENS = (1, 4, 16, 64), 48
+_BEAMS, _MANY_BEAMS, _BEAM_TOKENS, _FEW_BEAMS = (1, 4, 16), (1, 64), 48, 32
 _SIXTEEN_BITS, _ON_REQUEST = ("f16", "bf16"), ("toy", "spec-bench", "prefill-fast")
 
 
@@ -53,8 +53,13 @@ class Work:
 
     @property
     def units(self) -> int:
-        """What its seconds are for: tokens after the first one when decoding, else the whole."""
-        return self.tokens - 1 if self.kind == "decode" else 1
+        """What its seconds are for: tokens after the first one when decoding, all with beams, else the whole."""
+        return {"decode": self.tokens - 1, "beams": self.tokens}.get(self.kind, 1)
+
+    @property
+    def needs(self) -> str:
+        """What an arm must be able to do, as `peers.json` calls it."""
+        return "many beams" if self.kind == "beams" and self.rows > _FEW_BEAMS else self.kind
 
     def bytes_with(self, cache: str) -> float:
         """Bytes that an arm must read whose cache is of that type, f32 or f16."""
@@ -138,7 +143,7 @@ def _build(name: str, about: str, make: _Make, weights: Weights, setting: Settin
     caches = any("cache" in chosen for chosen in variants.values())
     # A text that ends where it ends needs arms that know ends: ours.
     if setting.peers is not None and setting.beside and not any(work.ends or work.between for work in works):
-        kinds = {work.kind for work in works}
+        kinds = {work.needs for work in works}
         arms += setting.peers.arms(
             weights.kind, weights.stem, kinds, weights.rounding, drafts=drafts, caches=caches, more=settings
         )
@@ -202,7 +207,7 @@ def _attention(model: BenchModel, _: Setting) -> _Made:
         name, between = f"attention of {late.name}", (late.name, early.name)
         rest = Work(name, "difference", (), 1, bytes, bytes, rows=n, between=between)
         works += [late, early, rest]
-    return tuple(works), _CACHES, {"context": model.context + 16}
+    return tuple(works), dict(reversed(list(_CACHES.items()))), {"context": model.context + 16}
 
 
 def _drafts(model: BenchModel, _: Setting) -> _Made:
@@ -226,14 +231,25 @@ def _copies(model: BenchModel, _: Setting) -> _Made:
 
 
 def _beams(model: BenchModel, _: Setting) -> _Made:
+    return _searches(model, _BEAMS)
+
+
+def _many_beams(model: BenchModel, _: Setting) -> _Made:
+    return _searches(model, _MANY_BEAMS)
+
+
+def _searches(model: BenchModel, beams: Sequence[int]) -> _Made:
     """One beam is greedy decoding, by each arm's own way of it."""
-    prompt = model.long_text(_DECODE_PROMPT)
-    works = [Work(_beams_name(n), "beams", prompt, _BEAM_TOKENS, rows=n) for n in _BEAMS]
+    prompt, steps = model.long_text(_DECODE_PROMPT), _BEAM_TOKENS - 1
+    works = []
+    for n in beams:
+        products = model.products(len(prompt) + steps * n, 1 + steps * n)
+        name = "greedy" if n == 1 else f"{n} beams"
+        # A step reads weights and the cached prompt once for all beams.
+        cache = float(steps * model.slot_bytes() * len(prompt))
+        bytes = _BEAM_TOKENS * model.step_bytes + cache
+        works.append(Work(name, "beams", prompt, _BEAM_TOKENS, bytes, cache, products, n))
     return tuple(works), _PLAIN, {}
-
-
-def _beams_name(count: int) -> str:
-    return "greedy" if count == 1 else f"{count} beams"
 
 
 def _start(model: BenchModel, _: Setting) -> _Made:
@@ -276,17 +292,18 @@ def _spec_bench(model: BenchModel, setting: Setting) -> _Made:
 CASES: Mapping[str, tuple[str, _Make]] = {
     "decode": ("plain greedy decoding, 128 tokens after a prompt of 128", _decode),
     "forward": ("t(n), a step of n = 1 … 32 rows after 128 tokens, and its roofline", _forward),
-    "drafts": ("decoding with drafts on the prompts of `draftwood compare`, 64 tokens each", _drafts),
+    "drafts": ("decoding with drafts on prompts of `draftwood compare`, 64 tokens", _drafts),
     "copies": ("drafts where answers repeat their prompt: code edits, extractions", _copies),
     "prefill": ("reading a prompt of 512 tokens up to the first token", _prefill),
     "prefill-fast": ('the same with numerics="fast", for weights of 16 bits', _prefill_fast),
     "context": ("a step of 8 rows and of 1 after the whole context; f32 and f16 caches", _context),
     "attention": ("attention alone: such a step less the same early in the text", _attention),
-    "beams": ("greedy and 4, 16, 64 beams: 48 tokens after 128, reading included", _beams),
+    "beams": ("greedy, 4 and 16 beams: 48 tokens after 128, reading these included", _beams),
+    "beams-64": ("the same with 64 beams", _many_beams),
     "start": ("from the start of a process to the first token", _start),
-    "load": ("reading the weights again in a warm process, the file in the page cache", _load),
-    "spec-bench": ("drafts on 20 prompts of each of Spec-Bench's six tasks, 128 tokens at most", _spec_bench),
-    "toy": ("two arms over a model of hashes, without weights: shows how the harness works in seconds", _decode),
+    "load": ("reading the weights in a warm process, the file in the page cache", _load),
+    "spec-bench": ("drafts on 20 prompts of each of Spec-Bench's tasks, 128 tokens", _spec_bench),
+    "toy": ("two arms over a model of hashes, without weights: the harness in seconds", _decode),
 }
 
 

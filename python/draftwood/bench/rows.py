@@ -21,7 +21,8 @@ from .spec_bench import loop_start
 
 __all__ = ["SCHEMA", "append_rows", "folder_name", "rows_of"]
 
-SCHEMA = 2
+SCHEMA = 3
+_COPYING = 2.5
 
 
 def rows_of(result: CaseResult, machine: dict[str, Any]) -> list[dict[str, Any]]:
@@ -155,7 +156,23 @@ def _groups(result: CaseResult, arm: ArmResult) -> dict[str, Any] | None:
     if set(arm.cut) == set(reference.cut) == {work.name for work in works}:
         cut = means(arm.cut, reference.cut)
         looping = sum(loop_start(arm.answers[name]) < len(arm.answers[name]) for name in arm.cut)
-    return {"whole": means(arm.by_work, reference.by_work), "cut": cut, "looping": looping}
+    return {
+        "whole": means(arm.by_work, reference.by_work),
+        "cut": cut,
+        "looping": looping,
+        "copying": _copying(result, arm, works),
+    }
+
+
+def _copying(result: CaseResult, arm: ArmResult, works: Sequence[Work]) -> dict[str, Any] | None:
+    """The geometric mean over the texts in which a step of the reference brings 2.5 tokens and more."""
+    reference = result.arms[0]
+    texts = [work.name for work in works if reference.tokens_per_step.get(work.name, 0.0) >= _COPYING]
+    if not texts:
+        return None
+    each = [np.log(arm.by_work[name]) - np.log(reference.by_work[name]) for name in texts]
+    ratios = np.exp(np.mean(each, axis=0)).tolist()
+    return {"texts": texts, "ratio": _claimed(result, ratio_of(ratios, [1.0] * len(ratios)))}
 
 
 def _floor(result: CaseResult, works: Sequence[Work], seconds: float, cache: str) -> dict[str, Any] | None:

@@ -163,7 +163,7 @@ def _engine(settings: Frame) -> Any:
     drafter = settings["drafter"]
     if settings["model"] == "toy":
         return dw.testing.toy_engine(drafter=drafter, context_weight=settings.get("context_weight", 0.0))
-    chosen = {key: settings[key] for key in ("executor", "dtype", "numerics") if key in settings}
+    chosen: Frame = {key: settings[key] for key in ("executor", "dtype", "numerics") if key in settings}
     if settings.get("cache") == "f16":
         chosen["cache"] = dw.CacheConfig(dtype="float16")
     return dw.Engine.load(settings["model"], drafter=drafter, **chosen)
