@@ -18,7 +18,8 @@ extern "C" {
 void ik_close(Engine * engine);
 
 // Its best settings for one text: weights repacked at load, q, k and v merged, gate and up not fused; NULL on failure.
-Engine * ik_open(const char * path, int threads, int context, int flash, int rows) {
+// `rows`: most rows of a forward. `wide_cache`: keys and values in float32, else in float16.
+Engine * ik_open(const char * path, int threads, int context, int flash, int rows, int wide_cache) {
     llama_log_set([](ggml_log_level, const char *, void *) {}, nullptr);
     llama_backend_init();
     llama_model_params of_model = llama_model_default_params();
@@ -43,6 +44,7 @@ Engine * ik_open(const char * path, int threads, int context, int flash, int row
     of_context.flash_attn = flash != 0;
     of_context.fused_up_gate = false;
     of_context.graph_reuse = true;
+    if (wide_cache) of_context.type_k = of_context.type_v = GGML_TYPE_F32;
     engine->context = llama_init_from_model(engine->model, of_context);
     if (engine->context == nullptr) {
         ik_close(engine);

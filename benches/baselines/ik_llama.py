@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -18,7 +18,12 @@ _ROWS = 512
 
 
 class Arm:
-    """`settings`: "gguf" (with an untied head), "library", "flash" (0 for float32: it crashes), "threads"."""
+    """`settings`: "gguf" (with an untied head), "library", "threads", and what a type of weights needs.
+
+    "flash": 0 for float32, where it crashes. "most_rows": rows of a forward; 31 for Q4_1 and Q5_1, whose products of 32
+    rows and more leave out the columns past the last multiple of 128 (`mul_mat_q8_1_r8_q8_2`: `i4 < nb/4`), 64 of
+    SmolLM2's 576. "cache": the type of its cache, "f16" or "f32".
+    """
 
     def __init__(self, settings: Frame) -> None:
         # Read when the library loads OpenMP.
@@ -26,8 +31,10 @@ class Arm:
         os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
         self._lib = _declared(ctypes.CDLL(settings["library"]))
         path, context = os.fsencode(settings["gguf"]), settings.get("context", 2048)
-        self._flash = int(settings.get("flash", 1))
-        self._engine = self._lib.ik_open(path, settings["threads"], context, self._flash, _ROWS)
+        self._flash, self._most_rows = int(settings.get("flash", 1)), settings.get("most_rows", _ROWS)
+        self._cache = settings.get("cache", "f16")
+        wide_cache = int(self._cache == "f32")
+        self._engine = self._lib.ik_open(path, settings["threads"], context, self._flash, self._most_rows, wide_cache)
         if not self._engine:
             raise RuntimeError(f"ik_llama.cpp could not load {settings['gguf']}")
         self._vocab = self._lib.ik_vocab(self._engine)
@@ -41,7 +48,7 @@ class Arm:
         """The instructions that it was built for."""
         told = self._lib.ik_system().decode()
         on = [part.split("=")[0].strip() for part in told.split("|") if part.strip().endswith("= 1")]
-        cache = "f16, flash attention" if self._flash else "f16"
+        cache = self._cache + (", flash attention" if self._flash else "")
         return {"versions": {"ik_llama.cpp": "a clone of the user's"}, "cache": cache, "isa": " ".join(on)}
 
     def run(self, work: Frame) -> Frame:
@@ -84,30 +91,43 @@ class Arm:
 
     def _judge_rows(self, work: Frame) -> Frame:
         start, count = self._cache_beginning(work), work["tokens"]
-        answer = self._read(work["prompt"][start:], every=True)[:count]
-        rows = [self._log_probabilities(i) for i in range(count)]
+        answer, rows = [], []
+        for part in self._parts(work["prompt"][start:]):
+            answer += self._forward(part, every=True)
+            rows += [self._log_probabilities(i) for i in range(len(part))]
         self._forget(start)
-        return _judged(answer, rows)
+        return _judged(answer[:count], rows[:count])
 
     def _cache_beginning(self, work: Frame) -> int:
-        """Reads what comes before the rows, unless it is cached; returns its length."""
+        """Reads what comes before the rows, as far as it is not cached; returns its length."""
         start = len(work["prompt"]) - work["rows"]
-        if self._cached[:start] != work["prompt"][:start]:
-            self._forget(0)
-            self._read(work["prompt"][:start])
-        self._forget(start)
+        self._forget(_shared(self._cached, work["prompt"][:start]))
+        if rest := work["prompt"][len(self._cached) : start]:
+            self._read(rest)
         return start
 
     def _read(self, ids: Sequence[int], *, every: bool = False) -> list[int]:
         """The best token after the last one, or after each."""
-        best = (ctypes.c_int32 * len(ids))()
-        for first in range(0, len(ids), _ROWS):
-            part = ids[first : first + _ROWS]
-            given = (ctypes.c_int32 * len(part))(*part)
-            error = self._lib.ik_forward(self._engine, given, len(part), len(self._cached), int(every), best)
-            if error:
-                raise RuntimeError(f"llama_decode returned {error}")
-            self._cached.extend(part)
+        best: list[int] = []
+        for part in self._parts(ids):
+            told = self._forward(part, every=every)
+            best = best + told if every else told
+        return best
+
+    def _parts(self, ids: Sequence[int]) -> Iterator[Sequence[int]]:
+        """As few forwards as its rows allow, of equal sizes."""
+        count = -(-len(ids) // self._most_rows)
+        size = -(-len(ids) // count)
+        for first in range(0, len(ids), size):
+            yield ids[first : first + size]
+
+    def _forward(self, part: Sequence[int], *, every: bool) -> list[int]:
+        count = len(part)
+        given, best = (ctypes.c_int32 * count)(*part), (ctypes.c_int32 * count)()
+        error = self._lib.ik_forward(self._engine, given, count, len(self._cached), int(every), best)
+        if error:
+            raise RuntimeError(f"llama_decode returned {error}")
+        self._cached.extend(part)
         return list(best) if every else [best[0]]
 
     def _forget(self, start: int) -> None:
@@ -122,6 +142,12 @@ class Arm:
         return shifted - np.log(np.exp(shifted).sum())
 
 
+def _shared(left: Sequence[int], right: Sequence[int]) -> int:
+    """Tokens that two texts have in common from their beginning on."""
+    differing = (at for at, (a, b) in enumerate(zip(left, right)) if a != b)  # noqa: B905 - lengths differ
+    return next(differing, min(len(left), len(right)))
+
+
 def _judged(answer: list[int], rows: list[Any]) -> Frame:
     best = rows[-1].argsort()[-8:][::-1]
     top = [[int(i), float(rows[-1][i])] for i in best]
@@ -131,7 +157,7 @@ def _judged(answer: list[int], rows: list[Any]) -> Frame:
 def _declared(lib: Any) -> Any:
     pointer, integer, ints = ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_int32)
     for name, result, arguments in (
-        ("ik_open", pointer, [ctypes.c_char_p, integer, integer, integer, integer]),
+        ("ik_open", pointer, [ctypes.c_char_p, integer, integer, integer, integer, integer]),
         ("ik_close", None, [pointer]),
         ("ik_vocab", integer, [pointer]),
         ("ik_system", ctypes.c_char_p, []),

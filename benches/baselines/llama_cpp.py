@@ -14,7 +14,7 @@ Frame = dict[str, Any]
 
 
 class Arm:
-    """`settings`: "gguf" (the file), "draft" (tokens per lookup, 0 for none), "threads", "context", "f32_cache"."""
+    """`settings`: "gguf", "draft" (tokens per lookup, 0 for none), "threads", "context", "cache" (f16 or f32)."""
 
     def __init__(self, settings: Frame) -> None:
         import llama_cpp
@@ -22,7 +22,7 @@ class Arm:
         from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
         self._drafts = settings.get("draft", 0)
-        self._cache = "f32" if settings.get("f32_cache") else "f16"
+        self._cache = settings["cache"]
         shared = {
             "model_path": settings["gguf"],
             "n_ctx": settings.get("context", 2048),
@@ -39,6 +39,7 @@ class Arm:
         self._llama = Llama(**shared)
         self._batch = llama_cpp.llama_batch_init(512, 0, 1)
         self._cached: list[int] = []
+        self._drafted: dict[tuple[int, ...], list[int]] = {}
 
     def close(self) -> None:
         """Frees weights and cache."""
@@ -71,13 +72,15 @@ class Arm:
         return {"tokens": answer, "seconds": seconds, "counted": max(tokens - 1, 1)}
 
     def judge(self, work: Frame) -> Frame:
-        """The same text, one token at a time; or rows."""
+        """The same text, one token at a time or, of lookup, in steps of as many rows as it had; or rows."""
         if work["kind"] == "rows":
             start, count = self._cache_beginning(work), work["tokens"]
             answer = self._read(work["prompt"][start:], every=True)[:count]
             rows = [self._log_probabilities(i) for i in range(count)]
             self._forget(start)
             return _judged(answer, rows)
+        if tuple(work["prompt"]) in self._drafted:
+            return self._judge_drafts(work)
         self._forget(0)
         rows, feed = [], list(work["prompt"])
         answer = []
@@ -97,7 +100,21 @@ class Arm:
             answer.append(int(next(stream)))
         end = perf_counter()
         stream.close()
+        self._drafted[tuple(prompt)] = answer
         return {"tokens": answer, "seconds": end - first, "counted": tokens - 1}
+
+    def _judge_drafts(self, work: Frame) -> Frame:
+        """Its sums depend on the number of rows, and so does its text."""
+        answer = self._drafted[tuple(work["prompt"])][: work["tokens"]]
+        self._llama.reset()
+        self._forget(0)
+        self._read(work["prompt"])
+        rows, step = [self._log_probabilities(-1)], self._drafts + 1
+        for first in range(0, len(answer) - 1, step):
+            part = answer[first : min(first + step, len(answer) - 1)]
+            self._read(part, every=True)
+            rows += [self._log_probabilities(i) for i in range(len(part))]
+        return _judged(answer, rows)
 
     def _rows(self, work: Frame) -> Frame:
         start = self._cache_beginning(work)
@@ -111,12 +128,11 @@ class Arm:
         return {"tokens": best, "seconds": median(times), "counted": 1}
 
     def _cache_beginning(self, work: Frame) -> int:
-        """Reads what comes before the rows, unless it is cached; returns its length."""
+        """Reads what comes before the rows, as far as it is not cached; returns its length."""
         start = len(work["prompt"]) - work["rows"]
-        if self._cached[:start] != work["prompt"][:start]:
-            self._forget(0)
-            self._read(work["prompt"][:start])
-        self._forget(start)
+        self._forget(_shared(self._cached, work["prompt"][:start]))
+        if rest := work["prompt"][len(self._cached) : start]:
+            self._read(rest)
         return start
 
     def _read(self, ids: Sequence[int], *, every: bool = False) -> list[int]:
@@ -160,6 +176,12 @@ class Arm:
         logits = self._row(index).astype(np.float64)
         shifted = logits - logits.max()
         return shifted - np.log(np.exp(shifted).sum())
+
+
+def _shared(left: Sequence[int], right: Sequence[int]) -> int:
+    """Tokens that two texts have in common from their beginning on."""
+    differing = (at for at, (a, b) in enumerate(zip(left, right)) if a != b)  # noqa: B905 - lengths differ
+    return next(differing, min(len(left), len(right)))
 
 
 def _judged(answer: list[int], rows: list[Any]) -> Frame:

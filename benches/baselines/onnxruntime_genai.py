@@ -35,6 +35,8 @@ class Arm:
 
     def run(self, work: Frame) -> Frame:
         """Greedy, with buffers of the length that is needed."""
+        if work["kind"] == "beams":
+            return self._beams(work)
         tokens = 1 if work["kind"] == "prefill" else work["tokens"]
         begin = perf_counter()
         generator = self._generator(work["prompt"], tokens)
@@ -61,11 +63,19 @@ class Arm:
         top = [[int(i), float(rows[-1][i])] for i in best]
         return {"tokens": answer, "chosen": [float(r[t]) for r, t in zip(rows, answer, strict=True)], "top": top}
 
-    def _generator(self, prompt: list[int], tokens: int) -> Any:
+    def _beams(self, work: Frame) -> Frame:
+        begin = perf_counter()
+        generator = self._generator(work["prompt"], work["tokens"], num_beams=work["beams"])
+        while not generator.is_done():
+            generator.generate_next_token()
+        answer = [int(token) for token in generator.get_sequence(0)][len(work["prompt"]) :]
+        return {"tokens": answer, "seconds": perf_counter() - begin, "counted": len(answer)}
+
+    def _generator(self, prompt: list[int], tokens: int, *, num_beams: int = 1) -> Any:
         import numpy as np
 
         params = self._og.GeneratorParams(self._model)
-        params.set_search_options(do_sample=False, max_length=len(prompt) + tokens)
+        params.set_search_options(do_sample=False, max_length=len(prompt) + tokens, num_beams=num_beams)
         generator = self._og.Generator(self._model, params)
         generator.append_tokens(np.asarray(prompt, np.int32))
         return generator

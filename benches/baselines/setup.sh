@@ -14,11 +14,14 @@ install() { # peer, then what pip is told
     "$folder/$peer/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
-for peer in llama-cpp onnxruntime-genai; do
+ours=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+for peer in llama-cpp onnxruntime-genai openvino; do
     requirements=$here/requirements-$peer.txt
     cmp -s "$requirements" "$folder/$peer/requirements.txt" && continue
     echo "installing $peer"
     "$python" -m venv --clear "$folder/$peer"
+    # Its exporter needs torch, which is large and ours; a transformers of its own comes before ours.
+    [ "$peer" != openvino ] || echo "$ours" >"$(ls -d "$folder"/openvino/lib/python*/site-packages)/ours.pth"
     # The wheel that was built here before is used again: it took 15 minutes, and fits this processor.
     wheel=$(sed -n 's/^llama-cpp-python==\(.*\)/llama_cpp_python-\1-*.whl/p' "$requirements")
     wheel=$(ls "$folder/wheels"/${wheel:-none} 2>/dev/null || true)
@@ -59,7 +62,6 @@ fi
 "$python" "$here/weights.py" "$folder/weights"
 
 # Its builder needs torch and transformers, which it finds in our environment.
-ours=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 build_onnx() { # name, precision
     target=$folder/weights/$1
     [ ! -d "$target" ] || return 0
@@ -73,4 +75,13 @@ build_onnx() { # name, precision
 }
 build_onnx smollm2-ort-f32 fp32
 build_onnx smollm2-ort-int4 int4
+
+if [ ! -d "$folder/weights/smollm2-openvino" ]; then
+    echo "writing $folder/weights/smollm2-openvino"
+    rm -rf "$folder/weights/unfinished"
+    HF_HUB_OFFLINE=1 "$folder/openvino/bin/optimum-cli" export openvino -m "$folder/weights/smollm2-hf" \
+        --task text-generation-with-past --weight-format fp32 "$folder/weights/unfinished" \
+        >"$folder/openvino.log" 2>&1 || { tail -n 20 "$folder/openvino.log"; exit 1; }
+    mv "$folder/weights/unfinished" "$folder/weights/smollm2-openvino"
+fi
 echo "ready: draftwood bench --peers"

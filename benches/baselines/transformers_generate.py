@@ -8,6 +8,8 @@ from typing import Any
 
 Frame = dict[str, Any]
 
+_CHUNK = 512
+
 
 class Arm:
     """`settings`: "folder" (a Hugging Face folder), "draft" (tokens per lookup, 0 for none), "threads"."""
@@ -25,7 +27,7 @@ class Arm:
         self._module.generation_config.eos_token_id = None
         self._module.generation_config.pad_token_id = 0
         self._cache: Any = None
-        self._cached: list[int] | None = None
+        self._cached: list[int] = []
 
     def about(self) -> Frame:
         """Versions, and what torch's own kernels use."""
@@ -39,6 +41,8 @@ class Arm:
         """A streamer notes when tokens come; the prompt comes first."""
         if work["kind"] == "rows":
             return self._rows(work)
+        if work["kind"] == "beams":
+            return self._beams(work)
         tokens = 1 if work["kind"] == "prefill" else work["tokens"]
         clock = _Clock()
         begin = perf_counter()
@@ -57,6 +61,11 @@ class Arm:
         rows = [self._torch.log_softmax(row[0].double(), -1) for row in rows]
         return _judged(answer, rows)
 
+    def _beams(self, work: Frame) -> Frame:
+        begin = perf_counter()
+        answer = self._generate(work["prompt"], work["tokens"], num_beams=work["beams"])
+        return {"tokens": answer, "seconds": perf_counter() - begin, "counted": len(answer)}
+
     def _rows(self, work: Frame) -> Frame:
         times, best = [], []
         for _ in range(work["repeats"]):
@@ -71,23 +80,28 @@ class Arm:
         return self._forward(work["prompt"][self._cache_beginning(work) :])
 
     def _cache_beginning(self, work: Frame) -> int:
-        """Reads what comes before the rows, unless it is cached; returns its length."""
+        """Reads what comes before the rows, as far as it is not cached; returns its length."""
         from transformers import DynamicCache
 
-        start = len(work["prompt"]) - work["rows"]
-        if self._cached != work["prompt"][:start]:
-            self._cache, self._cached = DynamicCache(config=self._module.config), work["prompt"][:start]
-            self._forward(self._cached)
+        ids, start = work["prompt"], len(work["prompt"]) - work["rows"]
+        if self._cache is None:
+            self._cache = DynamicCache(config=self._module.config)
+        common = _shared(self._cached, ids[:start])
         # Only a number to remove is taken, and 0 would remove everything.
-        if more := self._cache.get_seq_length() - start:
+        if more := self._cache.get_seq_length() - common:
             self._cache.crop(-more)
+        for at in range(common, start, _CHUNK):
+            self._forward(ids[at : min(at + _CHUNK, start)])
+        self._cached = ids[:start]
         return start
 
     def _forward(self, ids: list[int]) -> Any:
         with self._torch.inference_mode():
             return self._module(self._torch.tensor([ids]), past_key_values=self._cache, use_cache=True).logits[0]
 
-    def _generate(self, prompt: list[int], tokens: int, *, streamer: Any = None, scores: bool = False) -> Any:
+    def _generate(
+        self, prompt: list[int], tokens: int, *, streamer: Any = None, scores: bool = False, num_beams: int = 1
+    ) -> Any:
         inputs = self._torch.tensor([prompt])
         lookup = {"prompt_lookup_num_tokens": self._draft} if self._draft and not scores and tokens > 1 else {}
         with self._torch.inference_mode():
@@ -96,6 +110,7 @@ class Arm:
                 attention_mask=self._torch.ones_like(inputs),
                 do_sample=False,
                 max_new_tokens=tokens,
+                num_beams=num_beams,
                 streamer=streamer,
                 return_dict_in_generate=True,
                 output_logits=scores,
@@ -103,6 +118,12 @@ class Arm:
             )
         answer = output.sequences[0, len(prompt) :].tolist()
         return (answer, output.logits) if scores else answer
+
+
+def _shared(left: list[int], right: list[int]) -> int:
+    """Tokens that two texts have in common from their beginning on."""
+    differing = (at for at, (a, b) in enumerate(zip(left, right)) if a != b)  # noqa: B905 - lengths differ
+    return next(differing, min(len(left), len(right)))
 
 
 def _judged(answer: list[int], rows: list[Any]) -> Frame:

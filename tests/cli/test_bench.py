@@ -21,7 +21,7 @@ from typer.testing import Result
 from draftwood import _core, errors
 from draftwood.bench import cases, plot, rows, worker
 from draftwood.bench.arm import Arm, ArmFailed, ArmSpec
-from draftwood.bench.check import compare, first_difference
+from draftwood.bench.check import compare, compare_beams, first_difference
 from draftwood.bench.figures import LEAST_ROUNDS, ratio_of, spread_of
 from draftwood.bench.gate import Gate, Reading, Watch
 from draftwood.bench.peers import Peers
@@ -265,6 +265,17 @@ def test_near_ties() -> None:
     assert not compare("w", left, right, (elsewhere, close)).near_tie
     assert not compare("w", left, right, None).near_tie
     assert compare("w", left, left, None) is None
+
+
+def test_beams_that_end_in_another_text_must_have_its_score() -> None:
+    scores = {(1, 2): -3.0, (1, 3): -3.04, (1, 4): -2.0}
+
+    def told(other: list[int]) -> Any:
+        return compare_beams("w", [1, 2], other, lambda text: scores[tuple(text)], 0.05)
+
+    assert told([1, 2]) is None
+    assert told([1, 3]).near_tie and told([1, 3]).gap == pytest.approx(0.04)
+    assert not told([1, 4]).near_tie and not told([1, 2, 3]).near_tie
 
 
 def test_answers_of_other_lengths_are_no_near_tie() -> None:
@@ -583,6 +594,24 @@ def test_steps_of_several_rows_and_their_roofline(toys: Toys) -> None:
     assert (toys.folder / "roof.png").stat().st_size > 20_000
 
 
+def test_the_difference_of_two_works(toys: Toys) -> None:
+    """Is not run, and has the seconds of one work less those of the other, round by round."""
+    late = cases.Work("late", "decode", (1, 2, 3), 8, bytes=3e6)
+    early = cases.Work("early", "decode", (1, 2), 8, bytes=1e6)
+    rest = cases.Work("rest", "difference", (), bytes=2e6, cache_bytes=2e6, between=("late", "early"))
+    arms = (toys.arm("a"), toys.arm("b", cache="f16"))
+    case = cases.Case("toys", "", "toy", (late, early, rest), arms, 1)
+    result = run_case(case, Plan(2, gate=None), Still())
+    assert len(toys.log()) == 2 * 2 * 3
+    for arm in result.arms:
+        both = zip(arm.by_work["late"], arm.by_work["early"], strict=True)
+        assert arm.seconds == pytest.approx([sum(pair) for pair in both])
+        assert arm.by_work["rest"] == pytest.approx([-0.001, -0.001])
+    made = rows.rows_of(result, describe())
+    assert [row["by_work"]["rest"]["floor"]["bytes"] for row in made] == [2e6, 1e6]
+    assert [row["floor"]["bytes"] for row in made] == [4e6, 4e6]
+
+
 def test_the_reading_of_weights_per_100_mb(toys: Toys) -> None:
     works = (cases.Work("weights", "decode", (1, 2, 3), 8, loaded=50_000_000),)
     result = run_case(cases.Case("toys", "", "toy", works, (toys.arm("a"),), 1), Plan(1, gate=None), Still())
@@ -633,6 +662,10 @@ def test_geometric_means_of_groups_whole_and_cut() -> None:
     # Groups weigh the same, however many texts they have.
     assert whole["all"]["median"] == pytest.approx(8.0**0.5)
     assert groups["cut"]["all"]["median"] == pytest.approx(1.0) and groups["looping"] == 0
+    assert groups["copying"] is None
+    arms[0].tokens_per_step = {"a": 2.6, "b": 2.4, "c": 4.0}
+    copying = rows.rows_of(CaseResult(case, Plan(1), arms, "avx2", {}), describe())[1]["groups"]["copying"]
+    assert copying["texts"] == ["a", "c"] and copying["ratio"]["median"] == pytest.approx(2.0)
 
 
 # ── cases and peers ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -646,11 +679,20 @@ def test_the_cases_of_smollm2() -> None:
     assert made["decode"].works[0].bytes == pytest.approx(127 * 538e6, rel=0.05)
     assert made["decode"].units == 127 and made["prefill"].units == made["start"].units == 1
     assert made["decode"].arms[0].name == "draftwood"
-    peers = {"transformers", "llama.cpp", "ik_llama.cpp", "onnxruntime-genai"}
+    peers = {"transformers", "llama.cpp", "ik_llama.cpp", "onnxruntime-genai", "openvino-genai"}
     assert {arm.name for arm in made["start"].arms} == {"draftwood", *peers}
     drafts = [arm.name for arm in made["drafts"].arms]
     assert drafts[:2] == ["draftwood drafts", "draftwood plain"]
     assert set(drafts[2:]) == {*peers, "transformers drafts", "llama.cpp drafts"}
+    assert [arm.name for arm in made["copies"].arms] == drafts
+    assert {work.group for work in made["copies"].works} == {"code edit", "extraction"}
+    caches = {arm.name: arm.cache for arm in made["context"].arms}
+    assert caches == {
+        "draftwood": "f32", "draftwood, f16 cache": "f16", "transformers, f32 cache": "f32",
+        "llama.cpp, f16 cache": "f16", "llama.cpp, f32 cache": "f32", "ik_llama.cpp, f16 cache": "f16",
+    }  # fmt: skip
+    assert {arm.name for arm in made["beams"].arms} == {"draftwood", *peers} - {"llama.cpp", "ik_llama.cpp"}
+    assert "onnxruntime-genai" not in {arm.name for arm in made["beams-64"].arms}
     assert [arm.name for arm in made["decode"].arms if arm.exact] == ["draftwood"]
 
 
@@ -672,6 +714,22 @@ def test_types_of_weights(tmp_path: Path) -> None:
     assert [work.rows for work in rows_only.works][:2] == [1, 2] and len(rows_only.works[-1].prompt) == 128 + 32
     (alone,) = cases.build("forward", cases.Setting(1, peers=built, beside=False))
     assert [arm.name for arm in alone.arms] == ["draftwood"]
+
+
+def test_floors_count_the_bytes_of_the_arms_own_cache() -> None:
+    work = cases.Work("text", "decode", (1,), 9, bytes=100.0, cache_bytes=40.0)
+    assert (work.bytes_with("f32"), work.bytes_with("f16")) == (100.0, 80.0)
+
+
+def test_fast_numerics_concern_weights_of_16_bits(tmp_path: Path) -> None:
+    built = Peers(ROOT / "benches/baselines", tmp_path)
+    with pytest.raises(errors.InvalidArgument, match="f16 or bf16 with prefill-fast"):
+        cases.build("prefill-fast", cases.Setting(1))
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/smollm2-bf16.gguf").symlink_to(find())
+    (case,) = cases.build("prefill-fast", cases.Setting(1, peers=built, types=("bf16",)))
+    fast, exact, *_ = case.arms
+    assert (fast.settings["numerics"], fast.exact, exact.exact) == ("fast", False, True)
 
 
 def test_another_executor_is_only_another_argument() -> None:

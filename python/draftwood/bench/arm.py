@@ -47,6 +47,8 @@ class ArmSpec:
     """Whether its answers must equal the reference's without the excuse of a near-tie."""
     rounding: float = FLOAT32_ROUNDING
     """Largest difference of log-probabilities to the reference that is still rounding."""
+    cache: str = "f32"
+    """How it keeps keys and values: its floor counts the bytes of that."""
     compared: bool = True
     """Whether its answers must be the reference's; not for a peer that has only weights of its own rounding."""
     needs: tuple[Path, ...] = ()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PAGE", "chain_plan", "pages_for"]
+__all__ = ["PAGE", "chain_plan", "pages_for", "shared"]
 
 PAGE = 16
 
@@ -16,6 +16,12 @@ PAGE = 16
 def pages_for(tokens: int) -> int:
     """Pages that a text of so many tokens fills."""
     return -(-tokens // PAGE)
+
+
+def shared(left: Sequence[int], right: Sequence[int]) -> int:
+    """Tokens that two texts have in common from their beginning on."""
+    differing = (at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b)
+    return next(differing, min(len(left), len(right)))
 
 
 def chain_plan(ids: Sequence[int], start: int = 0, read: Iterable[int] | None = None) -> Any:

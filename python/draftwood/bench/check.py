@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["FLOAT32_ROUNDING", "Difference", "compare", "first_difference"]
+__all__ = ["FLOAT32_ROUNDING", "SIXTEEN_BIT_ROUNDING", "Difference", "compare", "compare_beams", "first_difference"]
 
 FLOAT32_ROUNDING = 0.05
 """Log-probabilities of two float32 engines lie no further apart (llama.cpp's between one row and eight: 0.05)."""
+
+SIXTEEN_BIT_ROUNDING = 0.3
+"""And of an engine that rounds weights, activations or its cache to 16 bits."""
 
 Judge = Callable[[int], Mapping[str, Any]]
 """From a number of tokens to a worker's `judge` reply for that many."""
@@ -78,6 +81,24 @@ def compare(
     rounding = _rounding(ours, theirs, position)
     near = follows and best[0] == left and rounding <= most and gap < 2.0 * rounding
     return Difference(work, position, left, right, gap, rounding, near_tie=near)
+
+
+def compare_beams(
+    work: str, reference: Sequence[int], other: Sequence[int], score: Callable[[Sequence[int]], float], most: float
+) -> Difference | None:
+    """None for equal texts. `score` is the reference's sum of log-probabilities of a text.
+
+    Two roundings may keep different beams somewhere and end in different texts, of which neither is wrong if the other
+    text's sum, told by the reference, lies within `most` of its own text's.
+    """
+    position = first_difference(reference, other)
+    if position is None:
+        return None
+    left, right = (answer[position] if position < len(answer) else None for answer in (reference, other))
+    if len(reference) != len(other):
+        return Difference(work, position, left, right, float("inf"), 0.0, near_tie=False)
+    gap = abs(score(reference) - score(other))
+    return Difference(work, position, left, right, gap, most, near_tie=gap <= most)
 
 
 def _rounding(ours: Mapping[str, Any], theirs: Mapping[str, Any], position: int) -> float:

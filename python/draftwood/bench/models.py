@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidArgument
+from .check import FLOAT32_ROUNDING, SIXTEEN_BIT_ROUNDING
 from .peers import Peers
 
 __all__ = ["PACKAGE", "TYPES", "BenchModel", "Weights"]
@@ -35,7 +36,12 @@ _BYTES: Mapping[str, float] = {
 }
 """Per weight, as files store them: what a step must read at least."""
 
-_ROUNDING: Mapping[str, float] = {"f32": 0.05, "f16": 0.3, "bf16": 0.3, "q8_0": 1.0}
+_ROUNDING: Mapping[str, float] = {
+    "f32": FLOAT32_ROUNDING,
+    "f16": SIXTEEN_BIT_ROUNDING,
+    "bf16": SIXTEEN_BIT_ROUNDING,
+    "q8_0": 1.0,
+}
 _QUANTISED_ROUNDING = 2.0
 
 

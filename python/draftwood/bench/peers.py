@@ -43,12 +43,14 @@ class Peers:
         rounding: float,
         *,
         drafts: bool = False,
+        caches: bool = False,
         more: Mapping[str, Any] | None = None,
     ) -> list[ArmSpec]:
         """All peers that have weights of a type and can do all kinds of works, as they decode plainly.
 
-        With `drafts`, those that have drafts of their own with these as well. `stem` names the files of the type,
-        `rounding` is how far their log-probabilities may be from ours, `more` are settings for all.
+        With `drafts`, those that have drafts of their own with these as well; with `caches`, each with every type of
+        cache that it has, else with its usual one. `stem` names the files of the type, `rounding` is how far their
+        log-probabilities may be from ours, `more` are settings for all.
         """
         listed = json.loads((self.baselines / "peers.json").read_text(encoding="utf-8"))
         arms = []
@@ -61,10 +63,12 @@ class Peers:
             paths = {key: self.built / str(path).format(stem=stem) for key, path in files.items()}
             settings = {**peer.get("settings", {}).get(kind, {}), **(more or {})}
             settings |= {key: str(path) for key, path in paths.items()}
-            spec = self._arm(name, peer, settings, tuple(paths.values()), rounding)
-            if drafts and peer["drafts"] is not None:
-                arms.append(replace(spec, name=f"{name} drafts", settings=settings | peer["drafts"]))
-            arms.append(spec)
+            for cache in peer["caches"] if caches else peer["caches"][:1]:
+                called = f"{name}, {cache} cache" if caches else name
+                spec = self._arm(called, peer, {**settings, "cache": cache}, tuple(paths.values()), rounding)
+                if drafts and peer["drafts"] is not None:
+                    arms.append(replace(spec, name=f"{called} drafts", settings={**spec.settings, **peer["drafts"]}))
+                arms.append(spec)
         return arms
 
     def _arm(
@@ -78,6 +82,7 @@ class Peers:
             python=None if environment is None else str(self.built / environment / "bin" / "python"),
             ours=False,
             rounding=rounding,
+            cache=settings["cache"],
             compared=not peer.get("other_weights", False),
             needs=needs,
             install=peer.get("install", "make peers"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .arm import Arm, ArmFailed
 from .cases import Case, Work
-from .check import Difference, Judge, compare
+from .check import Difference, Judge, compare, compare_beams
 from .gate import Gate, Reading, Watch
 from .spec_bench import loop_start
 
@@ -127,7 +127,7 @@ def _note(arm: ArmResult, failure: ArmFailed) -> None:
 
 def _check(result: CaseResult) -> str | None:
     """Every arm does every work once, which also warms it up. Returns why nothing may be timed."""
-    for work in result.case.works:
+    for work in result.case.run:
         for arm in result.arms:
             if arm.alive and (reply := _run(arm, work)) is not None:
                 arm.answers[work.name] = reply["tokens"]
@@ -137,7 +137,7 @@ def _check(result: CaseResult) -> str | None:
     if not reference.alive:
         return f"the reference, {reference.arm.spec.name}, did not run"
     for arm in others:
-        for work in result.case.works:
+        for work in result.case.run:
             if arm.alive and arm.arm.spec.compared:
                 _compare(reference, arm, work)
     wrong = [arm for arm in others if any(not one.near_tie for one in arm.differences)]
@@ -151,11 +151,14 @@ def _check(result: CaseResult) -> str | None:
 
 
 def _compare(reference: ArmResult, arm: ArmResult, work: Work) -> None:
-    judges = None if arm.arm.spec.exact else (_judge(reference, work), _judge(arm, work))
+    answers = reference.answers[work.name], arm.answers[work.name]
+    rounding = arm.arm.spec.rounding
     try:
-        difference = compare(
-            work.name, reference.answers[work.name], arm.answers[work.name], judges, arm.arm.spec.rounding
-        )
+        if work.kind == "beams":
+            difference = compare_beams(work.name, *answers, _score(reference, work), rounding)
+        else:
+            judges = None if arm.arm.spec.exact else (_judge(reference, work), _judge(arm, work))
+            difference = compare(work.name, *answers, judges, rounding)
     except ArmFailed as failure:
         _note(arm if arm.arm.failed is failure else reference, failure)
         return
@@ -164,6 +167,13 @@ def _compare(reference: ArmResult, arm: ArmResult, work: Work) -> None:
     arm.differences.append(difference)
     if not difference.near_tie:
         _note(arm, arm.arm.fail(f"answers wrongly: {difference}"))
+
+
+def _score(reference: ArmResult, work: Work) -> Callable[[Sequence[int]], float]:
+    def score(text: Sequence[int]) -> float:
+        return float(reference.arm.ask({"do": "judge", "work": {**work.frame(), "text": list(text)}})["score"])
+
+    return score
 
 
 def _judge(arm: ArmResult, work: Work) -> Judge:
@@ -206,7 +216,12 @@ def _rounds(result: CaseResult, probe: MachineProbe, tell: Callable[[str], None]
         for arm, by_work, its_cut in zip(result.arms, times, cuts, strict=True):
             if arm.alive:
                 arm.seconds.append(sum(by_work.values()))
-                for kept_in, seconds_of in ((arm.by_work, by_work), (arm.cut, its_cut)):
+                rest = {
+                    work.name: by_work[work.between[0]] - by_work[work.between[1]]
+                    for work in result.case.works
+                    if work.between is not None
+                }
+                for kept_in, seconds_of in ((arm.by_work, by_work | rest), (arm.cut, its_cut)):
                     for name, seconds in seconds_of.items():
                         kept_in.setdefault(name, []).append(seconds)
     if kept < plan.rounds:
@@ -221,7 +236,7 @@ def _one_round(result: CaseResult) -> tuple[list[dict[str, float]], list[dict[st
     """Seconds of every arm and work, the arms in turn; and of the texts that loop, up to there."""
     times: list[dict[str, float]] = [{} for _ in result.arms]
     cuts: list[dict[str, float]] = [{} for _ in result.arms]
-    for work in result.case.works:
+    for work in result.case.run:
         for arm, its, its_cut in zip(result.arms, times, cuts, strict=True):
             if not arm.alive:
                 continue

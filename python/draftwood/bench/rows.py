@@ -21,7 +21,8 @@ from .spec_bench import loop_start
 
 __all__ = ["SCHEMA", "append_rows", "folder_name", "rows_of"]
 
-SCHEMA = 2
+SCHEMA = 3
+_COPYING = 2.5
 
 
 def rows_of(result: CaseResult, machine: dict[str, Any]) -> list[dict[str, Any]]:
@@ -96,7 +97,7 @@ def _arm_row(result: CaseResult, arm: ArmResult) -> dict[str, Any]:
         return row
     spread = spread_of(arm.seconds)
     row |= {"spread": asdict(spread), "units_per_second": result.case.units / spread.median}
-    row["floor"] = _floor(result, result.case.works, spread.median)
+    row["floor"] = _floor(result, result.case.run, spread.median, spec.cache)
     reference = result.arms[0].seconds
     if arm is not result.arms[0] and len(arm.seconds) == len(reference):
         ratio = ratio_of(arm.seconds, reference)
@@ -117,7 +118,7 @@ def _work_row(result: CaseResult, arm: ArmResult, work: Work) -> dict[str, Any]:
         "p90": spread.p90,
         "ratio": ratio,
         "tokens_per_step": arm.tokens_per_step.get(work.name),
-        "floor": _floor(result, (work,), spread.median),
+        "floor": _floor(result, (work,), spread.median, arm.arm.spec.cache),
         "seconds_per_100_mb": spread.median / (work.loaded / 1e8) if work.loaded else None,
     }
 
@@ -155,11 +156,30 @@ def _groups(result: CaseResult, arm: ArmResult) -> dict[str, Any] | None:
     if set(arm.cut) == set(reference.cut) == {work.name for work in works}:
         cut = means(arm.cut, reference.cut)
         looping = sum(loop_start(arm.answers[name]) < len(arm.answers[name]) for name in arm.cut)
-    return {"whole": means(arm.by_work, reference.by_work), "cut": cut, "looping": looping}
+    return {
+        "whole": means(arm.by_work, reference.by_work),
+        "cut": cut,
+        "looping": looping,
+        "copying": _copying(result, arm, works),
+    }
 
 
-def _floor(result: CaseResult, works: Sequence[Work], seconds: float) -> dict[str, Any] | None:
-    """Work by work, R = max(bytes / bandwidth, multiply-adds / their rate); for drafts it is plain decoding's floor."""
+def _copying(result: CaseResult, arm: ArmResult, works: Sequence[Work]) -> dict[str, Any] | None:
+    """The geometric mean over the texts in which a step of the reference brings 2.5 tokens and more."""
+    reference = result.arms[0]
+    texts = [work.name for work in works if reference.tokens_per_step.get(work.name, 0.0) >= _COPYING]
+    if not texts:
+        return None
+    each = [np.log(arm.by_work[name]) - np.log(reference.by_work[name]) for name in texts]
+    ratios = np.exp(np.mean(each, axis=0)).tolist()
+    return {"texts": texts, "ratio": _claimed(result, ratio_of(ratios, [1.0] * len(ratios)))}
+
+
+def _floor(result: CaseResult, works: Sequence[Work], seconds: float, cache: str) -> dict[str, Any] | None:
+    """Work by work, R = max(bytes / bandwidth, multiply-adds / their rate); for drafts it is plain decoding's floor.
+
+    `cache` is the type of the arm's cache, f32 or f16.
+    """
     bandwidth, rates = result.bandwidth, result.multiply_adds_per_second
     if bandwidth is None or not all(work.bytes for work in works):
         return None
@@ -167,13 +187,13 @@ def _floor(result: CaseResult, works: Sequence[Work], seconds: float) -> dict[st
     def arithmetic(work: Work) -> float:
         return sum(count / rates[kind] for kind, count in work.multiply_adds.items())
 
-    floor = sum(max(work.bytes / bandwidth, arithmetic(work)) for work in works)
+    floor = sum(max(work.bytes_with(cache) / bandwidth, arithmetic(work)) for work in works)
     return {
         "seconds": floor,
         "share": floor / seconds,
-        "bytes": sum(work.bytes for work in works),
+        "bytes": sum(work.bytes_with(cache) for work in works),
         "multiply_adds": sum(sum(work.multiply_adds.values()) for work in works),
-        "memory_seconds": sum(work.bytes for work in works) / bandwidth,
+        "memory_seconds": sum(work.bytes_with(cache) for work in works) / bandwidth,
         "arithmetic_seconds": sum(arithmetic(work) for work in works),
     }
 

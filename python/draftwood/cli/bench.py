@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "run_bench"]
 
 _UNSOUND = 1
+_MOST_TEXTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def _list(terminal: Terminal) -> int:
     from ..bench.cases import CASES
 
     for name, (about, _) in CASES.items():
-        terminal.out.print(f"{name:10} {about}", markup=False)
+        terminal.out.print(f"{name:12} {about}", markup=False)
     terminal.document([{"case": name, "about": about} for name, (about, _) in CASES.items()])
     return 0
 
@@ -140,8 +141,11 @@ def _show(terminal: Terminal, result: CaseResult, rows: Sequence[dict[str, Any]]
     for row in rows:
         table.add_row(*_cells(row))
     terminal.out.print(table)
-    if any(row["groups"] for row in rows):
+    grouped = any(row["groups"] for row in rows)
+    if grouped:
         terminal.out.print(_groups(rows))
+    if grouped and len(first["works"]) > _MOST_TEXTS:
+        pass
     elif any(work["kind"] == "rows" for work in first["works"]):
         terminal.out.print(_steps(rows))
     elif len(result.case.works) > 1:
@@ -177,38 +181,43 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _works(rows: Sequence[dict[str, Any]]) -> Table:
-    """Ratios work by work, and the tokens that each step of the reference brought."""
+    """The reference work by work, with the tokens that each of its steps brought, and the others' ratios to it."""
     from rich.table import Table
 
-    timed = [row for row in rows if row["by_work"]]
+    reference, *others = [row for row in rows if row["by_work"]] or [{"by_work": {}}]
+    drafts = any(one["tokens_per_step"] for one in reference["by_work"].values())
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("  ratio on", no_wrap=True)
-    for row in timed:
-        table.add_column("tokens/step" if row["reference"] else row["arm"], justify="right")
-    for name in timed[0]["by_work"] if timed else ():
-        cells = []
-        for row in timed:
-            one = row["by_work"].get(name, {})
-            value = one.get("tokens_per_step") if row["reference"] else (one.get("ratio") or {}).get("median")
-            cells.append("" if value is None else f"{value:.2f}" + ("" if row["reference"] else "×"))
+    table.add_column("  work by work", no_wrap=True)
+    for name in ("median", *(["tokens/step"] if drafts else []), *(row["arm"] for row in others)):
+        table.add_column(name, justify="right")
+    for name, one in reference["by_work"].items():
+        cells = [_seconds(one["median"])]
+        if drafts:
+            cells.append("" if one["tokens_per_step"] is None else f"{one['tokens_per_step']:.2f}")
+        for row in others:
+            ratio = row["by_work"].get(name, {}).get("ratio")
+            cells.append("" if ratio is None else f"{ratio['median']:.2f}×")
         table.add_row(f"  {name}", *cells)
     return table
 
 
 def _steps(rows: Sequence[dict[str, Any]]) -> Table:
-    """t(n), n rows over one, the share R(n) / t(n), and the other arms' ratios."""
+    """t(n), n rows over one if they follow the same context, the share R(n) / t(n), and the other arms' ratios."""
     from rich.table import Table
 
     timed = [row for row in rows if row["by_work"]]
+    works = {work["name"]: work for work in rows[0]["works"]}
+    (first, *_), alike = works.values(), len({work["prompt"] - work["rows"] for work in works.values()}) == 1
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("  step of", "t(n)", "t(n)/t(1)", "R(n)/t(n)", *(row["arm"] for row in timed[1:])):
-        table.add_column(name, justify="left" if name == "  step of" else "right", no_wrap=True)
+    table.add_column("  step of", no_wrap=True)
+    for name in ("t(n)", *(["t(n)/t(1)"] if alike else []), "R(n)/t(n)", *(row["arm"] for row in timed[1:])):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, one in timed[0]["by_work"].items() if timed else ():
-        first = next(iter(timed[0]["by_work"].values()))["median"]
         share = "" if one["floor"] is None else f"{one['floor']['share']:.0%}"
         others = [(row["by_work"].get(name, {}).get("ratio") or {}).get("median") for row in timed[1:]]
         cells = ["" if value is None else f"{value:.2f}×" for value in others]
-        table.add_row(f"  {name}", _seconds(one["median"]), f"{one['median'] / first:.2f}", share, *cells)
+        over = [f"{one['median'] / timed[0]['by_work'][first['name']]['median']:.2f}"] if alike else []
+        table.add_row(f"  {name}", _seconds(one["median"]), *over, share, *cells)
     return table
 
 
@@ -226,6 +235,10 @@ def _groups(rows: Sequence[dict[str, Any]]) -> Table:
     for group in columns[0][0]["groups"]["whole"]["each"]:
         table.add_row(f"  {group}", *(f"{row['groups'][part]['each'][group]['median']:.2f}×" for row, part in columns))
     table.add_row("  all", *(f"{row['groups'][part]['all']['median']:.2f}×" for row, part in columns))
+    if copying := columns[0][0]["groups"]["copying"]:
+        means = (row["groups"]["copying"] if part == "whole" else None for row, part in columns)
+        cells = ("" if one is None else f"{one['ratio']['median']:.2f}×" for one in means)
+        table.add_row(f"  {_count(len(copying['texts']), 'text')} of 2.5 tokens/step and more", *cells)
     return table
 
 

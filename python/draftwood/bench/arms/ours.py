@@ -13,7 +13,9 @@ _CHUNK = 512
 
 
 class Arm:
-    """`settings`: "model" (what `Engine.load` takes, or "toy"), "executor", "dtype", "drafter", "threads"."""
+    """`settings`: "model" (what `Engine.load` takes, or "toy"), "executor", "dtype", "drafter", "threads"; and where it
+    is not the usual one "numerics" (fast) and "cache" (f16).
+    """
 
     def __init__(self, settings: Frame) -> None:
         if settings["model"] != "toy" and settings["executor"] == "transformers":
@@ -48,6 +50,8 @@ class Arm:
         """Streams, since the first event divides reading the prompt from decoding."""
         if work["kind"] == "rows":
             return self._step().run(work)
+        if work["kind"] == "beams":
+            return self._beams(work)
         tokens = 1 if work["kind"] == "prefill" else work["tokens"]
         stream = self._engine.stream(work["prompt"], _params(tokens, ends=work.get("ends", False)))
         steps = self._engine.stats().steps
@@ -73,10 +77,24 @@ class Arm:
         """The same text, or rows, with log-probabilities."""
         if work["kind"] == "rows":
             return self._step().judge(work)
+        if work["kind"] == "beams":
+            return {"score": float(self._engine.score(work["prompt"], work["text"]).sum())}
         output = self._engine.generate(work["prompt"], _params(work["tokens"], logprobs=8))
         found = output.logprobs
         top = [[int(i), float(p)] for i, p in zip(found.top_ids[-1], found.top[-1], strict=True)]
         return {"tokens": output.token_ids.tolist(), "chosen": found.chosen.astype(float).tolist(), "top": top}
+
+    def _beams(self, work: Frame) -> Frame:
+        import draftwood as dw
+
+        begin = perf_counter()
+        if work["beams"] == 1:
+            tokens = self._engine.generate(work["prompt"], _params(work["tokens"])).token_ids
+        else:
+            params = dw.BeamParams(num_beams=work["beams"], max_new_tokens=work["tokens"], ignore_eos=True)
+            tokens = self._engine.beam_search(work["prompt"], params)[0].token_ids
+        seconds = perf_counter() - begin
+        return {"tokens": tokens.tolist(), "seconds": seconds, "counted": len(tokens)}
 
     def _step(self) -> Rows:
         if self._rows is None:
@@ -109,7 +127,8 @@ class Rows:
         """Of the first `work["tokens"]` rows."""
         import numpy as np
 
-        logits = self._forward(work["prompt"][self._cache_beginning(work) :], len(self._cached))
+        start = self._cache_beginning(work)
+        logits = self._forward(work["prompt"][start:], start)
         shifted = logits[: work["tokens"]].astype(np.float64)
         shifted -= shifted.max(axis=1, keepdims=True)
         rows = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -118,11 +137,18 @@ class Rows:
         return {"tokens": best.tolist(), "chosen": rows[np.arange(len(best)), best].tolist(), "top": top}
 
     def _cache_beginning(self, work: Frame) -> int:
-        start = len(work["prompt"]) - work["rows"]
-        if self._cached != work["prompt"][:start]:
-            self._cached = work["prompt"][:start]
-            for at in range(0, start, _CHUNK):
-                self._forward(self._cached[at : min(at + _CHUNK, start)], at, read=())
+        """Reads what comes before the rows, as far as it is not cached; returns its length."""
+        from draftwood.bench.chains import shared
+
+        ids, start = work["prompt"], len(work["prompt"]) - work["rows"]
+        at = shared(self._cached, ids[:start])
+        while at < start:
+            end = min(at + _CHUNK, start)
+            self._forward(ids[at:end], at, read=())
+            at = end
+        # The rows overwrite what is behind; of the same text, with the same bits.
+        if self._cached[: len(ids)] != ids:
+            self._cached = list(ids)
         return start
 
     def _forward(self, ids: list[int], start: int, read: Any = None) -> Any:
@@ -137,7 +163,9 @@ def _engine(settings: Frame) -> Any:
     drafter = settings["drafter"]
     if settings["model"] == "toy":
         return dw.testing.toy_engine(drafter=drafter, context_weight=settings.get("context_weight", 0.0))
-    chosen = {key: settings[key] for key in ("executor", "dtype")}
+    chosen: Frame = {key: settings[key] for key in ("executor", "dtype", "numerics") if key in settings}
+    if settings.get("cache") == "f16":
+        chosen["cache"] = dw.CacheConfig(dtype="float16")
     return dw.Engine.load(settings["model"], drafter=drafter, **chosen)
 
 
