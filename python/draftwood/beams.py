@@ -15,7 +15,7 @@ from .processing import Processed, rules_of
 from .requests import _count as count_of
 from .requests import _field as field_of
 from .scoring import Scored
-from .types import BeamParams, Beams, BeamStats, Hypothesis, PhaseTimes
+from .types import BeamParams, Beams, BeamStats, Hypothesis, Lattice, PhaseTimes
 
 if TYPE_CHECKING:
     from .reads import Read
@@ -83,6 +83,7 @@ class PromptSearch:
                 "processors with backspace_token_id", "rules of draftwood", "one written in Python"
             )
         self._scorer = None if params.scorer is None else Scored(params)
+        self._keeps_lattice = bool(params.keep_lattice)
         self._core = _core.BeamSearch(
             ids,
             num_beams=beams,
@@ -170,7 +171,7 @@ class PromptSearch:
             (np.frombuffer(beam, np.int32), np.frombuffer(token, np.int32), np.frombuffer(value, np.float32))
             for beam, token, value in self._core.candidates()
         )
-        return Beams(tuple(found), stats, error, kept)
+        return Beams(tuple(found), stats, error, kept, _lattice(self._core) if self._keeps_lattice else None)
 
 
 class SessionSearch:
@@ -298,6 +299,16 @@ def _cut(text: str, stop: str, before: str) -> str:
     """The text in front of the stop string that its last token completes; `before` lacks that token."""
     at = text.find(stop, max(0, len(before) - len(stop) + 1))
     return text[:at] if at >= 0 else text.partition(stop)[0]
+
+
+def _lattice(core: _core.BeamSearch) -> Lattice:
+    """The tree of texts; the core's prompt is its own parent and has a token of no meaning."""
+    *integers, step_scores, ended = core.lattice()
+    parents, tokens, beams, groups = (np.frombuffer(one, np.int32).copy() for one in integers)
+    parents[0] = tokens[0] = -1
+    return Lattice(
+        parents, tokens, beams, groups, np.frombuffer(step_scores, np.float32), np.frombuffer(ended, np.bool_)
+    )
 
 
 def _diversity(params: BeamParams) -> tuple[str, float, NDArray[np.float32] | None]:

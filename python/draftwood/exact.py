@@ -15,7 +15,7 @@ from .requests import _field as field_of
 from .search import _log_probs, _select
 from .types import BeamParams, Beams, BeamStats, Hypothesis, PhaseTimes
 
-_IGNORED = ("do_sample", "stochastic", "scorer", "keep_candidates", "backspace_token_id")
+_IGNORED = ("do_sample", "stochastic", "scorer", "keep_candidates", "keep_lattice", "backspace_token_id")
 
 
 class _Best:

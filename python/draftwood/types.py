@@ -24,6 +24,7 @@ __all__ = [
     "Executor",
     "ExecutorCaps",
     "Hypothesis",
+    "Lattice",
     "Logprobs",
     "Output",
     "PhaseTimes",
@@ -155,6 +156,9 @@ class BeamParams:
     or first tokens, each continued greedily or, with `do_sample`, by draws. The law is the model's after processors."""
     keep_candidates: bool = False
     """Records the best max(2, 1 + number of end ids) · B candidates of each step in `Beams.candidates`."""
+    keep_lattice: bool = False
+    """Hands out the tree of all texts that were beams, `Beams.lattice`: `draftwood generate --beams 4 --show` draws it.
+    The search keeps it anyway; copying it out takes 21 bytes per node, at most 2 · B nodes per step."""
     scorer: Any = None
     """Something with `log_prob(ids) → [n]`, log c(A | text) of n texts (generated ids), called once per step, and
     perhaps `accepts(ids) → bool`: only accepted hypotheses are returned."""
@@ -202,6 +206,29 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, slots=True)
+class Lattice:
+    """All texts that were beams of a search, as a tree: node 0 is the prompt, every other node adds a token to its
+    parent. A node that did not end and has no children was crowded out by better ones in the next step, or was alive
+    when the search stopped.
+
+    Shapes: all [N], parents before children. parents int32, −1 for node 0; tokens int32, −1 for node 0; beam_indices
+    int32, the beam of the step that the token was chosen for; groups int32; step_scores f32, the token's
+    log-probability after processors; ended bool.
+    """
+
+    parents: NDArray[np.int32]
+    tokens: NDArray[np.int32]
+    beam_indices: NDArray[np.int32]
+    groups: NDArray[np.int32]
+    step_scores: NDArray[np.float32]
+    ended: NDArray[np.bool_]
+    """Finished texts, those too that did not stay among the best."""
+
+    def __len__(self) -> int:
+        return len(self.parents)
+
+
+@dataclass(frozen=True, slots=True)
 class BeamStats:
     """What one search has cost."""
 
@@ -231,6 +258,8 @@ class Beams(Sequence["Hypothesis"]):
     """What ended the search early, in a list of prompts; the hypotheses are those found until then."""
     candidates: tuple[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]], ...] = ()
     """With `keep_candidates`, per step: the beam, the token and the score of its best candidates."""
+    lattice: Lattice | None = None
+    """With `keep_lattice`, the tree of all texts that were beams."""
 
     @overload
     def __getitem__(self, index: int) -> Hypothesis: ...

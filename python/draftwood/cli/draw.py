@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["accepted_path", "draw_tree", "visible"]
+__all__ = ["CHECK", "accepted_path", "draw_tree", "elided", "visible"]
 
 _INDENT = 3
-_CHECK = "✓"
+CHECK = "✓"
+"""Marks what became text where there are no colours."""
 _REPLACED = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\x1b": "␛"}
 
 
@@ -24,6 +25,13 @@ def visible(token: bytes | str) -> str:
         return "·" * len(text) if text else "∅"
     shown = "".join(_REPLACED.get(char, char if char.isprintable() else "�") for char in inner)
     return "·" * before + shown + "·" * after
+
+
+def elided(text: str, width: int) -> str:
+    """At most `width` columns of a text, with … where it was cut."""
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
 
 
 def accepted_path(tokens: Sequence[int], parents: Sequence[int], emitted: Sequence[int]) -> list[int]:
@@ -88,7 +96,7 @@ def _wrapped(
     room = max(width, len(first) + 2 * _INDENT)
     for place, node in enumerate(chain):
         is_accepted = node in accepted
-        text = labels[node] + (_CHECK if is_accepted else "")
+        text = labels[node] + (CHECK if is_accepted else "")
         if place and cell_len(lines[-1].plain) + 1 + cell_len(text) > room:
             lines.append(Text(later + " " * _INDENT, style="default"))
         elif place:

@@ -219,6 +219,30 @@ impl BeamSearch {
         Ok(steps.collect())
     }
 
+    /// The texts that were beams or hypotheses, as a tree whose node 0 is the prompt: parents, tokens, rows and groups
+    /// as int32 bytes, log-probabilities as float32 bytes, a byte per node that is 1 where the text ended.
+    #[expect(clippy::type_complexity, reason = "six arrays")]
+    fn lattice(
+        &self,
+        py: Python<'_>,
+    ) -> PyResult<(Py<PyBytes>, Py<PyBytes>, Py<PyBytes>, Py<PyBytes>, Py<PyBytes>, Py<PyBytes>)> {
+        let nodes = enter(py, || {
+            Ok(match &*lock(&self.0) {
+                Search::Beams(search) => search.lattice(),
+                Search::Drawn(search) => search.lattice(),
+            })
+        })?;
+        let bytes = |bytes: Vec<u8>| PyBytes::new(py, &bytes).unbind();
+        Ok((
+            bytes(bytes_of(&nodes, |node| node.parent.to_ne_bytes())),
+            bytes(bytes_of(&nodes, |node| node.token.to_ne_bytes())),
+            bytes(bytes_of(&nodes, |node| node.row.to_ne_bytes())),
+            bytes(bytes_of(&nodes, |node| node.group.to_ne_bytes())),
+            bytes(bytes_of(&nodes, |node| node.step.to_ne_bytes())),
+            bytes(nodes.iter().map(|node| u8::from(node.fate == search::Fate::Ended)).collect()),
+        ))
+    }
+
     /// Writes the log-probabilities [beams, V] after the built-in rules into `out`.
     fn write_rows(
         &self,

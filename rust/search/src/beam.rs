@@ -2,7 +2,7 @@
 
 use crate::config::BeamConfig;
 use crate::group::{Banked, Group, Scratch, Shared, Survivor, Task};
-use crate::paths::{Hypothesis, Paths};
+use crate::paths::{Hypothesis, LatticeNode, Paths};
 use crate::retrace::{ACTIONS_PER_TOKEN, Texts};
 use crate::row::Rows;
 use crate::stops::Stops;
@@ -70,7 +70,7 @@ impl BeamSearch {
             return Err(Error::invalid(what, "None", token, "what has occurred could be taken back"));
         }
         let groups: Vec<Group> = (0..config.num_groups)
-            .map(|_| Group::new(config.width(), states.clone(), config.stops.as_ref().map(Stops::start)))
+            .map(|g| Group::new(g, config.width(), states.clone(), config.stops.as_ref().map(Stops::start)))
             .collect();
         Ok(Self {
             texts: config.backspace.map(|token| Box::new(Texts::new(token, &groups[0].live[0]))),
@@ -332,6 +332,13 @@ impl BeamSearch {
     /// max(2, 1 + number of end tokens) · B / G.
     pub fn candidates(&self) -> &[Vec<Kept>] {
         &self.kept
+    }
+
+    /// Every text that was a live beam or a hypothesis, as a tree: parents first, node 0 is the prompt. A text that
+    /// lived and has no children was crowded out in the step after it, or lived when the search ended. Copied out: 24
+    /// bytes per node, at most 2 · B per step.
+    pub fn lattice(&self) -> Vec<LatticeNode> {
+        self.paths.lattice()
     }
 
     /// Checks the rows and computes their log-sum-exp.

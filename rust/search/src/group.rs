@@ -2,7 +2,7 @@
 
 use crate::candidates::{Candidate, better, deal, keep_best};
 use crate::config::BeamConfig;
-use crate::paths::{Paths, ROOT};
+use crate::paths::{Fate, LatticeNode, Paths, ROOT};
 use crate::pool::{Ended, FinishReason, Pool, penalised};
 use crate::warp::{Warper, child_key};
 use draftwood_base::Token;
@@ -123,6 +123,8 @@ pub(crate) struct Scratch {
 }
 
 pub(crate) struct Group {
+    /// Which one it is.
+    index: u32,
     pub live: Vec<Live>,
     /// Memory for the live beams of the next step.
     next: Vec<Live>,
@@ -133,9 +135,15 @@ pub(crate) struct Group {
 
 impl Group {
     /// One live beam, the prompt.
-    pub fn new(width: usize, states: States, text: Option<TextStream>) -> Self {
+    pub fn new(index: u32, width: usize, states: States, text: Option<TextStream>) -> Self {
         let live = vec![Live { node: ROOT, length: 0, sum: 0.0, raw: 0.0, key: 0, states, text }];
-        Self { live, next: Vec::new(), pool: Pool::new(width), done: false, found: Vec::new() }
+        Self { index, live, next: Vec::new(), pool: Pool::new(width), done: false, found: Vec::new() }
+    }
+
+    /// The text of a candidate of the beam `parent`.
+    pub fn node(&self, parent: u32, candidate: &Candidate) -> LatticeNode {
+        let Candidate { row, token, step, .. } = *candidate;
+        LatticeNode { parent, token, row, group: self.index, step, fate: Fate::Lived }
     }
 
     /// Best candidates first, or dealt by progress.
@@ -172,10 +180,9 @@ impl Group {
         let mut longest = None;
         for (rank, candidate) in self.found.iter().enumerate() {
             let parent = &self.live[candidate.row as usize - first];
-            let push =
-                |paths: &mut Paths| paths.push(parent.node, candidate.token, candidate.row, candidate.step);
+            let new = self.node(parent.node, candidate);
             if (candidate.ends || last) && rank < width {
-                let node = push(paths);
+                let node = paths.push(LatticeNode { fate: Fate::Ended, ..new });
                 if !candidate.ends {
                     chosen.push(node);
                     longest = longest.or(Some((node, candidate.score, candidate.raw, length)));
@@ -186,7 +193,7 @@ impl Group {
                     self.pool.add(Ended { node, score, raw, finish, stop: candidate.stop });
                 }
             } else if !candidate.ends && !last && next.len() < width {
-                let node = push(paths);
+                let node = paths.push(new);
                 let key = match &config.sampling {
                     Some(sampling) => child_key(sampling.seed, parent.key, candidate.token),
                     None => 0,

@@ -3,7 +3,7 @@
 //! A search is told the rows of its live beams and answers which beams go on, out of which row, with which token. It
 //! knows neither models nor caches: the engine's session turns the answer into forks of pages, the functional API into
 //! `state.select(rows)`, and both see the same texts. Rows are borrowed and never sorted; what a step keeps is one
-//! 16-byte node per survivor.
+//! 24-byte node per survivor.
 //!
 //! Scores are f32 sums, one add per token in token order; equal scores go to the lower beam, then the lower token.
 #![forbid(unsafe_code)]
@@ -31,7 +31,7 @@ pub use draftwood_logits::{
     RepetitionPenalty, TokenSet, Trie,
 };
 pub use group::{Banked, Survivor};
-pub use paths::Hypothesis;
+pub use paths::{Fate, Hypothesis, LatticeNode};
 pub use pool::FinishReason;
 pub use row::Rows;
 pub use speculate::{Advance, Budget, LaneChange, Speculation, StepCosts};

@@ -26,18 +26,38 @@ pub struct Hypothesis {
     pub beam_indices: Vec<u32>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Node {
-    parent: u32,
-    token: Token,
-    row: u32,
-    step: f32,
+/// What became of a text at the step that made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It was a live beam of the next step.
+    Lived,
+    /// It was finished, and offered to the pool of hypotheses.
+    Ended,
+    /// It was looked at and not kept.
+    Dropped,
+}
+
+/// One token of the tree of texts that a search has been through.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LatticeNode {
+    /// The node of the text before the token; node 0 is the prompt, its own parent.
+    pub parent: u32,
+    /// The token.
+    pub token: Token,
+    /// The row that it was chosen from, counted over the live beams of its step.
+    pub row: u32,
+    /// The group of beams.
+    pub group: u32,
+    /// Log-probability of the token, after processors.
+    pub step: f32,
+    /// Whether the text lived or ended.
+    pub fate: Fate,
 }
 
 /// Node 0 is the prompt.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
-    nodes: Vec<Node>,
+    nodes: Vec<LatticeNode>,
 }
 
 pub(crate) const ROOT: u32 = 0;
@@ -46,14 +66,31 @@ impl Paths {
     /// Room for `nodes` tokens, so that a step need not grow.
     pub fn with_room(nodes: usize) -> Self {
         let mut all = Vec::with_capacity(nodes + 1);
-        all.push(Node { parent: ROOT, token: 0, row: 0, step: 0.0 });
+        all.push(LatticeNode { parent: ROOT, token: 0, row: 0, group: 0, step: 0.0, fate: Fate::Lived });
         Self { nodes: all }
     }
 
-    /// Adds a token below `parent`.
-    pub fn push(&mut self, parent: u32, token: Token, row: u32, step: f32) -> u32 {
-        self.nodes.push(Node { parent, token, row, step });
+    /// Adds a node.
+    pub fn push(&mut self, node: LatticeNode) -> u32 {
+        self.nodes.push(node);
         (self.nodes.len() - 1) as u32
+    }
+
+    /// Notes what became of a text.
+    pub fn set_fate(&mut self, node: u32, fate: Fate) {
+        self.nodes[node as usize].fate = fate;
+    }
+
+    /// All nodes but the dropped ones, parents first.
+    pub fn lattice(&self) -> Vec<LatticeNode> {
+        let mut place = vec![ROOT; self.nodes.len()];
+        let mut kept = Vec::with_capacity(self.nodes.len());
+        // A dropped text has no children.
+        for (i, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.fate != Fate::Dropped) {
+            place[i] = kept.len() as u32;
+            kept.push(LatticeNode { parent: place[node.parent as usize], ..*node });
+        }
+        kept
     }
 
     /// The text without its last token.
@@ -66,7 +103,7 @@ impl Paths {
         self.upwards(node).map(|node| node.token)
     }
 
-    fn upwards(&self, node: u32) -> impl Iterator<Item = Node> {
+    fn upwards(&self, node: u32) -> impl Iterator<Item = LatticeNode> {
         let mut at = node;
         std::iter::from_fn(move || {
             let node = self.nodes[at as usize];
@@ -78,7 +115,7 @@ impl Paths {
     }
 
     pub fn hypothesis(&self, ended: &Ended) -> Hypothesis {
-        let mut nodes: Vec<Node> = self.upwards(ended.node).collect();
+        let mut nodes: Vec<LatticeNode> = self.upwards(ended.node).collect();
         nodes.reverse();
         Hypothesis {
             tokens: nodes.iter().map(|n| n.token).collect(),

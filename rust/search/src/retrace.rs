@@ -1,7 +1,7 @@
 //! Beams that may take tokens back: a candidate is an action, and two actions may lead to one text.
 
 use crate::group::{Group, Live, Shared, Survivor};
-use crate::paths::{Paths, ROOT};
+use crate::paths::{Fate, Paths, ROOT};
 use crate::pool::{Ended, FinishReason, penalised};
 use draftwood_base::Token;
 use draftwood_logits::States;
@@ -57,7 +57,7 @@ impl Group {
             let (node, length) = match goes_back {
                 true => (paths.parent(parent.node), parent.length - 1),
                 false => {
-                    let add = || paths.push(parent.node, candidate.token, candidate.row, candidate.step);
+                    let add = || paths.push(self.node(parent.node, candidate));
                     (
                         *texts.children.entry((parent.node, candidate.token)).or_insert_with(add),
                         parent.length + 1,
@@ -71,6 +71,7 @@ impl Group {
             let last = spent || (!goes_back && length == config.max_new_tokens);
             if candidate.ends || last {
                 if rank < width {
+                    paths.set_fate(node, Fate::Ended);
                     let score = penalised(candidate.score, length, config.length_penalty);
                     let finish = if candidate.ends { FinishReason::Stop } else { FinishReason::Length };
                     self.pool.add_text(Ended { node, score, raw: score, finish, stop: candidate.stop });

@@ -2,7 +2,7 @@
 
 use crate::config::BeamConfig;
 use crate::group::{Shared, Survivor, Task};
-use crate::paths::{Hypothesis, Paths, ROOT};
+use crate::paths::{Fate, Hypothesis, LatticeNode, Paths, ROOT};
 use crate::pool::{Ended, FinishReason, penalised};
 use crate::row::Rows;
 use crate::warp::child_key;
@@ -152,7 +152,14 @@ impl StochasticSearch {
             }
             let log_p = parent.log_p + candidate.step;
             texts.push(Text {
-                node: self.paths.push(parent.node, token, row, candidate.step as f32),
+                node: self.paths.push(LatticeNode {
+                    parent: parent.node,
+                    token,
+                    row,
+                    group: 0,
+                    step: candidate.step as f32,
+                    fate: Fate::Dropped,
+                }),
                 log_p,
                 perturbed: candidate.perturbed,
                 drawn: if first || self.drawn == Drawn::Sequences { log_p } else { parent.drawn },
@@ -182,6 +189,10 @@ impl StochasticSearch {
         } else if first {
             self.threshold = texts.get(width).map_or(f64::NEG_INFINITY, |text| text.perturbed);
             texts.truncate(width);
+        }
+        for text in &texts {
+            let fate = if text.finish.is_some() { Fate::Ended } else { Fate::Lived };
+            self.paths.set_fate(text.node, fate);
         }
         let (ended, live) = texts.into_iter().partition(|text: &Text| text.finish.is_some());
         (self.ended, self.live) = (ended, live);
@@ -268,6 +279,11 @@ impl StochasticSearch {
     /// Whether the search has ended.
     pub fn is_done(&self) -> bool {
         self.live.is_empty()
+    }
+
+    /// As [`crate::BeamSearch::lattice`].
+    pub fn lattice(&self) -> Vec<LatticeNode> {
+        self.paths.lattice()
     }
 
     /// The texts in the order in which they were drawn. `score` is the log-probability under the length penalty, not
