@@ -78,9 +78,7 @@ def draw_lattice(
     return lines
 
 
-def _tree(
-    lattice: Lattice, group: int, named: Sequence[tuple[int, Hypothesis]], label: Callable[[int], str]
-) -> _Node:
+def _tree(lattice: Lattice, group: int, named: Sequence[tuple[int, Hypothesis]], label: Callable[[int], str]) -> _Node:
     """The nodes of one group below the prompt, best children first."""
     root = _Node(_PROMPT, "", "", None, rank=BEST)
     nodes, sums = {0: root}, {0: 0.0}
