@@ -146,8 +146,8 @@ def occurs_to_transformers(tokens, phrases):
 
 
 def test_phrases_equal_those_of_transformers_where_beams_hold_everything(model):
-    """The best three of all texts that hold the phrases, as a pass over all texts finds them; what transformers overlooks
-    in its goldens is named above."""
+    """The best three of all texts that hold the phrases, as a pass over all texts finds them; what transformers
+    overlooks in its goldens is named above."""
     module, engine = model
     ended = broken = equal = 0
     for one in GOLDEN["wide"]:
@@ -185,8 +185,8 @@ def every_text(row, allowed, one):
 
 
 def test_phrases_beside_those_of_transformers_where_beams_are_few(model):
-    """Another algorithm: transformers takes its candidates from the best B of all, ours from the best B of each beam, so
-    that texts which hold the phrases are not crowded out; it also returns texts without them, and ours does not."""
+    """Another algorithm: transformers takes its candidates from the best B of all, ours from the best B of each beam,
+    so that texts which hold the phrases are not crowded out; it also returns texts without them, and ours does not."""
     _, engine = model
     both = better = worse = theirs_hold = theirs = ours_hold = returned = 0
     for one in GOLDEN["phrases"]:

@@ -147,8 +147,8 @@ class SlowPhrases(Free):
 def search(row, params, ends, vocab, rule=None, scorer=None, stops=lambda tokens: False, old=False):
     """[(tokens, score, raw score, group)], group by group, best first; and the smallest margin that decided.
 
-    `old`: as transformers 4.49, where ours differs. Its stop test looks at the best candidate even if that has ended, and
-    a group whose hypotheses suffice in the last step does not take the texts that are alive.
+    `old`: as transformers 4.49, where ours differs. Its stop test looks at the best candidate even if that has ended,
+    and a group whose hypotheses suffice in the last step does not take the texts that are alive.
     """
     rule = rule or Free()
     groups = params.num_beam_groups
@@ -244,10 +244,9 @@ def search(row, params, ends, vocab, rule=None, scorer=None, stops=lambda tokens
                     new, score, raw = longest or max(before, key=lambda one: one[1])
                     power = F(max(1, len(new)) ** params.length_penalty)
                     pools[g] = [(new, float(score / power), float(raw / power), g)]
-            elif len(pools[g]) == width:
-                if closes(pools[g], best if old else max(one[1] for one in live[g]), length):
-                    over[g] = True
-                    live[g] = []
+            elif closes(pools[g], best if old else max(one[1] for one in live[g]), length):
+                over[g] = True
+                live[g] = []
     each = params.num_return // groups
     return [one for pool in pools for one in pool[:each]], margin
 

@@ -66,7 +66,10 @@ def _params(options: Options, sampling: SamplingParams, beams: BeamOptions) -> B
         raise InvalidArgument.of("--top-k, --top-p and --min-p", "used with --temperature", warpers)
     count, groups = beams.beams or 0, beams.groups or 1
     default = groups if groups > 1 else count if beams.stochastic else 1
-    given = {"diversity_penalty": beams.diversity_penalty, "length_penalty": beams.length_penalty}
+    given: dict[str, Any] = {"diversity_penalty": beams.diversity_penalty, "length_penalty": beams.length_penalty}
+    given = {name: value for name, value in given.items() if value is not None}
+    if draws:
+        given |= {"do_sample": True, "temperature": sampling.temperature, **warpers}
     return BeamParams(
         num_beams=count,
         num_return=default if beams.returned is None else beams.returned,
@@ -77,8 +80,7 @@ def _params(options: Options, sampling: SamplingParams, beams: BeamOptions) -> B
         ignore_eos=sampling.ignore_eos,
         seed=sampling.seed,
         keep_lattice=options.show,
-        **({"do_sample": True, "temperature": sampling.temperature, **warpers} if draws else {}),
-        **{name: value for name, value in given.items() if value is not None},
+        **given,
     )
 
 
