@@ -198,7 +198,7 @@ def test_stderr_has_the_lattice_and_stdout_the_text(command: Command) -> None:
     assert shown.exit_code == 0
     assert shown.stdout == alone.stdout
     assert len(shown.stdout.splitlines()) == 1
-    for mark in ("step  1", "✓■1", "━", "○ unfinished", "■1 score"):
+    for mark in ("step  1", "✓■1", "━", "○ unfinished at the end", "■1 score"):
         assert mark in shown.stderr
     assert "step" not in alone.stderr
     assert "\x1b" not in shown.stdout + shown.stderr

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LEGEND", "draw_lattice"]
 
-LEGEND = (
-    "✓ best text, ■1 ■2 … returned, ■ finished but not returned, × crowded out, ○ unfinished when the search stopped"
-)
+LEGEND = "✓ best, ■1 ■2 … returned, ■ finished, not returned, × crowded out, ○ unfinished at the end"
 _STYLES = {DIM: "dim", KEPT: "default", BEST: "bold green"}
 _PROMPT, _ENDED, _DEAD, _OPEN = "•", "■", "×", "○"
 _LABEL_MOST, _LABEL_LEAST = 16, 4

@@ -98,7 +98,7 @@ def _search(options: Options, params: BeamParams, terminal: Terminal) -> None:
         if not options.as_json:
             if options.show:
                 _draw(beams, engine, terminal)
-            _write(beams, terminal)
+            _write(beams, terminal, headings=not options.show)
             if options.stats:
                 _tell(beams, seconds, terminal)
         terminal.document(_document(engine, options, beams, loaded, seconds))
@@ -125,11 +125,11 @@ def _about(one: Hypothesis) -> str:
     return ", ".join(parts)
 
 
-def _write(beams: Beams, terminal: Terminal) -> None:
+def _write(beams: Beams, terminal: Terminal, *, headings: bool) -> None:
     """The texts on stdout; headings between several of them on stderr, so that a pipe gets texts alone."""
     out = terminal.out
     for rank, one in enumerate(beams, 1):
-        if len(beams) > 1:
+        if headings and len(beams) > 1:
             terminal.err.print(f"{rank}: {_about(one)}", style="cyan", markup=False)
         out.file.write((printable(one.text) if out.is_terminal else one.text) + "\n")
         out.file.flush()
