@@ -1,4 +1,4 @@
-"""One question, five answers, four ways: the most probable ones are often spellings of one text, and that can be changed.
+"""Five answers to one question, four ways: the most probable ones are often spellings of one text; here is what helps.
 
     python examples/different_answers.py
 

