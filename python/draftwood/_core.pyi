@@ -32,6 +32,7 @@ __all__ = [
     "Speculation",
     "StepCosts",
     "Suffix",
+    "Superposed",
     "TokenBytes",
     "Trigram",
     "Views",
@@ -254,6 +255,28 @@ class CorpusSearch:
     def first(self) -> bytes: ...
 
 @final
+class Superposed:
+    def __new__(
+        cls,
+        index: Index | None,
+        prompt: Sequence[int],
+        *,
+        drafts: int,
+        length: int,
+        tokens: int,
+        temperature: float,
+        alpha: float,
+        orders: Sequence[float],
+        ends: Sequence[int],
+        banned: Sequence[int],
+    ) -> Superposed: ...
+    @property
+    def done(self) -> bool: ...
+    def step(self, values: Any, rows: Sequence[int], kind: str) -> list[tuple[int, int, float]]: ...
+    def mixture(self) -> list[tuple[int, float]]: ...
+    def drafts(self) -> list[tuple[bytes, bytes, bytes, float, bool]]: ...
+
+@final
 class KeyScorer:
     def __new__(cls, keys: Sequence[Sequence[int]]) -> KeyScorer: ...
     @property
@@ -330,7 +353,9 @@ class NativeExecutor:
         mask_words: int,
         logits: NDArray[float32] | None = None,
         hidden: NDArray[float32] | None = None,
+        embedded: tuple[NDArray[int32], NDArray[float32]] | None = None,
     ) -> bytes | None: ...
+    def embed(self, tokens: NDArray[int32], out: NDArray[float32]) -> None: ...
     def apply(self, sources: NDArray[int32], destinations: NDArray[int32]) -> None: ...
     def close(self) -> None: ...
 

@@ -19,13 +19,14 @@ from .types import BeamParams, Beams, BeamStats, Hypothesis, Lattice, PhaseTimes
 
 if TYPE_CHECKING:
     from .reads import Read
+    from .search import SuperposedParams
 
 __all__ = ["PromptSearch", "SessionSearch", "end_tokens_of", "open_search", "starved"]
 
 _WARPERS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 
 
-def end_tokens_of(params: BeamParams, own: Sequence[int]) -> list[int]:
+def end_tokens_of(params: BeamParams | SuperposedParams, own: Sequence[int]) -> list[int]:
     """The ids that end a text."""
     if params.ignore_eos:
         return []
@@ -196,6 +197,11 @@ class SessionSearch:
     def done(self) -> bool:
         """Whether nothing is left to do."""
         return self.error is not None or self.search.done
+
+    def vector(self) -> NDArray[np.float32] | None:
+        """What the only live text feeds instead of its last token's embedding, [d], if it does so."""
+        mixed = getattr(self.search, "vector", None)
+        return None if mixed is None else mixed()
 
     def read(self, sequence: int) -> None:
         """The prompt has been read, as this text."""

@@ -89,6 +89,12 @@ PAPERS = {
         "arXiv:1804.06609",
     ),
     "saxena2023": Paper("Prompt Lookup Decoding", "Saxena", 2023, "github.com/apoorvumang/prompt-lookup-decoding"),
+    "shen2024superposed": Paper(
+        "Superposed Decoding: Multiple Generations from a Single Autoregressive Inference Pass",
+        "Shen et al.",
+        2024,
+        "arXiv:2405.18400",
+    ),
     "stahlberg2019": Paper(
         "On NMT Search Errors and Model Errors: Cat Got Your Tongue?", "Stahlberg, Byrne", 2019, "arXiv:1908.10090"
     ),

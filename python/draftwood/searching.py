@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from . import _core
 from .beams import SessionSearch
 from .errors import InternalError, InvalidArgument, OutOfPages
+from .step import Embedded, StepPlan
 
 __all__ = ["SearchCore"]
 
@@ -128,6 +129,20 @@ class SearchCore:
                 self._forest.add_root(self._seen, i)
             self._rows += max(1, nodes)
         return self.core.plan(self._forest, block, True)
+
+    def embedded(self, plan: StepPlan) -> Embedded | None:
+        """The vectors of searches whose next row is one; their tokens stand for it in the session only."""
+        vectors = {}
+        for search in self._running:
+            if search.live and (vector := search.vector()) is not None:
+                vectors[search.live[0]] = vector
+        at = [i for i, sequence in enumerate(self._views) if sequence in vectors]
+        if not at:
+            return None
+        if (plan.row_offsets[at] + 1 != plan.row_offsets[np.add(at, 1)]).any():
+            raise InternalError("a text whose last row is a vector was asked to feed more than that row")
+        stacked = np.stack([vectors[self._views[i]] for i in at])
+        return Embedded(plan.row_offsets[at].astype(np.int32), stacked)
 
     def verify(self, logits: Any) -> None:
         """Moves every search on that was read. One that fails ends, the others go on."""

@@ -27,7 +27,8 @@ class BatchDrafter(Protocol):
 
 
 class StepCore(Protocol):
-    """The calls of a step: a core session, which verifies drafts, or something that decides otherwise what goes on."""
+    """The calls of a step: a core session, which verifies drafts, or something that decides otherwise what goes on. It
+    may have `embedded(plan) → Embedded | None`: rows that are vectors instead of tokens."""
 
     @property
     def page_size(self) -> int:
@@ -103,6 +104,9 @@ class Session:
         plan = StepPlan(self._block, borders, mask_words, core.page_size)
         if self._finds_best and views.wants_best and core is self.core:
             plan.selector = "argmax"
+        embedded = getattr(core, "embedded", None)
+        if embedded is not None:
+            plan.embedded = embedded(plan)
         planned = perf_counter_ns()
         if plan.copies.size:
             self.executor.apply(plan.copies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,14 @@ from .types import Drafter, Tree, View
 I32 = NDArray[np.int32]
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Rows that are vectors instead of tokens. Shapes: rows [n] int32, ascending; vectors [n, d] float32."""
+
+    rows: I32
+    vectors: NDArray[np.float32]
+
+
 class StepPlan:
     """The rows of one forward as int32 arrays, views of one block that the next step overwrites.
 
@@ -24,8 +33,8 @@ class StepPlan:
     """
 
     __slots__ = (
-        "chain", "context", "copies", "head_rows", "mask_words", "masks", "page_offsets", "page_size", "pages",
-        "parents", "positions", "requests", "row_offsets", "rows", "selector", "sequences", "slots", "tokens",
+        "chain", "context", "copies", "embedded", "head_rows", "mask_words", "masks", "page_offsets", "page_size",
+        "pages", "parents", "positions", "requests", "row_offsets", "rows", "selector", "sequences", "slots", "tokens",
     )  # fmt: skip
 
     tokens: I32
@@ -43,6 +52,8 @@ class StepPlan:
     copies: I32
     selector: str
     """What is asked of the read rows, one of the executor's `caps.selectors`."""
+    embedded: Embedded | None
+    """Vectors in the place of some tokens' embeddings, for an executor with `caps.embeddings`."""
 
     def __init__(self, block: I32, borders: Sequence[int], mask_words: int, page_size: int) -> None:
         (t, p, a, s, o, c, x, q, g, m, h, u, k, end) = borders
@@ -55,6 +66,7 @@ class StepPlan:
         self.rows, self.sequences = p - t, x - c
         self.mask_words, self.page_size = mask_words, page_size
         self.selector = "full"
+        self.embedded = None
 
 
 class PythonDrafter:

@@ -499,6 +499,8 @@ class ExecutorCaps:
     trees: bool = True
     rollback: bool = True
     hidden_states: bool = False
+    embeddings: bool = False
+    """Whether rows may be vectors instead of tokens: `plan.embedded`, and `embed(token_ids) → [n, d]`."""
     selectors: tuple[str, ...] = ("full",)
     """What it can say of a row: its logits ("full"), or only which is the largest ("argmax")."""
     device: str = "cpu"

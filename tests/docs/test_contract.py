@@ -47,6 +47,7 @@ COMPUTING = [
     dw.drafters.Outputs,
     dw.search.beam,
     dw.search.exact,
+    dw.search.superposed,
     dw.drafters.Retrieval,
     dw.drafters.Suffix,
     dw.drafters.Trigram,

@@ -463,13 +463,6 @@ def test_every_kind_of_search_runs(family):
         assert plain
 
 
-def test_searches_of_an_index_are_refused_by_name(tmp_path):
-    index = dw.FMIndex.build([[5, 6, 7], [8, 9]], path=str(tmp_path / "a.dwx"))
-    refused = pytest.raises(dw.UnsupportedModel, match=r"searches of an index on .*an encoder–decoder")
-    with dw.Engine(tiny("bart"), drafter=None) as engine, refused:
-        dw.Seal(engine, index).search([5, 6])
-
-
 # ── bad input ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

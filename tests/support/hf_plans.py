@@ -173,6 +173,7 @@ def make_plan(feeds):
         page_size=feeds[0].text.pool.page_size,
         mask_words=words,
         selector="full",
+        embedded=None,
         **plan,
     )
 

@@ -106,6 +106,10 @@ def build(name: str, setting: Setting) -> list[Case]:
         works = (Work("numbers", "decode", tuple(range(1, 9)) * 4, 256),)
         arms = [_ours(arm, {"model": "toy"}, drafter, setting) for arm, drafter in _DRAFTS.items()]
         return [Case(name, about, "toy", works, tuple(arms), setting.threads)]
+    if name == "retrieval":
+        from .retrieval import retrieval_case
+
+        return [retrieval_case(name, about, setting)]
     return [_build(name, about, make, Weights.find(kind, setting.peers), setting) for kind in setting.types]
 
 
@@ -201,6 +205,7 @@ CASES: Mapping[str, tuple[str, _Make]] = {
     "start": ("from the start of a process to the first token", _start),
     "load": ("reading the weights again in a warm process, the file in the page cache", _load),
     "spec-bench": ("drafts on 20 prompts of each of Spec-Bench's six tasks, 128 tokens at most", _spec_bench),
+    "retrieval": ("counts, followers, places, constrained steps and drafts of an index, beside scans", _decode),
     "toy": ("two arms over a model of hashes, without weights: shows how the harness works in seconds", _decode),
 }
 

@@ -75,6 +75,8 @@ class HfExecutor:
         self._decoder = decoder
         self._head: Any = model.get_output_embeddings()
         self._lent = LentConfig(decoder.config)
+        # Encoder–decoders scale embeddings outside of the module that makes them, each family in its own way.
+        self._takes_vectors = not model.config.is_encoder_decoder
         self._layers, self._kv_heads, self._head_dim = layers, kv_heads, head_dim
         self._dtype: torch.dtype = model.dtype
         self._cache: PagedCache | None = None
@@ -91,6 +93,7 @@ class HfExecutor:
             max_context=context,
             slot_bytes=2 * self._layers * self._kv_heads * self._head_dim * self._dtype.itemsize,
             hidden_states=True,
+            embeddings=self._takes_vectors,
             name=f"transformers {transformers_version} ({type(self.model).__name__}, {self._dtype}{note})",
         )
 
@@ -122,7 +125,7 @@ class HfExecutor:
             step, arguments = self._prepare(plan)
             with self._lent:
                 output = self._decoder(
-                    input_ids=_ids(plan.tokens)[None],
+                    **self._inputs(plan),
                     attention_mask=self._no_mask,
                     use_cache=True,
                     dw_plan=step,
@@ -145,6 +148,20 @@ class HfExecutor:
         """The attention of a step, and what else the decoder is called with."""
         step = StepAttention(self._allocated(), plan)
         return step, {"position_ids": _ids(plan.positions)[None], self._cache_argument: step}
+
+    def _inputs(self, plan: StepPlan) -> dict[str, torch.Tensor]:
+        """The rows, [1, R] ids; [1, R, d] embeddings if some of them are given as such."""
+        ids = _ids(plan.tokens)[None]
+        if plan.embedded is None:
+            return {"input_ids": ids}
+        rows = self._decoder.get_input_embeddings()(ids)
+        rows[0, _ids(plan.embedded.rows)] = torch.from_numpy(plan.embedded.vectors).to(rows.dtype)
+        return {"inputs_embeds": rows}
+
+    def embed(self, token_ids: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The embeddings [n, d] of tokens [n], without positions: what their rows begin with."""
+        with torch.inference_mode():
+            return self._decoder.get_input_embeddings()(_ids(token_ids)).float().numpy()
 
     @property
     def _attentions(self) -> int:

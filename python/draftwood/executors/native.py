@@ -69,6 +69,7 @@ class NativeExecutor:
             max_context=spec.context,
             slot_bytes=-(-self._core.page_bytes // PAGE_SIZE),
             hidden_states=True,
+            embeddings=True,
             selectors=("full", "argmax"),
             name=f"native ({model.main_type}{self._place()}, {kernels})",
         )
@@ -142,11 +143,13 @@ class NativeExecutor:
     def forward(self, plan: StepPlan, hidden: tuple[str, ...] = ()) -> NativeRows:
         """Computes the rows of a plan, stores their keys and values in `plan.slots` and reads `plan.head_rows`.
 
-        With `plan.selector == "argmax"` the rows' logits are not stored, but looked at as they are computed.
+        With `plan.selector == "argmax"` the rows' logits are not stored, but looked at as they are computed. Rows in
+        `plan.embedded` begin with their vector; what they see, and all kernels, are those of other rows.
         `hidden=("last",)` also returns the hidden states of the read rows, the input of the head.
 
         Errors
-            InvalidArgument for an unknown `hidden` or a plan that contradicts itself; nothing is then computed.
+            InvalidArgument for an unknown `hidden`, vectors that do not fit, or a plan that contradicts itself; nothing
+            is then computed.
         """
         if set(hidden) - {"last"}:
             raise InvalidArgument.of("hidden", '() or ("last",)', hidden)
@@ -164,8 +167,19 @@ class NativeExecutor:
             plan.tokens, plan.positions, plan.parents, plan.slots, plan.row_offsets, plan.chain, plan.context,
             plan.page_offsets, plan.pages, plan.masks, plan.head_rows,
         )  # fmt: skip
-        best = self._core.forward(arrays, plan.masks.shape[1], logits, states)
+        embedded = None if plan.embedded is None else (plan.embedded.rows, plan.embedded.vectors)
+        best = self._core.forward(arrays, plan.masks.shape[1], logits, states, embedded)
         return NativeRows(logits, states, None if best is None else np.frombuffer(best, np.int32))
+
+    def embed(self, token_ids: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The embeddings [n, d] of tokens [n], without positions: what their rows begin with.
+
+        Errors
+            InvalidArgument for a token that does not exist.
+        """
+        vectors = np.empty((len(token_ids), self._spec.hidden), np.float32)
+        self._core.embed(np.ascontiguousarray(token_ids, np.int32), vectors)
+        return vectors
 
     def apply(self, moves: NDArray[np.int32]) -> None:
         """Copies cache rows: `moves` [2, M] are source and destination slots; all sources are read first."""

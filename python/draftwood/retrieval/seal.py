@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _core
 from ..errors import InvalidArgument, UnsupportedModel
+from ..reads import Read, read_prompt
 from ..requests import _count as count_of
 from ..requests import _field as field_of
 from ..requests import prompts_of
@@ -28,6 +29,10 @@ Ids = tuple[int, ...]
 Template = str | Callable[[Any], Any]
 _WORDS = re.compile(r"\w+|[^\w\s]")
 _QUERY_WORDS = 3
+_ASKED = "Question: {query}\nAnswer:", "Question: {query}\nThe title of a page that answers it:", None
+_MARKED = " {query} || body || +", " {query} || title || +", " {query}"
+"""What the paper's encoder reads: the markers were learnt, `+` asks for a text like those of the training set; n-grams
+of the body are scored under the bare query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +91,21 @@ _RANKING = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """What a text begins with, ids [T], and what the model's encoder reads, if it has one."""
+
+    ids: Any
+    read: Read | None
+
+
 @dataclass(slots=True)
 class _Query:
     """A query on its way: its searches, then its keys, (anchored, ids) → log-probability."""
 
-    body: Any
-    title: Any
-    score: Any
+    body: _Prompt
+    title: _Prompt
+    score: _Prompt | None
     text: str | None
     searches: dict[str, _core.CorpusSearch]
     keys: dict[tuple[bool, Ids], float]
@@ -102,14 +115,18 @@ class Seal:
     """Search by generation: a model is asked for n-grams of a corpus, and documents are ranked by those they hold.
 
     The model may only say what the corpus says; the sums of its unconstrained log-probabilities, set against the counts
-    of the corpus, weigh the n-grams. Decoder-only models are asked by prompts: strings with `{query}` in them, or
-    functions from the query to any prompt; a query of ids is its own prompt, unless functions are given. `compat=True`
-    reproduces what the paper's code does otherwise: the last document has no reachable title, overlaps are
-    partly missed while documents are looked for, `skip_frequent_keys` has no effect.
+    of the corpus, weigh the n-grams. Models are asked by prompts: strings with `{query}` in them, or functions from the
+    query to any prompt; a query of ids is its own prompt, unless functions are given. The encoder of an encoder–decoder
+    reads the prompt, and its decoder says the n-grams after its start token; without prompts of yours it gets the
+    paper's marked inputs. `compat=True` reproduces what the paper's code does otherwise: the last document has no
+    reachable title, overlaps are partly missed while documents are looked for, `skip_frequent_keys` has no effect.
 
     Shapes
-        engine: any; index: of the engine's tokenizer, any tier but "tiny"; score_prompt: the prompt under which keys of
-        the body and of the query are scored, None for `body_prompt`.
+        engine: any; index: of the engine's tokenizer, any tier but "tiny".
+        body_prompt, title_prompt: what the model is asked for n-grams and for titles. None: questions, or for an
+        encoder " {query} || body || +" and " {query} || title || +".
+        score_prompt: under which keys of the body and of the query are scored. None: `body_prompt`, or " {query}" for
+        an encoder that was given no `body_prompt`.
     Returns
         A `Seal`, to be asked by `search`.
     Errors
@@ -117,8 +134,8 @@ class Seal:
     Cost
         None until it is asked.
     Source
-        bevilacqua2022; beams are matched by tests of candidates instead of masks. Its models are trained for the task
-        and get marked inputs; ours are prompted.
+        bevilacqua2022; beams are matched by tests of candidates instead of masks. Its models are encoder–decoders that
+        were trained for the task; what is said here of a model's end and start rules (forced tokens) does not apply.
     Example
         >>> import draftwood as dw, tempfile
         >>> folder = tempfile.TemporaryDirectory()
@@ -134,14 +151,14 @@ class Seal:
         index: FMIndex,
         params: SealParams | None = None,
         *,
-        body_prompt: Template = "Question: {query}\nAnswer:",
-        title_prompt: Template = "Question: {query}\nThe title of a page that answers it:",
+        body_prompt: Template | None = None,
+        title_prompt: Template | None = None,
         score_prompt: Template | None = None,
         compat: bool = False,
     ) -> None:
         self.engine, self.index, self.compat = engine, index, compat
         self.params = _checked(SealParams() if params is None else params)
-        self._prompts = body_prompt, title_prompt, score_prompt
+        self._prompts = _templates(engine, body_prompt, title_prompt, score_prompt)
         if engine.tokenizer is not None:
             index.check_tokenizer(engine.tokenizer)
         if index.info()["tier"] == "tiny":
@@ -225,17 +242,19 @@ class Seal:
         return asked
 
     def _opened(self, query: Any) -> _Query:
-        body, title, score = (self._prompt(template, query) for template in self._prompts)
-        return _Query(body, title, score, query if isinstance(query, str) else None, {}, {})
+        body, title, score = self._prompts
+        text = query if isinstance(query, str) else None
+        # A query of ids is its own prompt under any string.
+        same = score is None or (text is None and isinstance(score, str) and isinstance(body, str))
+        under = None if same or score is None else self._prompt(score, query)
+        return _Query(self._prompt(body, query), self._prompt(title, query), under, text, {}, {})
 
-    def _prompt(self, template: Template | None, query: Any) -> Any:
-        if template is None:
-            return None
+    def _prompt(self, template: Template, query: Any) -> _Prompt:
         if callable(template):
             prompt = template(query)
         else:
             prompt = template.replace("{query}", query) if isinstance(query, str) else query
-        return self.engine.encode(prompt)
+        return _Prompt(*read_prompt(self.engine, prompt, None))
 
     def _searches(self, one: _Query) -> Iterator[Prompted]:
         params = self.params
@@ -244,7 +263,7 @@ class Seal:
         if params.decode_titles and self._title_end:
             yield self._search(one, "title", one.title, params.title_length, self._title_end)
 
-    def _search(self, one: _Query, kind: str, prompt: Any, length: int, title_end: Sequence[int]) -> Prompted:
+    def _search(self, one: _Query, kind: str, prompt: _Prompt, length: int, title_end: Sequence[int]) -> Prompted:
         length = self._room(prompt, length)
         stop_ids = self.engine._beams._stop_ids
         search = _core.CorpusSearch(
@@ -258,13 +277,13 @@ class Seal:
             without_last_document=self.compat,
         )
         one.searches[kind] = search
-        return Prompted(prompt, search, self.params.beam, length)
+        return Prompted(prompt.ids, search, self.params.beam, length, prompt.read)
 
-    def _room(self, prompt: Any, length: int) -> int:
+    def _room(self, prompt: _Prompt, length: int) -> int:
         """Tokens that fit behind a prompt."""
-        room = self.engine._beams._context - len(prompt)
+        room = self.engine._beams._context - len(prompt.ids)
         if room < 1:
-            raise InvalidArgument.of("the prompt of a query", "shorter than the model's context", len(prompt))
+            raise InvalidArgument.of("the prompt of a query", "shorter than the model's context", len(prompt.ids))
         return min(length, room)
 
     def _collected(self, one: _Query) -> Iterator[tuple[Prompted, _Query, list[tuple[bool, Ids]]]]:
@@ -288,7 +307,7 @@ class Seal:
             group = [key for key in group if len(key[1]) <= room]
             if group:
                 scorer = _core.KeyScorer([ids for _, ids in group])
-                yield Prompted(prompt, scorer, len(group), room), one, group
+                yield Prompted(prompt.ids, scorer, len(group), room, prompt.read), one, group
 
     def _spans(self, text: str) -> list[tuple[bool, Ids]]:
         """Spans of up to three words that occur in the corpus, first letters in either case, a space before them."""
@@ -336,6 +355,17 @@ class Seal:
         tokenizer = self.engine.tokenizer
         text = None if tokenizer is None else tokenizer.decode(np.array(ids, np.int32))
         return Evidence(tuple(ids), text, anchored, log_prob, weight, added)
+
+
+def _templates(
+    engine: Engine, body: Template | None, title: Template | None, score: Template | None
+) -> tuple[Template, Template, Template | None]:
+    """The prompts of a search, the model's kind of default where there is none."""
+    has_encoder = getattr(engine.executor, "settings", None) is not None
+    asks_body, asks_title, scores = _MARKED if has_encoder else _ASKED
+    if score is None and body is None:
+        score = scores
+    return asks_body if body is None else body, asks_title if title is None else title, score
 
 
 def _checked(params: SealParams) -> SealParams:

@@ -10,19 +10,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..beams import SessionSearch
-from ..errors import UnsupportedModel
 
 if TYPE_CHECKING:
     from ..engine import Engine
+    from ..reads import Read
 
 __all__ = ["Prompted", "most_beams", "run_searches"]
 
 
 class Prompted:
-    """A search after a prompt. Shapes: ids [T] int32; width: most live beams; length: most tokens."""
+    """A search after a prompt. Shapes: ids [T] int32; width: most live beams; length: most tokens.
 
-    def __init__(self, ids: Any, search: Any, width: int, length: int) -> None:
-        self.ids, self.search, self.width, self.length = ids, search, width, length
+    `read` is what the model's encoder reads, if it has one; searches that share it share its keys.
+    """
+
+    def __init__(self, ids: Any, search: Any, width: int, length: int, read: Read | None = None) -> None:
+        self.ids, self.search, self.width, self.length, self.read = ids, search, width, length, read
 
 
 def most_beams(engine: Engine) -> int:
@@ -31,16 +34,17 @@ def most_beams(engine: Engine) -> int:
         return engine._beams.core.widest
 
 
-def run_searches(engine: Engine, searches: Sequence[Prompted]) -> None:
+def run_searches(engine: Engine, searches: Sequence[Prompted]) -> list[SessionSearch]:
     """Runs all searches side by side to their ends; raises the first error of one."""
-    if getattr(engine.executor, "settings", None) is not None:
-        hint = "prompts go to the decoder here; take a decoder-only model"
-        raise UnsupportedModel.of(f"searches of an index on {engine.name}, an encoder–decoder,", hint)
     driver, since = engine._beams, engine._session.times
-    opened = [SessionSearch(one.ids, one.search, one.width, one.length, since) for one in searches]
+    opened = []
+    for one in searches:
+        opened.append(SessionSearch(one.ids, one.search, one.width, one.length, since))
+        opened[-1].encoded = one.read
     try:
         for search in opened:
             with engine._lock:
+                engine._admit()
                 driver.core.add(search)
         for search in opened:
             driver.advance(search)
@@ -51,3 +55,4 @@ def run_searches(engine: Engine, searches: Sequence[Prompted]) -> None:
             driver.core.release(search)
         with engine._freed:
             engine._freed.notify_all()
+    return opened

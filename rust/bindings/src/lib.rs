@@ -19,6 +19,7 @@ mod seal;
 mod search;
 mod session;
 mod speculation;
+mod superposed;
 mod tensors;
 mod text;
 mod views;
@@ -55,6 +56,8 @@ mod _core {
     use session::Session;
     #[pymodule_export]
     use speculation::{Speculation, StepCosts};
+    #[pymodule_export]
+    use superposed::Superposed;
     #[pymodule_export]
     use text::{ChatTemplate, TokenBytes};
     #[pymodule_export]

@@ -8,8 +8,11 @@ use crate::tensors::Files;
 use draftwood_base::Error;
 use draftwood_base::pool::Pool;
 use draftwood_forward::linear::Form;
-use draftwood_forward::{CacheType, Dtype, Executor, Keep, Live, Machine, Model, Spec, Stored, Weights};
+use draftwood_forward::{
+    CacheType, Dtype, Embedded, Executor, Keep, Live, Machine, Model, Spec, Stored, Weights,
+};
 use draftwood_tree::StepRows;
+use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use std::collections::HashMap;
@@ -134,8 +137,9 @@ impl NativeExecutor {
     }
 
     /// Computes a plan: `plan` holds the arrays of a `StepPlan` in the order of `StepRows`, `logits` is [R', V]. Without
-    /// logits it returns the best tokens, int32 [R', 2], as `Session.verify_best` takes them.
-    #[pyo3(signature = (plan, mask_words, logits=None, hidden=None))]
+    /// logits it returns the best tokens, int32 [R', 2], as `Session.verify_best` takes them. `embedded`: rows [n] whose
+    /// embeddings are given, and those [n, hidden]; with logits only.
+    #[pyo3(signature = (plan, mask_words, logits=None, hidden=None, embedded=None))]
     fn forward(
         &self,
         py: Python<'_>,
@@ -143,6 +147,7 @@ impl NativeExecutor {
         mask_words: usize,
         logits: Option<&Bound<'_, PyAny>>,
         hidden: Option<&Bound<'_, PyAny>>,
+        embedded: Option<(PyBuffer<i32>, PyBuffer<f32>)>,
     ) -> PyResult<Option<Py<PyBytes>>> {
         let arrays = plan.iter().map(|array| I32In::borrow(&array, "an array of the plan"));
         let arrays = arrays.collect::<PyResult<Vec<_>>>()?;
@@ -151,6 +156,11 @@ impl NativeExecutor {
         };
         let mut logits = logits.map(|out| F32Out::borrow_any(out, "logits")).transpose()?;
         let mut hidden = hidden.map(|out| F32Out::borrow_any(out, "hidden")).transpose()?;
+        let vectors = |(rows, vectors): (PyBuffer<i32>, PyBuffer<f32>)| {
+            Ok::<_, PyErr>((rows.to_vec(py)?, vectors.to_vec(py)?))
+        };
+        let embedded = embedded.map(vectors).transpose()?;
+        let embedded = embedded.as_ref().map(|(rows, vectors)| Embedded { rows, vectors });
         let (logits, hidden) =
             (logits.as_mut().map(F32Out::as_mut_slice), hidden.as_mut().map(F32Out::as_mut_slice));
         let [
@@ -183,12 +193,24 @@ impl NativeExecutor {
         enter(py, || {
             let mut executor = lock(&self.inner);
             executor.set_pool(Pool::shared());
-            match logits {
-                Some(logits) => executor.forward(&rows, logits, hidden).map(|()| None),
-                None => executor.forward_best(&rows, hidden).map(|best| Some(best.to_vec())),
+            match (logits, embedded) {
+                (Some(logits), embedded) => {
+                    let embedded = embedded.unwrap_or_default();
+                    executor.forward_embedded(&rows, embedded, logits, hidden).map(|()| None)
+                }
+                (None, None) => executor.forward_best(&rows, hidden).map(|best| Some(best.to_vec())),
+                (None, Some(_)) => Err(Error::invalid("embedded rows", "with logits", "without", "")),
             }
         })
         .map(|best| best.map(|best| PyBytes::new(py, &bytes_of(&best, i32::to_ne_bytes)).unbind()))
+    }
+
+    /// Writes the embeddings of tokens into `out` [n, hidden].
+    fn embed(&self, py: Python<'_>, tokens: &Bound<'_, PyAny>, out: &Bound<'_, PyAny>) -> PyResult<()> {
+        let tokens = I32In::borrow(tokens, "tokens")?;
+        let mut out = F32Out::borrow_any(out, "embeddings")?;
+        let (tokens, out) = (tokens.as_slice(), out.as_mut_slice());
+        enter(py, || lock(&self.inner).embed(tokens, out))
     }
 
     /// Copies cache rows from `sources` to `destinations`.

@@ -198,11 +198,11 @@ pub fn seal_rank(
     })
 }
 
-fn told(onward: &[Onward]) -> Vec<(u32, Token, f32)> {
+pub(crate) fn told(onward: &[Onward]) -> Vec<(u32, Token, f32)> {
     onward.iter().map(|beam| (beam.beam, beam.token, beam.score)).collect()
 }
 
-fn rows_of<'a>(values: &'a LogitRows, order: &'a [u32], kind: &str) -> Result<BeamRows<'a>> {
+pub(crate) fn rows_of<'a>(values: &'a LogitRows, order: &'a [u32], kind: &str) -> Result<BeamRows<'a>> {
     if !["logits", "log_probs"].contains(&kind) {
         return Err(Error::invalid("the kind of rows", "logits or log_probs", kind, ""));
     }

@@ -2,6 +2,7 @@
 
 use crate::attention::{Partials, SPLIT, Scratch, Unit};
 use crate::cache::{Cache, CacheShape, CacheType};
+use crate::embedded::Embedded;
 use crate::lanes::WIDTH;
 use crate::machine::Machine;
 use crate::model::{GATED, Model};
@@ -166,7 +167,42 @@ impl Executor {
         logits: &mut [f32],
         hidden: Option<&mut [f32]>,
     ) -> Result<()> {
-        self.compute(plan, Some(logits), hidden)
+        self.forward_embedded(plan, Embedded::default(), logits, hidden)
+    }
+
+    /// The same with vectors in the place of some tokens' embeddings, see [`Executor::embed`]. A row whose vector is the
+    /// embedding of its token has the same bits as without.
+    ///
+    /// # Errors
+    /// As [`Executor::forward`]; for vectors that do not fit the plan and the model.
+    pub fn forward_embedded(
+        &mut self,
+        plan: &StepRows<'_>,
+        embedded: Embedded<'_>,
+        logits: &mut [f32],
+        hidden: Option<&mut [f32]>,
+    ) -> Result<()> {
+        self.compute(plan, embedded, Some(logits), hidden)
+    }
+
+    /// Writes the embeddings [n, hidden] of `tokens`: what a row begins with, before a learned position is added.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a token that does not exist, or an output of another size.
+    pub fn embed(&self, tokens: &[i32], to: &mut [f32]) -> Result<()> {
+        let spec = &self.model.spec;
+        let is_token = |&token: &i32| usize::try_from(token).is_ok_and(|token| token < spec.vocab);
+        if let Some(token) = tokens.iter().find(|token| !is_token(token)) {
+            return Err(Error::invalid("a token", format!("from 0 to below {}", spec.vocab), token, ""));
+        }
+        if to.len() != tokens.len() * spec.hidden {
+            let expected = format!("{} rows of {} values", tokens.len(), spec.hidden);
+            return Err(Error::invalid("embeddings", expected, format!("{} values", to.len()), ""));
+        }
+        for (&token, row) in tokens.iter().zip(to.chunks_exact_mut(spec.hidden.max(1))) {
+            self.model.embed(token as usize, row);
+        }
+        Ok(())
     }
 
     /// The same without logits, for greedy choices: of each row that is read the token of its largest logit (ties to the
@@ -176,7 +212,7 @@ impl Executor {
     /// # Errors
     /// As [`Executor::forward`].
     pub fn forward_best(&mut self, plan: &StepRows<'_>, hidden: Option<&mut [f32]>) -> Result<&[i32]> {
-        self.compute(plan, None, hidden)?;
+        self.compute(plan, Embedded::default(), None, hidden)?;
         let Memory { threads, best, .. } = &mut self.memory;
         best.clear();
         for row in 0..plan.head_rows.len() {
@@ -191,6 +227,7 @@ impl Executor {
     fn compute(
         &mut self,
         plan: &StepRows<'_>,
+        embedded: Embedded<'_>,
         logits: Option<&mut [f32]>,
         hidden: Option<&mut [f32]>,
     ) -> Result<()> {
@@ -200,6 +237,7 @@ impl Executor {
         let positions = if spec.learned_positions { spec.context } else { usize::MAX >> 16 };
         let limits = Limits { vocab: spec.vocab, positions, pages: cache.pages() };
         self.sight.plan(plan, limits)?;
+        embedded.check(plan.tokens.len(), spec.hidden)?;
         let read = plan.head_rows.len();
         let size = |what: &str, per_row: usize, got: usize| {
             if got == read * per_row {
@@ -220,7 +258,7 @@ impl Executor {
         let splits = longest / SPLIT + 1;
         self.memory.reserve(&self.model, self.machine, plan.tokens.len(), splits, self.pool.threads());
         let memory = &mut self.memory;
-        let step = Step::new(&self.model, self.machine, plan, &self.sight, cache, splits);
+        let step = Step::new(&self.model, self.machine, plan, embedded, &self.sight, cache, splits);
         let buffers = Buffers::new(memory.slices(), logits, hidden);
         // SAFETY: the buffers were sized for this plan just now, and live until the step is over.
         unsafe { step.run(&self.pool, &buffers) };

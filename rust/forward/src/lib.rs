@@ -6,11 +6,14 @@
 //! ([`math`]), attention sums in position order inside fixed splits.
 #![allow(clippy::missing_safety_doc, reason = "the trait says it once for all its functions")]
 
+mod activations;
 pub mod attention;
 pub mod cache;
+mod embedded;
 mod environment;
 mod executor;
 mod files;
+mod gate;
 #[cfg(test)]
 mod guarded;
 pub mod lanes;
@@ -30,6 +33,7 @@ mod spec;
 mod step;
 
 pub use cache::CacheType;
+pub use embedded::Embedded;
 pub use executor::Executor;
 pub use files::{Place, Stored};
 pub use live::{Live, LiveTensor};

@@ -160,12 +160,16 @@ impl Model {
         Ok(Self { layers, final_norm, head, positions, frequencies, spec, source })
     }
 
-    /// Writes the embedding of a token at a position. Values that are not finite become NaN, which the head's rows then
-    /// show.
-    pub fn embed(&self, token: usize, position: usize, to: &mut [f32]) {
+    /// Writes the embedding [hidden] of a token, without a position. Values that are not finite become NaN, which the
+    /// head's rows then show.
+    pub fn embed(&self, token: usize, to: &mut [f32]) {
         if self.source.row(EMBEDDING, token, to).is_err() {
             to.fill(f32::NAN);
         }
+    }
+
+    /// Adds what the model has learned about a position, if it does so.
+    pub fn add_position(&self, position: usize, to: &mut [f32]) {
         if let Some(positions) = &self.positions {
             let row = &positions[position * to.len()..][..to.len()];
             to.iter_mut().zip(row).for_each(|(to, p)| *to += p);

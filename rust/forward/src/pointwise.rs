@@ -1,10 +1,7 @@
-//! Row by row: norms (RMSNorm, Zhang and Sennrich 2019; LayerNorm, Ba et al. 2016) and the functions between the products
-//! of the feed-forward layer (SwiGLU, Shazeer 2020), rounded as transformers rounds them.
+//! Norms of a row (RMSNorm, Zhang and Sennrich 2019; LayerNorm, Ba et al. 2016), rounded as transformers rounds them.
 
 use crate::lanes::{Lanes, WIDTH};
 use crate::machine::Kernel;
-use crate::math::{gelu_tanh, silu};
-use crate::spec::Activation;
 
 /// x / √(mean(x²) + ε), then times the weight, of one row. All slices are padded with zeros to whole vectors; `count` values are real.
 pub struct RmsNorm<'a> {
@@ -89,43 +86,6 @@ impl Kernel for LayerNorm<'_> {
                 let x = L::load(to.as_ptr().add(at)).mul(inverse);
                 let (weight, bias) = (L::load(weight.as_ptr().add(at)), L::load(bias.as_ptr().add(at)));
                 x.fma(weight, bias).store(to.as_mut_ptr().add(at));
-            }
-        }
-    }
-}
-
-/// activation(x), times `times` where there is one, in whole vectors, to `to`.
-pub struct Activate<'a> {
-    /// The function.
-    pub activation: Activation,
-    /// Its argument.
-    pub x: &'a [f32],
-    /// The gated values.
-    pub times: Option<&'a [f32]>,
-    /// Result.
-    pub to: &'a mut [f32],
-}
-
-impl Kernel for Activate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        let Self { activation, x, times, to } = self;
-        assert!(to.len().is_multiple_of(WIDTH) && x.len() == to.len());
-        assert!(times.is_none_or(|times| times.len() == to.len()));
-        for at in (0..to.len()).step_by(WIDTH) {
-            // SAFETY: as above.
-            unsafe {
-                let x = L::load(x.as_ptr().add(at));
-                let mut y = match activation {
-                    Activation::Silu => silu(x),
-                    Activation::GeluTanh => gelu_tanh(x),
-                };
-                if let Some(times) = times {
-                    y = y.mul(L::load(times.as_ptr().add(at)));
-                }
-                y.store(to.as_mut_ptr().add(at));
             }
         }
     }

@@ -1,17 +1,20 @@
 //! One forward step as one parallel region: all threads run this program and meet at barriers.
 
-use crate::attention::{self, Partials, Unit, merge::Merge};
+use crate::activations::{Activations, Forms};
+use crate::attention::{self, Partials, Unit, merge::MergeRows};
 use crate::cache::Cache;
+use crate::embedded::Embedded;
 use crate::environment;
 use crate::executor::{HEAD_TILE, NOTHING, PerThread, ROWS_AT_ONCE, Slices, better};
+use crate::gate::Gate;
 use crate::lanes::WIDTH;
-use crate::linear::{self, Form, Outputs, Rows, round};
+use crate::linear::{self, Outputs, Rows};
 use crate::machine::Machine;
 use crate::memory::Shared;
 use crate::model::{GATED, Layer, Linear, Model, Norm};
-use crate::panels::{PANEL, Panels};
-use crate::pointwise::{Activate, LayerNorm, RmsNorm};
-use crate::quantise::{BLOCK, Block, quantise};
+use crate::panels::PANEL;
+use crate::pointwise::{LayerNorm, RmsNorm};
+use crate::quantise::BLOCK;
 use crate::rope;
 use crate::sight::Sight;
 use draftwood_base::Token;
@@ -28,6 +31,7 @@ pub(crate) struct Step<'a> {
     model: &'a Model,
     machine: Machine,
     plan: &'a StepRows<'a>,
+    embedded: Embedded<'a>,
     sight: &'a Sight,
     cache: &'a Cache,
     splits: usize,
@@ -37,75 +41,6 @@ pub(crate) struct Step<'a> {
     head: usize,
     attended: usize,
     gated: usize,
-}
-
-/// The inputs of a matrix, [rows][stride]: floats, and the same quantised where a matrix takes that.
-#[derive(Clone, Copy)]
-struct Activations {
-    floats: Shared<f32>,
-    blocks: Shared<Block>,
-    halves: Shared<u16>,
-}
-
-impl Activations {
-    fn new((floats, blocks, halves): (&mut [f32], &mut [Block], &mut [u16])) -> Self {
-        Self { floats: Shared::new(floats), blocks: Shared::new(blocks), halves: Shared::new(halves) }
-    }
-
-    fn rows(self, stride: usize, count: usize) -> Rows {
-        let block_stride = stride.div_ceil(BLOCK);
-        Rows {
-            start: self.floats.at(0, count * stride),
-            stride,
-            count,
-            blocks: self.blocks.at(0, count * block_stride),
-            block_stride,
-            halves: self.halves.at(0, 0),
-        }
-    }
-
-    /// Makes the other forms of `len` values of a row from `at` on, whole blocks both.
-    ///
-    /// # Safety
-    /// The values are complete, and nobody else touches their blocks.
-    unsafe fn convert(self, forms: Forms, row: usize, stride: usize, at: usize, len: usize) {
-        if forms.halves {
-            let at = row * stride + at;
-            // SAFETY: passed on to the caller.
-            unsafe { round(forms.machine, self.floats.read(at, len), self.halves.write(at, len)) };
-        }
-        if !forms.blocks {
-            return;
-        }
-        let blocks = row * stride.div_ceil(BLOCK) + at / BLOCK;
-        // SAFETY: passed on to the caller.
-        let (values, blocks) =
-            unsafe { (self.floats.read(row * stride + at, len), self.blocks.write(blocks, len / BLOCK)) };
-        // A value that is not finite makes its block, and so the row's logits, NaN; `verify` reports those.
-        quantise(forms.machine, values, blocks);
-    }
-}
-
-/// What the next matrices take activations as, beside floats.
-#[derive(Clone, Copy)]
-struct Forms {
-    machine: Machine,
-    blocks: bool,
-    halves: bool,
-}
-
-impl Forms {
-    fn of<'m>(machine: Machine, matrices: impl IntoIterator<Item = &'m Panels>) -> Self {
-        let mut forms = Self { machine, blocks: false, halves: false };
-        for matrix in matrices {
-            match machine.form(matrix.layout) {
-                Form::Floats => {}
-                Form::Blocks => forms.blocks = true,
-                Form::Halves => forms.halves = true,
-            }
-        }
-        forms
-    }
 }
 
 /// What a step writes, shared by its threads.
@@ -155,6 +90,7 @@ impl<'a> Step<'a> {
         model: &'a Model,
         machine: Machine,
         plan: &'a StepRows<'a>,
+        embedded: Embedded<'a>,
         sight: &'a Sight,
         cache: &'a Cache,
         splits: usize,
@@ -165,6 +101,7 @@ impl<'a> Step<'a> {
             model,
             machine,
             plan,
+            embedded,
             sight,
             cache,
             splits,
@@ -177,7 +114,7 @@ impl<'a> Step<'a> {
     }
 
     fn forms<'m>(self, matrices: impl IntoIterator<Item = &'m Linear>) -> Forms {
-        Forms::of(self.machine, matrices.into_iter().map(|linear| &linear.weights))
+        Forms::of_linear(self.machine, matrices)
     }
 
     /// # Safety
@@ -220,9 +157,9 @@ impl Worker<'_, '_, '_> {
         self.read();
     }
 
-    /// Embeddings of the tokens, and the turns of their positions.
+    /// Embeddings of the tokens, or the vectors in their place, and the turns of their positions.
     fn embed(&mut self) {
-        let Step { model, plan, sight, hidden, .. } = self.step;
+        let Step { model, plan, embedded, sight, hidden, .. } = self.step;
         let (residual, turns) = (self.buffers.residual, self.buffers.turns);
         let (head_dim, all) = (model.spec.head_dim, self.step.rows);
         self.team.share(all, |rows| {
@@ -230,8 +167,13 @@ impl Worker<'_, '_, '_> {
                 let position = sight.rows[row].position;
                 // SAFETY: the row is ours.
                 let to = unsafe { residual.write(row * hidden, hidden) };
-                model.embed(plan.tokens[row] as usize, position, &mut to[..model.spec.hidden]);
-                to[model.spec.hidden..].fill(0.0);
+                let (to, padding) = to.split_at_mut(model.spec.hidden);
+                match embedded.of(row, to.len()) {
+                    Some(vector) => to.copy_from_slice(vector),
+                    None => model.embed(plan.tokens[row] as usize, to),
+                }
+                model.add_position(position, to);
+                padding.fill(0.0);
                 for (rope, frequencies) in model.frequencies.iter().enumerate() {
                     // SAFETY: as above.
                     let turns = unsafe { turns.write((rope * all + row) * head_dim, head_dim) };
@@ -337,7 +279,8 @@ impl Worker<'_, '_, '_> {
                 if self.team.index() == 0 {
                     // SAFETY: one thread writes the list, after the last reader's barrier and before the next.
                     let units = unsafe { &mut self.buffers.units.write(0, 1)[0] };
-                    attention::units(sight, block.clone(), model.spec.kv_heads, window, units);
+                    let groups = (model.spec.kv_heads, heads / model.spec.kv_heads);
+                    attention::units(sight, block.clone(), groups, window, self.team.threads(), units);
                 }
                 self.team.meet();
             }
@@ -358,29 +301,25 @@ impl Worker<'_, '_, '_> {
             };
             let scratch = &mut self.own.attention;
             self.team.share(units.len(), |range| {
-                for unit in &units[range] {
-                    // SAFETY: queries and keys are complete, the unit is ours.
-                    unsafe { attention::attend(machine, layer, unit, scratch) };
-                }
+                // SAFETY: queries and keys are complete, the units are ours.
+                unsafe { attention::attend(machine, layer, units, range, scratch) };
             });
             self.team.meet();
-            let (head_dim, stride) = (model.spec.head_dim, self.step.attended);
-            let together = heads_of_whole_blocks(heads, head_dim);
-            let groups = heads / together;
-            self.team.share(block.len() * groups, |items| {
-                for item in items {
-                    let (row, first) = (first_row + item / groups, item % groups * together);
-                    let splits = attention::splits(sight.rows[row].position, window);
-                    // SAFETY: partial results are complete, and these heads of this row are ours.
-                    unsafe {
-                        for head in first..first + together {
-                            let at = row * stride + head * head_dim;
-                            let to = attended.floats;
-                            machine.run(Merge::new(partials, (row, head), splits.clone(), head_dim, to, at));
-                        }
-                        attended.convert(forms, row, stride, first * head_dim, together * head_dim);
-                    }
-                }
+            let together = heads_of_whole_blocks(heads, model.spec.head_dim);
+            let merge = MergeRows {
+                partials,
+                sight,
+                window,
+                together,
+                head_dim: model.spec.head_dim,
+                to: attended,
+                forms,
+                stride: self.step.attended,
+                items: 0..0,
+            };
+            self.team.share(block.len() * (heads / together), |items| {
+                // SAFETY: partial results are complete, and these heads of these rows are ours.
+                machine.run_blocks(unsafe { merge.of(items) });
             });
             self.team.meet();
         }
@@ -426,19 +365,10 @@ impl Worker<'_, '_, '_> {
                 let y = Outputs { start: outputs.as_mut_ptr(), stride: width };
                 // SAFETY: x is complete, `outputs` is ours and holds all rows.
                 unsafe { linear::multiply(machine, weights, unit * panels..(unit + 1) * panels, x, y) };
-                for (row, outputs) in outputs.chunks_exact_mut(width).enumerate() {
-                    if let Some(bias) = bias {
-                        add(outputs, &bias[unit * width..(unit + 1) * width]);
-                    }
-                    let (x, up) = outputs.split_at(GATED);
-                    let times = (!up.is_empty()).then_some(up);
-                    // SAFETY: these columns are ours.
-                    unsafe {
-                        let to = gated.floats.write(row * stride + unit * GATED, GATED);
-                        machine.run(Activate { activation, x, times, to });
-                        gated.convert(forms, row, stride, unit * GATED, GATED);
-                    }
-                }
+                let bias = bias.as_ref().map(|bias| &bias[unit * width..(unit + 1) * width]);
+                let (outputs, place) = ((&*outputs, width), (stride, unit * GATED));
+                // SAFETY: these columns are ours.
+                machine.run_blocks(unsafe { Gate::new(activation, outputs, bias, (gated, forms), place) });
             }
         });
     }

@@ -63,7 +63,7 @@ impl Session {
             let budget = if s.is_forced { 1 } else { s.budget };
             View {
                 sequence: sequence.id,
-                tokens: &sequence.tokens,
+                tokens: sequence.tokens.as_ref(),
                 source: &sequence.spec.source,
                 budget,
                 max_depth: s.max_depth,

@@ -5,6 +5,7 @@ use crate::request::{Request, RequestId};
 use draftwood_base::{Error, SequenceId, Token};
 use draftwood_logits::States;
 use draftwood_text::TextStream;
+use draftwood_tree::GrowingText;
 
 /// What a text has cost so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub(crate) struct Sequence {
     pub request: RequestId,
     pub spec: Request,
     /// Prompt and output. Room for the whole request is taken at admission, so steps never move it.
-    pub tokens: Vec<Token>,
+    pub tokens: GrowingText,
     pub text: TextStream,
     /// What taking tokens back needs; only for requests with backspace.
     pub past: Option<Box<Past>>,
@@ -58,7 +59,7 @@ impl Sequence {
             id,
             request,
             spec,
-            tokens,
+            tokens: GrowingText::new(tokens),
             text,
             past,
             states,
@@ -73,11 +74,9 @@ impl Sequence {
 
     /// A text that goes on beside this one from the same past.
     pub fn fork(&self, id: SequenceId) -> Self {
-        let mut tokens = Vec::with_capacity(self.tokens.capacity());
-        tokens.extend_from_slice(&self.tokens);
         Self {
             id,
-            tokens,
+            tokens: self.tokens.clone(),
             spec: self.spec.clone(),
             text: self.text.clone(),
             past: self.past.clone(),

@@ -10,7 +10,7 @@ use draftwood_base::{SequenceId, Token};
 use draftwood_retrieve::{
     Mix, NGram, NGramConfig, Outputs, OutputsConfig, SharedDrafter, Suffix, SuffixConfig,
 };
-use draftwood_tree::{Drafter, Forest, View};
+use draftwood_tree::{Drafter, Forest, GrowingText, View};
 use std::error::Error;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -60,11 +60,12 @@ fn replay(
     nodes: u32,
 ) -> Result<(usize, Duration)> {
     let (mut at, mut steps, mut time, mut forest) = (*prompt, 0, Duration::ZERO, Forest::default());
+    let mut text = GrowingText::new(tokens[..at].to_vec());
     while at < tokens.len() {
         let view = View {
             source: &[],
             sequence: SequenceId(number),
-            tokens: &tokens[..at],
+            tokens: text.as_ref(),
             budget: nodes,
             max_depth: DEEPEST,
             salt: 0,
@@ -74,6 +75,7 @@ fn replay(
         drafter.propose_batch(&[view], &mut forest)?;
         time += start.elapsed();
         let (tree, mut node) = (forest.tree(0), 0);
+        let known = at;
         // Accepted: the path that the text takes. Then the token that the model gives itself.
         while let Some(&token) = tokens.get(at) {
             let child =
@@ -84,6 +86,7 @@ fn replay(
                 None => break,
             }
         }
+        text.extend(tokens[known..at].iter().copied());
         steps += 1;
     }
     drafter.close(SequenceId(number));
@@ -99,12 +102,16 @@ fn long(texts: &[Text], context: usize) -> Result<()> {
             continue;
         }
         let (mut forest, mut bulk, mut append, mut propose) = (Forest::default(), 0, Vec::new(), Vec::new());
+        let mut text = GrowingText::new(all[..context].to_vec());
         for end in context..all.len() {
+            if end > context {
+                text.push(all[end - 1]);
+            }
             for budget in [1, 32] {
                 let view = View {
                     source: &[],
                     sequence: SequenceId(0),
-                    tokens: &all[..end],
+                    tokens: text.as_ref(),
                     budget,
                     max_depth: DEEPEST,
                     salt: 0,

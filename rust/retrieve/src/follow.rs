@@ -2,7 +2,7 @@
 
 use crate::ppm::{Context, Contexts, Rates};
 use draftwood_base::Token;
-use draftwood_tree::View;
+use draftwood_tree::{TextMark, TextRef, View};
 
 /// Contexts that grow with their text.
 pub(crate) trait Growing: Contexts {
@@ -13,30 +13,65 @@ pub(crate) trait Growing: Contexts {
     fn append(&mut self, token: Token);
 }
 
+/// What was read of a text.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    tokens: Vec<Token>,
+    mark: TextMark,
+}
+
 /// What was read of a sequence, its source first, and what followed the contexts in it.
 #[derive(Clone)]
 pub(crate) struct Text<C> {
     source: Vec<Token>,
-    pub seen: Vec<Token>,
+    pub seen: Seen,
     pub contexts: C,
     pub rates: Rates,
 }
 
+impl Seen {
+    /// Whether `text` begins with what was read: another text under the same number must not get this one's drafts,
+    /// wherever it differs. By its number if that says so, else by comparing all tokens: 1.5 µs at 32,768 of them.
+    #[inline]
+    pub fn begins(&self, text: TextRef<'_>) -> bool {
+        text.goes_on_from(self.mark) || text.starts_with(&self.tokens)
+    }
+
+    /// `text`, which begins with what was read, has been read.
+    #[inline]
+    pub fn read(&mut self, text: TextRef<'_>) {
+        self.tokens.extend_from_slice(&text[self.tokens.len()..]);
+        self.mark = text.mark();
+    }
+
+    /// Bytes allocated.
+    pub fn bytes(&self) -> usize {
+        self.tokens.capacity() * size_of::<Token>()
+    }
+}
+
+impl std::ops::Deref for Seen {
+    type Target = [Token];
+
+    fn deref(&self) -> &[Token] {
+        &self.tokens
+    }
+}
+
 impl<C: Growing> Text<C> {
     pub fn new(contexts: C) -> Self {
-        Self { source: Vec::new(), seen: Vec::new(), contexts, rates: Rates::default() }
+        Self { source: Vec::new(), seen: Seen::default(), contexts, rates: Rates::default() }
     }
 
     /// Reads what is new; a text that does not go on from what was read, from its start and into `empty` contexts.
     pub fn follow(&mut self, view: &View<'_>, empty: impl FnOnce() -> C) {
-        if !goes_on(&self.seen, view.tokens) || self.source != view.source {
+        if !self.seen.begins(view.tokens) || !are_equal(&self.source, view.source) {
             *self = Self::new(empty());
             self.source.extend_from_slice(view.source);
             view.source.iter().for_each(|&token| self.append(token));
         }
-        let known = self.seen.len();
-        view.tokens[known..].iter().for_each(|&token| self.append(token));
-        self.seen.extend_from_slice(&view.tokens[known..]);
+        view.tokens[self.seen.len()..].iter().for_each(|&token| self.append(token));
+        self.seen.read(view.tokens);
     }
 
     fn append(&mut self, token: Token) {
@@ -45,27 +80,52 @@ impl<C: Growing> Text<C> {
     }
 }
 
-/// Whether `tokens` begins with `seen`: another text under the same number must not get this one's drafts, wherever it
-/// differs. One comparison of all tokens: 8 µs at 32,768 of them.
-pub(crate) fn goes_on(seen: &[Token], tokens: &[Token]) -> bool {
-    tokens.starts_with(seen)
+/// Comparing no bytes costs 130 ns where memcmp loads them under an empty mask: the address of an empty slice is not
+/// mapped, and the processor handles the fault before it sees that nothing was wanted.
+#[inline]
+fn are_equal(a: &[Token], b: &[Token]) -> bool {
+    a.len() == b.len() && (a.is_empty() || a == b)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use draftwood_tree::GrowingText;
+
+    fn seen_of(tokens: &[Token]) -> Seen {
+        let mut seen = Seen::default();
+        seen.read(tokens.into());
+        seen
+    }
 
     #[test]
     fn texts_that_differ_are_told_apart() {
         let text: Vec<Token> = (0..10_000).collect();
         for seen in [0, 1, 5000, 10_000] {
-            assert!(goes_on(&text[..seen], &text));
+            assert!(seen_of(&text[..seen]).begins((&text).into()));
         }
-        assert!(!goes_on(&text, &text[..9999]));
+        assert!(!seen_of(&text).begins(text[..9999].into()));
         for (seen, changed) in [(1, 0), (256, 0), (10_000, 0), (10_000, 9999), (10_000, 9744)] {
             let mut other = text.clone();
             other[changed] += 1;
-            assert!(!goes_on(&text[..seen], &other), "{seen} {changed}");
+            assert!(!seen_of(&text[..seen]).begins((&other).into()), "{seen} {changed}");
         }
+    }
+
+    #[test]
+    fn a_text_that_grows_is_known_by_its_number_and_any_other_by_its_tokens() {
+        let mut text = GrowingText::new(vec![1, 2, 3]);
+        let mut seen = Seen::default();
+        seen.read(text.as_ref());
+        text.push(4);
+        assert!(text.as_ref().goes_on_from(seen.mark) && seen.begins(text.as_ref()));
+        assert!(seen.begins(text.clone().as_ref()), "a copy has another number and the same tokens");
+        text.truncate(2);
+        assert!(!seen.begins(text.as_ref()), "taken back");
+        text.extend([5, 6]);
+        assert!(!seen.begins(text.as_ref()), "as long as before, and another text");
+        text.truncate(2);
+        text.extend([3, 4]);
+        assert!(seen.begins(text.as_ref()), "the same tokens again");
     }
 }

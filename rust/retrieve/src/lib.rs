@@ -9,6 +9,7 @@
 //! - [`index::Index`] answers over a corpus which tokens may follow an n-gram, how often, and where.
 //! - [`Constrained`] finds the best continuations that a corpus allows, for searches.
 //! - [`CorpusSearch`] searches for the n-grams of a corpus that a model likes best; [`KeyScorer`] asks it about given ones.
+//! - [`Superposed`] writes several drafts from one row per step.
 //! - [`rank`] ranks documents by n-grams that a model generated (SEAL).
 #![deny(unsafe_code)]
 
@@ -30,6 +31,7 @@ mod seal;
 mod suffix;
 mod suffix_array;
 mod suffix_automaton;
+mod superposed;
 mod trigram;
 mod trigram_search;
 
@@ -43,4 +45,5 @@ pub use outputs::{Outputs, OutputsConfig};
 pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig};
 pub use seal::{Hit, Key, SealConfig, best_unigrams, key_weights, rank, rank_weighted};
 pub use suffix::{Suffix, SuffixConfig};
+pub use superposed::{Draft, MAX_ORDER, Superposed, SuperposedConfig};
 pub use trigram::{Trigram, TrigramConfig, TrigramTable};

@@ -79,7 +79,7 @@ impl Drafter for Mix {
         for (i, view) in views.iter().enumerate() {
             let Some(&root) = view.tokens.last() else { return Err(no_text(view, u32::MAX as usize)) };
             let text = self.texts.entry(view.sequence).or_insert_with(|| Text::new(self.sources.len()));
-            text.learn(view.tokens);
+            text.learn(&view.tokens);
             text.length = view.tokens.len();
             for (tree, forest) in text.trees.iter_mut().zip(&self.forests) {
                 tree.take(forest.tree(i));
@@ -194,7 +194,7 @@ struct Merged<'a> {
 impl Continuations for Merged<'_> {
     type State = State;
 
-    fn expand(&mut self, state: State, out: &mut Vec<(Token, f32, State)>) {
+    fn expand(&mut self, state: State, _: f32, out: &mut Vec<(Token, f32, State)>) {
         let start = out.len();
         let mut total = 0.0;
         for (s, tree) in self.trees.iter().enumerate() {

@@ -1,11 +1,11 @@
 //! Drafts from what other requests have said before.
 
-use crate::follow::goes_on;
+use crate::follow::Seen;
 use crate::ppm::{Context, Rates, Source, State, check_min_prob};
 use crate::suffix::no_text;
 use crate::suffix_automaton::{NESTED, SuffixAutomaton};
 use draftwood_base::{Error, Result, SequenceId, Token};
-use draftwood_tree::{Drafter, Forest, Grower, View};
+use draftwood_tree::{Drafter, Forest, Grower, TextRef, View};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
@@ -60,7 +60,7 @@ struct Generation {
 
 struct Text {
     salt: u64,
-    seen: Vec<Token>,
+    seen: Seen,
     /// Where the part that is shared begins.
     start: usize,
     /// Per generation, in their order.
@@ -143,7 +143,7 @@ impl Outputs {
 impl Text {
     fn new(salt: u64, tokens: &[Token]) -> Self {
         let start = tokens.len().saturating_sub(PROMPT);
-        Self { salt, seen: Vec::new(), start, matches: Vec::new(), rates: Rates::default() }
+        Self { salt, seen: Seen::default(), start, matches: Vec::new(), rates: Rates::default() }
     }
 
     /// The longest match, of equals that of the newest generation.
@@ -152,7 +152,7 @@ impl Text {
         found.max_by_key(|&(generation, context)| (context.length, generation))
     }
 
-    fn follow(&mut self, tokens: &[Token], generations: &VecDeque<Generation>) {
+    fn follow(&mut self, tokens: TextRef<'_>, generations: &VecDeque<Generation>) {
         let mine = || generations.iter().filter(|generation| generation.salt == self.salt);
         let seen = self.seen.len();
         let met = std::mem::take(&mut self.matches);
@@ -181,7 +181,7 @@ impl Text {
                 one.context = generation.automaton.advance(one.context, token);
             }
         }
-        self.seen.extend_from_slice(&tokens[seen..]);
+        self.seen.read(tokens);
     }
 }
 
@@ -189,9 +189,9 @@ impl Drafter for Outputs {
     fn propose_batch(&mut self, views: &[View<'_>], forest: &mut Forest) -> Result<()> {
         for view in views {
             let Some(&root) = view.tokens.last() else { return Err(no_text(view, u32::MAX as usize)) };
-            let fresh = || Text::new(view.salt, view.tokens);
+            let fresh = || Text::new(view.salt, &view.tokens);
             let text = self.texts.entry(view.sequence).or_insert_with(fresh);
-            if text.salt != view.salt || !goes_on(&text.seen, view.tokens) {
+            if text.salt != view.salt || !text.seen.begins(view.tokens) {
                 *text = fresh();
             }
             text.follow(view.tokens, &self.generations);

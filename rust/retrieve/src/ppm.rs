@@ -47,11 +47,25 @@ pub(crate) trait Contexts {
 
 /// How often the followers of contexts held the next token, learned from the text itself: by the context's length, and
 /// by how many tokens before it were followers too, since a text that repeats tends to go on.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rates {
-    /// (hits, misses).
-    seen: [[(u32, u32); Self::LENGTHS]; Self::STREAKS],
+    seen: [[Record; Self::LENGTHS]; Self::STREAKS],
     streak: usize,
+}
+
+/// How often the followers of some contexts held the next token, and the rate that follows.
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    hits: u32,
+    misses: u32,
+    rate: f32,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        let record = |length| Record { hits: 0, misses: 0, rate: hit_rate(length as u32) };
+        Self { seen: [std::array::from_fn(record); Self::STREAKS], streak: 0 }
+    }
 }
 
 impl Rates {
@@ -80,15 +94,26 @@ impl Rates {
             let first = count;
             let mut hit = false;
             for follower in contexts.followers(context.node).take(FOLLOWERS) {
-                hit |= follower.token == token;
+                if follower.token == token {
+                    hit = true;
+                    count = first + 1;
+                    break;
+                }
                 if !known[..first].contains(&follower.token) {
                     known[count] = follower.token;
                     count += 1;
                 }
             }
             if count > first {
-                let (hits, misses) = &mut self.seen[self.streak][Self::class(context.length)];
-                if hit { *hits += 1 } else { *misses += 1 }
+                let record = &mut self.seen[self.streak][Self::class(context.length)];
+                if hit {
+                    record.hits += 1
+                } else {
+                    record.misses += 1
+                }
+                let seen = (record.hits + record.misses) as f32;
+                let expected = Self::PRIOR * hit_rate(context.length);
+                record.rate = (record.hits as f32 + expected) / (seen + Self::PRIOR);
             }
             if hit {
                 self.streak = (self.streak + 1).min(Self::STREAKS - 1);
@@ -102,8 +127,7 @@ impl Rates {
     /// The part of the probability that the followers of a context share, `depth` tokens below the root of a draft.
     fn hit(&self, length: u32, depth: usize) -> f32 {
         let streak = (self.streak + depth).min(Self::STREAKS - 1);
-        let (hits, misses) = self.seen[streak][Self::class(length)];
-        (hits as f32 + Self::PRIOR * hit_rate(length)) / ((hits + misses) as f32 + Self::PRIOR)
+        self.seen[streak][Self::class(length)].rate
     }
 }
 
@@ -133,14 +157,22 @@ pub(crate) struct Source<'a, C> {
 impl<C: Contexts> Continuations for Source<'_, C> {
     type State = State;
 
-    fn expand(&mut self, State { context, path_prob, depth }: State, out: &mut Vec<(Token, f32, State)>) {
+    fn expand(
+        &mut self,
+        State { context, path_prob, depth }: State,
+        floor: f32,
+        out: &mut Vec<(Token, f32, State)>,
+    ) {
         let first = out.len();
         let mut left = 1.0f32;
         // One bit per hashed token found so far: most tokens are new, and then no search is needed.
         let mut found = 0u64;
         let mut next = context;
         for _ in 0..CONTEXTS {
-            let Some(context) = next.filter(|_| path_prob * left >= self.min_prob) else { break };
+            if left < floor || path_prob * left < self.min_prob {
+                break;
+            }
+            let Some(context) = next else { break };
             let start = out.len();
             let mut total = 0;
             for follower in self.contexts.followers(context.node).take(FOLLOWERS) {

@@ -87,7 +87,7 @@ impl Drafter for Retrieval {
         for view in views {
             let Some(&root) = view.tokens.last() else { return Err(no_text(view, u32::MAX as usize)) };
             let text = self.texts.entry(view.sequence).or_default();
-            text.follow(&self.index, view.tokens, self.config.max_match)?;
+            text.follow(&self.index, &view.tokens, self.config.max_match)?;
             self.memory.nodes.clear();
             self.memory.nodes.push(text.matches(self.config.max_match));
             let mut source =
@@ -210,7 +210,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn try_expand(&mut self, state: State, out: &mut Vec<(Token, f32, State)>) -> Result<()> {
+    fn try_expand(&mut self, state: State, floor: f32, out: &mut Vec<(Token, f32, State)>) -> Result<()> {
         let Memory { nodes, followers, counted } = &mut *self.memory;
         let node = match state.by {
             None => state.from,
@@ -224,7 +224,7 @@ impl Source<'_> {
         let (first, mut left) = (out.len(), 1.0f32);
         let long_enough = |found: &&Match| found.length >= self.config.min_match;
         for found in nodes[node as usize].iter().filter(long_enough).take(CONTEXTS) {
-            if state.path_prob * left < self.config.min_prob {
+            if state.path_prob * left < self.config.min_prob || left < floor {
                 break;
             }
             counted.clear();
@@ -270,9 +270,9 @@ impl Source<'_> {
 impl Continuations for Source<'_> {
     type State = State;
 
-    fn expand(&mut self, state: State, out: &mut Vec<(Token, f32, State)>) {
+    fn expand(&mut self, state: State, floor: f32, out: &mut Vec<(Token, f32, State)>) {
         if self.error.is_none() {
-            self.error = self.try_expand(state, out).err();
+            self.error = self.try_expand(state, floor, out).err();
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::follow::Text;
 use crate::ppm::{Source, State, check_min_prob};
 use crate::suffix_automaton::{NESTED, SuffixAutomaton};
-use draftwood_base::{Error, Result, SequenceId, Token};
+use draftwood_base::{Error, Result, SequenceId};
 use draftwood_tree::{Drafter, Forest, Grower, View};
 use rustc_hash::FxHashMap;
 
@@ -65,7 +65,7 @@ impl Suffix {
     /// Bytes that are kept for a sequence, its copy of the text included.
     pub fn bytes(&self, sequence: SequenceId) -> usize {
         let text = self.texts.get(&sequence);
-        text.map_or(0, |text| text.contexts.bytes() + text.seen.capacity() * size_of::<Token>())
+        text.map_or(0, |text| text.contexts.bytes() + text.seen.bytes())
     }
 
     /// `child` begins as a copy of `parent`, so that its text need not be read again. Nothing if there is no `parent`.

@@ -21,8 +21,10 @@ pub(crate) const NESTED: u32 = 16;
 pub(crate) struct SuffixAutomaton {
     states: Vec<State>,
     edges: Vec<Edge>,
-    /// Open addressing over (state, token) → edge; a power of two, at most two thirds full.
+    /// Open addressing over (state, token) → edge; a power of two, at most two thirds full. Most states have one edge
+    /// and are not in it.
     table: Vec<u32>,
+    entered: usize,
     /// The state of the whole text.
     last: u32,
     nested: u32,
@@ -54,7 +56,7 @@ impl SuffixAutomaton {
     pub(crate) fn new(nested: u32) -> Self {
         let root = State { length: 0, link: NIL, freshest: NIL };
         let table = vec![NIL; 16];
-        Self { states: vec![root], edges: Vec::new(), table, last: ROOT, nested }
+        Self { states: vec![root], edges: Vec::new(), table, entered: 0, last: ROOT, nested }
     }
 
     /// The longest suffix of the text that occurred before.
@@ -122,7 +124,7 @@ impl SuffixAutomaton {
         let target =
             if self.states[known as usize].length == length { known } else { self.split(known, length) };
         self.states[new as usize].link = target;
-        self.retake(at, token, known, target);
+        self.retake(at, found, known, target);
     }
 
     /// The substrings of a state that are at most `length` long become a state of their own.
@@ -130,24 +132,28 @@ impl SuffixAutomaton {
         let State { link, freshest, .. } = self.states[state as usize];
         let short = self.add_state(length, link);
         self.states[state as usize].link = short;
-        let (mut at, mut fresher) = (freshest, NIL);
+        let (mut at, mut fresher, first) = (freshest, NIL, self.edges.len() as u32);
         while at != NIL {
             let edge = self.edges[at as usize];
-            let copy = self.enter_edge(Edge { from: short, older: NIL, fresher, ..edge });
+            let copy = self.push_edge(Edge { from: short, older: NIL, fresher, ..edge });
             match fresher {
                 NIL => self.states[short as usize].freshest = copy,
                 _ => self.edges[fresher as usize].older = copy,
             }
             (at, fresher) = (edge.older, copy);
         }
+        let copies = first..self.edges.len() as u32;
+        if copies.len() > 1 {
+            self.enter(copies);
+        }
         short
     }
 
-    /// The edge by `token` was taken from `at` and all its suffixes: those that led to `known` now lead to `target`.
-    fn retake(&mut self, mut at: u32, token: Token, known: u32, target: u32) {
+    /// An edge was taken from `at`, and by its token from all suffixes: those that led to `known` now lead to `target`.
+    fn retake(&mut self, mut at: u32, mut edge: u32, known: u32, target: u32) {
+        let token = self.edges[edge as usize].token;
         let (mut redirect, mut counted) = (known != target, 0);
         loop {
-            let edge = self.edge(at, token);
             redirect &= self.edges[edge as usize].to == known;
             if redirect {
                 self.edges[edge as usize].to = target;
@@ -163,6 +169,7 @@ impl SuffixAutomaton {
                 return;
             }
             at = self.states[at as usize].link;
+            edge = self.edge(at, token);
         }
     }
 
@@ -194,26 +201,51 @@ impl SuffixAutomaton {
     }
 
     fn add_edge(&mut self, from: u32, token: Token, to: u32) {
-        let edge = self.enter_edge(Edge { from, to, token, count: 1, older: NIL, fresher: NIL });
+        let second = self.states[from as usize].freshest;
+        let edge = self.push_edge(Edge { from, to, token, count: 1, older: NIL, fresher: NIL });
         self.push_front(from, edge);
+        match self.edges.get(second as usize) {
+            None => {}
+            Some(alone) if alone.older == NIL => self.enter([second, edge].into_iter()),
+            Some(_) => self.enter([edge].into_iter()),
+        }
     }
 
-    /// Stores an edge and makes it known to the table, not to the list of its state.
-    fn enter_edge(&mut self, edge: Edge) -> u32 {
-        let number = self.edges.len() as u32;
+    fn push_edge(&mut self, edge: Edge) -> u32 {
         make_room(&mut self.edges);
         self.edges.push(edge);
-        if self.edges.len() * 3 > self.table.len() * 2 {
-            self.table = vec![NIL; self.table.len() * 2];
-            for old in 0..number {
-                self.enter(old);
-            }
-        }
-        self.enter(number);
-        number
+        self.edges.len() as u32 - 1
     }
 
-    fn enter(&mut self, edge: u32) {
+    /// Makes edges known to the table that are in the list of their state.
+    #[inline]
+    fn enter(&mut self, edges: impl ExactSizeIterator<Item = u32>) {
+        if (self.entered + edges.len()) * 3 > self.table.len() * 2 {
+            return self.enter_again();
+        }
+        self.entered += edges.len();
+        edges.for_each(|edge| self.enter_one(edge));
+    }
+
+    /// Makes a larger table of all edges that have neighbours.
+    #[cold]
+    fn enter_again(&mut self) {
+        let has_neighbours = |edge: &Edge| edge.older != NIL || edge.fresher != NIL;
+        self.entered = self.edges.iter().filter(|edge| has_neighbours(edge)).count();
+        let mut slots = self.table.len() * 2;
+        while self.entered * 3 > slots * 2 {
+            slots *= 2;
+        }
+        self.table = vec![NIL; slots];
+        for edge in 0..self.edges.len() as u32 {
+            if has_neighbours(&self.edges[edge as usize]) {
+                self.enter_one(edge);
+            }
+        }
+    }
+
+    #[inline]
+    fn enter_one(&mut self, edge: u32) {
         let Edge { from, token, .. } = self.edges[edge as usize];
         let mask = self.table.len() - 1;
         let mut at = slot(from, token) & mask;

@@ -1,10 +1,10 @@
 //! Drafts by a tree search over trigram weights that follow the text (ADED).
 
-use crate::follow::goes_on;
+use crate::follow::Seen;
 use crate::suffix::no_text;
 use crate::trigram_search::Search;
 use draftwood_base::{Error, Result, SequenceId, Token};
-use draftwood_tree::{Drafter, Forest, View};
+use draftwood_tree::{Drafter, Forest, TextRef, View};
 use rustc_hash::FxHashMap;
 
 /// Followers kept per pair of tokens of the corpus.
@@ -130,7 +130,7 @@ impl Drafter for Trigram {
             let text = self.texts.entry(view.sequence).or_default();
             text.follow(view.tokens);
             let weights = Weights { table: &self.table, gained: &text.gained };
-            match view.tokens {
+            match view.tokens.tokens() {
                 [.., before, _] if view.budget > 1 && view.max_depth > 0 => {
                     self.search.run((*before, root), self.config, view.max_depth, &weights);
                     self.search.draft(view.budget as usize, view.max_depth, &weights, forest);
@@ -154,13 +154,13 @@ type Gained = FxHashMap<u64, Vec<(Token, u32)>>;
 
 #[derive(Default)]
 struct Text {
-    seen: Vec<Token>,
+    seen: Seen,
     gained: Gained,
 }
 
 impl Text {
-    fn follow(&mut self, tokens: &[Token]) {
-        if !goes_on(&self.seen, tokens) {
+    fn follow(&mut self, tokens: TextRef<'_>) {
+        if !self.seen.begins(tokens) {
             *self = Text::default();
         }
         let (before, now) = (self.seen.len(), tokens.len());
@@ -177,7 +177,7 @@ impl Text {
                 }
             }
         }
-        self.seen.extend_from_slice(&tokens[before..]);
+        self.seen.read(tokens);
     }
 }
 

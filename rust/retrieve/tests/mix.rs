@@ -14,7 +14,8 @@ use support::{check_tree, texts};
 
 fn propose(drafter: &mut dyn Drafter, tokens: &[Token], budget: u32, max_depth: u32) -> Forest {
     let mut forest = Forest::default();
-    let view = View { sequence: SequenceId(0), tokens, source: &[], budget, max_depth, salt: 0 };
+    let view =
+        View { sequence: SequenceId(0), tokens: tokens.into(), source: &[], budget, max_depth, salt: 0 };
     drafter.propose_batch(&[view], &mut forest).unwrap();
     forest
 }

@@ -15,7 +15,14 @@ const FOLLOWERS: usize = 8;
 
 fn propose(drafter: &mut NGram, sequence: u32, tokens: &[Token], budget: u32, max_depth: u32) -> Forest {
     let mut forest = Forest::default();
-    let view = View { sequence: SequenceId(sequence), tokens, source: &[], budget, max_depth, salt: 0 };
+    let view = View {
+        sequence: SequenceId(sequence),
+        tokens: tokens.into(),
+        source: &[],
+        budget,
+        max_depth,
+        salt: 0,
+    };
     drafter.propose_batch(&[view], &mut forest).unwrap();
     assert_eq!(forest.len(), 1);
     forest
@@ -70,7 +77,7 @@ impl<'a> Scan<'a> {
 impl Continuations for Scan<'_> {
     type State = usize;
 
-    fn expand(&mut self, state: usize, out: &mut Vec<(Token, f32, usize)>) {
+    fn expand(&mut self, state: usize, _: f32, out: &mut Vec<(Token, f32, usize)>) {
         let (path, longest, path_prob) = self.states[state].clone();
         let whole: Vec<Token> = self.text.iter().chain(&path).copied().collect();
         let (mut left, mut known) = (1.0f32, Vec::new());
@@ -203,16 +210,15 @@ fn one_token_over_and_over_costs_no_more() {
 #[test]
 fn views_keep_their_order_and_closing_frees() {
     let (mut drafter, mut forest) = (fresh(3, 0.01), Forest::default());
-    let (a, b) = ([1, 2, 1], [4, 5, 4]);
-    let view = |sequence, tokens| View {
+    let view = |sequence, tokens: &'static [Token]| View {
         sequence: SequenceId(sequence),
-        tokens,
+        tokens: tokens.into(),
         source: &[],
         budget: 2,
         max_depth: 9,
         salt: 0,
     };
-    drafter.propose_batch(&[view(1, &b), view(0, &a)], &mut forest).unwrap();
+    drafter.propose_batch(&[view(1, &[4, 5, 4]), view(0, &[1, 2, 1])], &mut forest).unwrap();
     assert_eq!((forest.tree(0).tokens, forest.tree(1).tokens), (&[4, 5][..], &[1, 2][..]));
     assert_eq!(drafter.open_sequences(), 2);
     drafter.close(SequenceId(0));
@@ -229,7 +235,8 @@ fn bad_settings_and_empty_views_are_named() {
     assert!(error(3, f32::NAN).starts_with("min_prob must be a probability, 0 … 1, got NaN; "));
     assert!(error(3, -0.1).contains("got -0.1"));
     assert!(error(3, 1.5).contains("got 1.5"));
-    let view = View { sequence: SequenceId(4), tokens: &[], source: &[], budget: 4, max_depth: 4, salt: 0 };
+    let view =
+        View { sequence: SequenceId(4), tokens: (&[]).into(), source: &[], budget: 4, max_depth: 4, salt: 0 };
     let error = fresh(3, 0.1).propose_batch(&[view], &mut Forest::default()).unwrap_err().to_string();
     assert!(error.starts_with("the number of tokens of sequence 4 must be 1 … "), "{error}");
 }
@@ -241,13 +248,13 @@ proptest! {
         // The text grows, so that the source is read once and kept.
         for tokens in [&text[..=cut % text.len()], &text] {
             let mut found = Forest::default();
-            let view = View { sequence: SequenceId(1), tokens, source: &source, budget: 24, max_depth: 6, salt: 0 };
+            let view = View { sequence: SequenceId(1), tokens: tokens.into(), source: &source, budget: 24, max_depth: 6, salt: 0 };
             drafter.propose_batch(&[view], &mut found).unwrap();
             let expected = propose(&mut fresh(3, 0.0), 1, &whole[..source.len() + tokens.len()], 24, 6);
             prop_assert_eq!(found, expected);
         }
         // Another source under the same number is another text.
-        let view = View { sequence: SequenceId(1), tokens: &text, source: &[], budget: 24, max_depth: 6, salt: 0 };
+        let view = View { sequence: SequenceId(1), tokens: (&text).into(), source: &[], budget: 24, max_depth: 6, salt: 0 };
         let mut found = Forest::default();
         drafter.propose_batch(&[view], &mut found).unwrap();
         prop_assert_eq!(found, propose(&mut fresh(3, 0.0), 1, &text, 24, 6));

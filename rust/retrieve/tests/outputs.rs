@@ -10,7 +10,14 @@ use support::{check_tree, texts};
 
 fn propose(drafter: &mut Outputs, (sequence, salt): (u32, u64), tokens: &[Token], budget: u32) -> Forest {
     let mut forest = Forest::default();
-    let view = View { sequence: SequenceId(sequence), tokens, source: &[], budget, max_depth: 12, salt };
+    let view = View {
+        sequence: SequenceId(sequence),
+        tokens: tokens.into(),
+        source: &[],
+        budget,
+        max_depth: 12,
+        salt,
+    };
     drafter.propose_batch(&[view], &mut forest).unwrap();
     assert_eq!(forest.len(), 1);
     forest

@@ -29,7 +29,14 @@ fn group(documents: &Documents, each: usize) -> Arc<Group> {
 
 fn propose(drafter: &mut Retrieval, sequence: u32, tokens: &[Token], budget: u32, max_depth: u32) -> Forest {
     let mut forest = Forest::default();
-    let view = View { sequence: SequenceId(sequence), tokens, source: &[], budget, max_depth, salt: 0 };
+    let view = View {
+        sequence: SequenceId(sequence),
+        tokens: tokens.into(),
+        source: &[],
+        budget,
+        max_depth,
+        salt: 0,
+    };
     drafter.propose_batch(&[view], &mut forest).unwrap();
     assert_eq!(forest.len(), 1);
     forest
@@ -65,7 +72,7 @@ impl Scan<'_> {
 impl Continuations for Scan<'_> {
     type State = usize;
 
-    fn expand(&mut self, state: usize, out: &mut Vec<(Token, f32, usize)>) {
+    fn expand(&mut self, state: usize, _: f32, out: &mut Vec<(Token, f32, usize)>) {
         let (path, path_prob) = self.states[state].clone();
         let recent = &self.text[self.text.len().saturating_sub(self.config.max_match)..];
         let whole: Vec<Token> = recent.iter().chain(&path).copied().collect();

@@ -11,7 +11,14 @@ use support::{check_tree, texts};
 
 fn propose(drafter: &mut Trigram, sequence: u32, tokens: &[Token], budget: u32, max_depth: u32) -> Forest {
     let mut forest = Forest::default();
-    let view = View { sequence: SequenceId(sequence), tokens, source: &[], budget, max_depth, salt: 0 };
+    let view = View {
+        sequence: SequenceId(sequence),
+        tokens: tokens.into(),
+        source: &[],
+        budget,
+        max_depth,
+        salt: 0,
+    };
     drafter.propose_batch(&[view], &mut forest).unwrap();
     assert_eq!(forest.len(), 1);
     forest
@@ -241,7 +248,8 @@ fn closing_frees_and_bad_settings_are_named() {
     };
     assert!(error(0, 4).starts_with("iterations must be 1 … 10000, got 0"));
     assert!(error(5, 17).starts_with("depth must be 1 … 16, got 17"));
-    let view = View { sequence: SequenceId(4), tokens: &[], source: &[], budget: 4, max_depth: 4, salt: 0 };
+    let view =
+        View { sequence: SequenceId(4), tokens: (&[]).into(), source: &[], budget: 4, max_depth: 4, salt: 0 };
     let error = drafter.propose_batch(&[view], &mut Forest::default()).unwrap_err().to_string();
     assert!(error.starts_with("the number of tokens of sequence 4 must be 1 … "), "{error}");
 }

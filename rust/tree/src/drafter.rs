@@ -1,6 +1,6 @@
 //! The trait behind every drafter that runs in Rust.
 
-use crate::Forest;
+use crate::{Forest, TextRef};
 use draftwood_base::{Result, SequenceId, Token};
 
 /// What a drafter sees of one sequence.
@@ -8,8 +8,9 @@ use draftwood_base::{Result, SequenceId, Token};
 pub struct View<'a> {
     /// The sequence; a drafter may keep state under this id until `close`.
     pub sequence: SequenceId,
-    /// Prompt and output so far. The last token is the root of the tree to come.
-    pub tokens: &'a [Token],
+    /// Prompt and output so far. The last token is the root of the tree to come. What a drafter has read of it need not
+    /// be read again: [`TextRef::goes_on_from`].
+    pub tokens: TextRef<'a>,
     /// What an encoder read, if the model has one: a text of its own that comes before `tokens` and never changes.
     pub source: &'a [Token],
     /// Most nodes of the tree, the root included; 1 asks for no draft.

@@ -10,6 +10,7 @@ mod forest;
 mod grow;
 mod mask;
 mod step;
+mod text;
 mod topology;
 
 pub use drafter::{Drafter, View};
@@ -17,4 +18,5 @@ pub use forest::Forest;
 pub use grow::{Continuations, Grower};
 pub use mask::{ancestor_masks, unpack_masks, words_for};
 pub use step::{Finished, StepRows, Survivor};
+pub use text::{GrowingText, TextMark, TextRef};
 pub use topology::{NO_PARENT, TreeRef, validate};

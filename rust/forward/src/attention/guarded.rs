@@ -1,7 +1,8 @@
 //! No attention touches a byte outside its inputs: cache pages, queries and results lie at pages that nobody may touch.
 
-use super::merge::Merge;
-use super::{Layer, Partials, SPLIT, Scratch, attend, splits, units};
+use super::merge::MergeRows;
+use super::{Layer, Partials, SPLIT, Scratch, attend, units};
+use crate::activations::{Activations, Forms};
 use crate::cache::{Cache, CacheShape, CacheType};
 use crate::guarded::Guarded;
 use crate::lanes::WIDTH;
@@ -29,7 +30,7 @@ fn attended(
     (head_dim, stored): (usize, CacheType),
     (length, rows): (usize, usize),
     window: Option<usize>,
-    end: bool,
+    (threads, end): (usize, bool),
 ) -> Vec<f32> {
     let shape = CacheShape { layers: 1, kv_heads: 2, head_dim, stored };
     let count = length.div_ceil(16);
@@ -100,27 +101,22 @@ fn attended(
         partials,
     };
     let (mut list, mut scratch) = (Vec::new(), Scratch::default());
-    units(&sight, 0..rows, 2, window, &mut list);
-    for unit in &list {
-        // SAFETY: everything is there, one thread.
-        unsafe { attend(machine, layer, unit, &mut scratch) };
-    }
-    let width = HEADS * head_dim;
-    let to_at = Guarded::new(&vec![f32::NAN; rows * width.next_multiple_of(WIDTH)], end);
-    let to = shared(&to_at, rows * width.next_multiple_of(WIDTH));
-    let mut found = Vec::new();
-    for row in 0..rows {
-        for head in 0..HEADS {
-            let at = row * width.next_multiple_of(WIDTH) + head * head_dim;
-            let seen = splits(sight.rows[row].position, window);
-            // SAFETY: partial results are complete; the output was written just now.
-            unsafe {
-                machine.run(Merge::new(partials, (row, head), seen, head_dim, to, at));
-                found.extend_from_slice(to.read(at, head_dim));
-            }
-        }
-    }
-    found
+    units(&sight, 0..rows, (2, HEADS / 2), window, threads, &mut list);
+    // SAFETY: everything is there, one thread.
+    unsafe { attend(machine, layer, &list, 0..list.len(), &mut scratch) };
+    let (width, stride) = (HEADS * head_dim, (HEADS * head_dim).next_multiple_of(WIDTH));
+    let to_at = Guarded::new(&vec![f32::NAN; rows * stride], end);
+    // SAFETY: so many values are there, and this test has one thread.
+    let floats = unsafe { std::slice::from_raw_parts_mut(to_at.start.cast::<f32>(), rows * stride) };
+    let to = Activations::new((floats, &mut [], &mut []));
+    let forms = Forms::of(machine, []);
+    let merge =
+        MergeRows { partials, sight: &sight, window, together: 1, head_dim, to, forms, stride, items: 0..0 };
+    // SAFETY: partial results are complete, one thread.
+    machine.run_blocks(unsafe { merge.of(0..rows * HEADS) });
+    // SAFETY: written just now.
+    let rows_of = |row| unsafe { to.floats.read(row * stride, width) };
+    (0..rows).flat_map(rows_of).copied().collect()
 }
 
 #[test]
@@ -135,10 +131,13 @@ fn nothing_is_touched_outside() {
             ((530, 3), Some(300)),
         ] {
             for machine in Machine::all() {
-                let at_end = attended(machine, shape, text, window, true);
+                let at_end = attended(machine, shape, text, window, (1, true));
                 assert!(at_end.iter().all(|v| v.is_finite()));
-                assert!(at_end == attended(machine, shape, text, window, false), "{shape:?} {text:?}");
-                assert!(at_end == attended(Machine::get(), shape, text, window, true), "{shape:?} {text:?}");
+                assert!(at_end == attended(machine, shape, text, window, (2, false)), "{shape:?} {text:?}");
+                assert!(
+                    at_end == attended(Machine::get(), shape, text, window, (3, true)),
+                    "{shape:?} {text:?}"
+                );
             }
         }
     }

@@ -23,7 +23,7 @@ use crate::sight::{Sight, TextSight};
 use half::f16;
 use std::marker::PhantomData;
 use std::ops::Range;
-use tile::Tile;
+use tile::{Ahead, Tile};
 
 /// Positions per split.
 pub const SPLIT: usize = 256;
@@ -96,7 +96,7 @@ pub struct Layer<'a> {
     pub partials: Partials,
 }
 
-/// One kv head and one split, for some rows of one text.
+/// One kv head and one split, for some queries of one text.
 #[derive(Debug, Clone)]
 pub struct Unit {
     /// Index of the text.
@@ -105,22 +105,69 @@ pub struct Unit {
     pub kv_head: usize,
     /// Split.
     pub split: usize,
-    /// Rows; those that see nothing of the split are passed over.
-    pub rows: Range<usize>,
+    /// First row of the queries.
+    pub first_row: usize,
+    /// Queries: query q is the kv head's query head q mod g of row `first_row` + q / g, where g query heads share a kv
+    /// head. Those that see nothing of the split are passed over.
+    pub queries: Range<usize>,
 }
 
-/// All units of the rows `block`, kv head by kv head, in a layer with that window.
-pub fn units(sight: &Sight, block: Range<usize>, kv_heads: usize, window: Option<usize>, to: &mut Vec<Unit>) {
+impl Unit {
+    /// Text, kv head and split: which pages it reads.
+    fn place(&self) -> (usize, usize, usize) {
+        (self.text, self.kv_head, self.split)
+    }
+}
+
+/// Units per thread below which those with several tiles are cut: threads that finish early have something left to take.
+const UNITS_PER_THREAD: usize = 8;
+
+/// All units of the rows `block` in a layer with that window, kv head by kv head: `groups` is the number of kv heads and
+/// of the query heads that share one.
+pub fn units(
+    sight: &Sight,
+    block: Range<usize>,
+    (kv_heads, group): (usize, usize),
+    window: Option<usize>,
+    threads: usize,
+    to: &mut Vec<Unit>,
+) {
     to.clear();
-    for (text, sight_of) in sight.texts.iter().enumerate() {
-        let rows = sight_of.rows.start.max(block.start)..sight_of.rows.end.min(block.end);
-        let positions = || sight.rows[rows.start.min(rows.end)..rows.end].iter().map(|row| row.position);
-        let (Some(shortest), Some(longest)) = (positions().min(), positions().max()) else { continue };
-        let reached = splits(shortest, window).start..splits(longest, window).end;
+    let texts =
+        || (0..sight.texts.len()).filter_map(|text| Some((text, reach(sight, text, &block, window)?)));
+    let whole: usize = texts().map(|(_, (_, reached))| kv_heads * reached.len()).sum();
+    let parts = if threads == 1 { 1 } else { (UNITS_PER_THREAD * threads).div_ceil(whole.max(1)) };
+    for (text, (rows, reached)) in texts() {
+        let queries = rows.len() * group;
+        let tiles = queries.div_ceil(QUERIES);
+        let parts = parts.min(tiles);
+        let border = |part: usize| (tiles * part / parts * QUERIES).min(queries);
         for kv_head in 0..kv_heads {
-            to.extend(reached.clone().map(|split| Unit { text, kv_head, split, rows: rows.clone() }));
+            for split in reached.clone() {
+                to.extend((0..parts).map(|part| Unit {
+                    text,
+                    kv_head,
+                    split,
+                    first_row: rows.start,
+                    queries: border(part)..border(part + 1),
+                }));
+            }
         }
     }
+}
+
+/// The rows of a text among `block`, and the splits that any of them sees; None if there are no rows.
+fn reach(
+    sight: &Sight,
+    text: usize,
+    block: &Range<usize>,
+    window: Option<usize>,
+) -> Option<(Range<usize>, Range<usize>)> {
+    let all = &sight.texts[text].rows;
+    let rows = all.start.max(block.start)..all.end.min(block.end);
+    let positions = sight.rows.get(rows.clone())?.iter().map(|row| row.position);
+    let (shortest, longest) = (positions.clone().min()?, positions.max()?);
+    Some((rows, splits(shortest, window).start..splits(longest, window).end))
 }
 
 /// Per-thread memory of [`attend`].
@@ -130,22 +177,37 @@ pub struct Scratch {
     scores: Vec<f32>,
     /// [6][tree slots] scores of drafted keys by slot.
     drafted: Vec<f32>,
+    /// Layer and place of the unit whose pages were asked for last.
+    asked: Option<(usize, (usize, usize, usize))>,
 }
 
-/// Runs one unit.
+/// Runs the units `range` of `units`, one after the other.
 ///
 /// # Safety
-/// Queries and keys of the layer are complete; no other thread works on the same unit.
-pub unsafe fn attend(machine: Machine, layer: Layer<'_>, unit: &Unit, scratch: &mut Scratch) {
-    match layer.cache.shape().stored {
-        CacheType::F32 => machine.run(Attend::<f32> { layer, unit, scratch, stored: PhantomData }),
-        CacheType::F16 => machine.run(Attend::<f16> { layer, unit, scratch, stored: PhantomData }),
+/// Queries and keys of the layer are complete; no other thread works on the same units.
+pub unsafe fn attend(
+    machine: Machine,
+    layer: Layer<'_>,
+    units: &[Unit],
+    range: Range<usize>,
+    scratch: &mut Scratch,
+) {
+    for index in range {
+        let unit = &units[index];
+        let next = units[index + 1..].iter().find(|next| next.place() != unit.place());
+        let ahead = Ahead { next, cold: scratch.asked != Some((layer.layer, unit.place())) };
+        match layer.cache.shape().stored {
+            CacheType::F32 => machine.run(Attend::<f32> { layer, unit, ahead, scratch, stored: PhantomData }),
+            CacheType::F16 => machine.run(Attend::<f16> { layer, unit, ahead, scratch, stored: PhantomData }),
+        }
+        scratch.asked = next.map(|next| (layer.layer, next.place()));
     }
 }
 
 struct Attend<'a, E> {
     layer: Layer<'a>,
     unit: &'a Unit,
+    ahead: Ahead<'a>,
     scratch: &'a mut Scratch,
     stored: PhantomData<E>,
 }
@@ -155,18 +217,19 @@ impl<E: Element> Kernel for Attend<'_, E> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let Self { layer, unit, scratch, .. } = self;
+        let Self { layer, unit, ahead, scratch, .. } = self;
         let text = &layer.sight.texts[unit.text];
         let shape = layer.cache.shape();
         let group = layer.heads / shape.kv_heads;
         scratch.scores.resize(QUERIES * SPLIT, 0.0);
         scratch.drafted.resize(QUERIES * drafted_slots(text).len(), 0.0);
-        let mut tile = Tile::<E>::new(layer, text, unit, scratch);
-        let reaching = unit
-            .rows
-            .clone()
-            .filter(|&row| splits(layer.sight.rows[row].position, layer.window).contains(&unit.split));
-        for (row, head) in reaching.flat_map(|row| (0..group).map(move |g| (row, unit.kv_head * group + g))) {
+        let mut tile = Tile::<E>::new(layer, text, unit, ahead, scratch);
+        for query in unit.queries.clone() {
+            let row = unit.first_row + query / group;
+            if !splits(layer.sight.rows[row].position, layer.window).contains(&unit.split) {
+                continue;
+            }
+            let head = unit.kv_head * group + query % group;
             tile.push(row, head);
             if tile.len() == QUERIES {
                 // SAFETY: passed on to the caller of `attend`.

@@ -24,6 +24,31 @@ struct Query {
     limit: usize,
 }
 
+/// What a unit asks for ahead of time.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead<'a> {
+    /// The pages of the unit that this thread takes next, spread over all tiles of this one: the arithmetic of many
+    /// queries then hides the time of memory.
+    pub next: Option<&'a Unit>,
+    /// Nobody has asked for this unit's own pages: the first tile's scores ask for the values.
+    pub cold: bool,
+}
+
+/// Pages of a split.
+const PAGES: usize = SPLIT / PAGE;
+
+/// The keys of each page of a unit; null behind the end of its text.
+#[inline(always)]
+fn places<E: Element>(layer: &Layer<'_>, unit: &Unit) -> [*const E; PAGES] {
+    let pages = &layer.sight.texts[unit.text].pages;
+    let first = pages.start + unit.split * PAGES;
+    let mut places = [std::ptr::null(); PAGES];
+    for (place, page) in places.iter_mut().zip(first..pages.end) {
+        *place = layer.cache.keys::<E>(layer.pages[page] as usize, layer.layer, unit.kv_head);
+    }
+    places
+}
+
 pub(super) struct Tile<'a, E> {
     layer: Layer<'a>,
     unit: &'a Unit,
@@ -32,8 +57,14 @@ pub(super) struct Tile<'a, E> {
     drafted: &'a mut [f32],
     queries: [Query; QUERIES],
     len: usize,
-    /// The first tile of a unit asks for memory ahead of time; the others find it in the cache.
-    first: bool,
+    /// Number of this tile among the `tiles` of the unit.
+    index: usize,
+    tiles: usize,
+    /// Keys of the split's pages, then their values; null behind the text's end.
+    own: [*const E; PAGES],
+    /// The same of the next unit.
+    next: [*const E; PAGES],
+    cold: bool,
     stored: PhantomData<E>,
 }
 
@@ -42,7 +73,13 @@ impl<'a, E: Element> Tile<'a, E> {
     const PER_LINE: usize = 64 / (WIDTH * size_of::<E>());
 
     #[inline(always)]
-    pub fn new(layer: Layer<'a>, text: &'a TextSight, unit: &'a Unit, scratch: &'a mut Scratch) -> Self {
+    pub fn new(
+        layer: Layer<'a>,
+        text: &'a TextSight,
+        unit: &'a Unit,
+        ahead: Ahead<'a>,
+        scratch: &'a mut Scratch,
+    ) -> Self {
         let none = Query {
             vector: std::ptr::null(),
             result: std::ptr::null_mut(),
@@ -52,7 +89,8 @@ impl<'a, E: Element> Tile<'a, E> {
             path: 0,
             limit: 0,
         };
-        let Scratch { scores, drafted } = scratch;
+        let Scratch { scores, drafted, .. } = scratch;
+        let tiles = unit.queries.len().div_ceil(QUERIES);
         Self {
             layer,
             unit,
@@ -61,7 +99,11 @@ impl<'a, E: Element> Tile<'a, E> {
             drafted,
             queries: [none; QUERIES],
             len: 0,
-            first: true,
+            index: 0,
+            tiles,
+            own: places(&layer, unit),
+            next: ahead.next.map_or([std::ptr::null(); PAGES], |next| places(&layer, next)),
+            cold: ahead.cold,
             stored: PhantomData,
         }
     }
@@ -105,19 +147,20 @@ impl<'a, E: Element> Tile<'a, E> {
                 _ => {}
             }
         }
-        (self.len, self.first) = (0, false);
+        self.len = 0;
+        self.index += 1;
     }
 
     #[inline(always)]
     unsafe fn run_n<L: Lanes, const N: usize>(&mut self) {
         let in_place = self.queries[..N].iter().map(|q| q.in_place).max().unwrap_or(0);
         let first = self.queries[..N].iter().map(|q| q.from).min().unwrap_or(0) / PAGE;
-        let first_page = self.unit.split * (SPLIT / PAGE);
+        let first_page = self.unit.split * PAGES;
         // SAFETY: passed on to the caller; the buffers hold what `Attend::run` made them hold.
         unsafe {
             let scores = self.scores.as_mut_ptr().add(first * PAGE);
             let pages = first_page + first..first_page + in_place.div_ceil(PAGE);
-            self.scores::<L, N>(pages, scores, SPLIT, self.first);
+            self.scores::<L, N>(pages, scores, SPLIT, true);
             if self.queries[..N].iter().any(|q| q.in_place < q.visible) {
                 self.scores_of_drafted::<L, N>();
             }
@@ -144,25 +187,27 @@ impl<'a, E: Element> Tile<'a, E> {
     }
 
     /// Scores of whole pages, 16 lanes each, to `to[query][slot]` with rows of `stride`. Lanes that a query does not see
-    /// get values too, which nobody reads.
+    /// get values too, which nobody reads. `in_place`: of pages of the split, which are asked for ahead of time.
     #[inline(always)]
     unsafe fn scores<L: Lanes, const N: usize>(
         &self,
         pages: Range<usize>,
         to: *mut f32,
         stride: usize,
-        prefetch: bool,
+        in_place: bool,
     ) {
+        let first_page = self.unit.split * PAGES;
         let (mut page, mut to) = (pages.start, to);
         // SAFETY: passed on; `to` has room for 16 values per page and query.
         unsafe {
             while page < pages.end {
                 let left = pages.end - page;
+                let at = if in_place { Some(page - first_page) } else { None };
                 let done = match (N, L::SCORE_PAGES) {
-                    (1, _) if left >= 4 => self.scores_of::<L, N, 4>(page, to, stride, prefetch),
-                    (2 | 3, _) if left >= 2 => self.scores_of::<L, N, 2>(page, to, stride, prefetch),
-                    (4.., 2..) if left >= 2 => self.scores_of::<L, N, 2>(page, to, stride, prefetch),
-                    _ => self.scores_of::<L, N, 1>(page, to, stride, prefetch),
+                    (1, _) if left >= 4 => self.scores_of::<L, N, 4>(page, at, to, stride),
+                    (2 | 3, _) if left >= 2 => self.scores_of::<L, N, 2>(page, at, to, stride),
+                    (4.., 2..) if left >= 2 => self.scores_of::<L, N, 2>(page, at, to, stride),
+                    _ => self.scores_of::<L, N, 1>(page, at, to, stride),
                 };
                 page += done;
                 to = to.add(done * PAGE);
@@ -170,17 +215,28 @@ impl<'a, E: Element> Tile<'a, E> {
         }
     }
 
+    /// P pages from `page` on, which are those from `at` on of the split if they are in place.
     #[inline(always)]
     unsafe fn scores_of<L: Lanes, const N: usize, const P: usize>(
         &self,
-        first: usize,
+        page: usize,
+        at: Option<usize>,
         to: *mut f32,
         stride: usize,
-        prefetch: bool,
     ) -> usize {
-        let (mut pages, mut values) = ([std::ptr::null::<E>(); P], [std::ptr::null::<E>(); P]);
+        let (mut pages, mut soon) = ([std::ptr::null::<E>(); P], [std::ptr::null::<E>(); P]);
+        let cold = self.cold && self.index == 0;
+        let (tiles, mut turn) = if cold { (1, 0) } else { (self.tiles, self.index) };
+        let mut asks = false;
         for p in 0..P {
-            (pages[p], values[p]) = (self.keys(first + p), self.values(first + p));
+            if let Some(at) = at {
+                pages[p] = self.own[at + p];
+                // Values are as many lines as keys, or a few more.
+                soon[p] = if cold { self.values_behind(pages[p]) } else { self.next[at + p] };
+                asks |= !soon[p].is_null();
+            } else {
+                pages[p] = self.keys(page + p);
+            }
         }
         // SAFETY: each page holds head_dim · 16 keys, each query head_dim values.
         unsafe {
@@ -189,10 +245,15 @@ impl<'a, E: Element> Tile<'a, E> {
                 let mut keys = [L::splat(0.0); P];
                 for p in 0..P {
                     keys[p] = E::load(pages[p].add(d * PAGE));
-                    if prefetch && d.is_multiple_of(Self::PER_LINE) {
-                        // The page's values are as many lines as its keys, and are read next.
-                        prefetch_level2(values[p].wrapping_add(d * PAGE).cast());
+                }
+                if asks && d.is_multiple_of(Self::PER_LINE) {
+                    if turn == 0 {
+                        for p in 0..P {
+                            prefetch_level2(soon[p].wrapping_add(d * PAGE).cast());
+                        }
+                        turn = tiles;
                     }
+                    turn -= 1;
                 }
                 for n in 0..N {
                     let q = L::splat(*self.queries[n].vector.add(d));
@@ -264,8 +325,6 @@ impl<'a, E: Element> Tile<'a, E> {
         let begin = self.queries[..N].iter().map(|q| q.from).max().unwrap_or(0).div_ceil(PAGE);
         let end = (self.queries[..N].iter().map(|q| q.in_place).min().unwrap_or(0) / PAGE).max(begin);
         let chunks = self.layer.partials.padded_dim / WIDTH;
-        let first_page = self.unit.split * (SPLIT / PAGE);
-        let next = self.next_pages();
         // SAFETY: results hold `chunks` vectors, scores 256 values, pages `chunks` · 16 vectors.
         unsafe {
             for query in &self.queries[..N] {
@@ -278,32 +337,17 @@ impl<'a, E: Element> Tile<'a, E> {
                 self.weigh_single::<L>(n, from..visible.min(begin * PAGE));
             }
             for page in begin..end {
-                let values = self.values(first_page + page);
-                let ahead = next.filter(|next| first_page + page + next.1 < next.2).map(|next| {
-                    let page = self.page(first_page + page + next.1);
-                    self.layer.cache.keys::<E>(page, self.layer.layer, next.0).cast_const()
-                });
-                for chunk in 0..chunks {
-                    let mut sums = [L::splat(0.0); N];
-                    for n in 0..N {
-                        sums[n] = L::load(self.queries[n].result.add(chunk * WIDTH));
-                    }
-                    for token in 0..PAGE {
-                        let at = (chunk * PAGE + token) * WIDTH;
-                        if let Some(ahead) = ahead
-                            && token.is_multiple_of(Self::PER_LINE)
-                        {
-                            prefetch_level2(ahead.wrapping_add(at).cast());
-                        }
-                        let v: L = E::load(values.add(at));
-                        for n in 0..N {
-                            let e = *self.scores.as_ptr().add(n * SPLIT + page * PAGE + token);
-                            sums[n] = v.fma(L::splat(e), sums[n]);
-                        }
-                    }
-                    for n in 0..N {
-                        sums[n].store(self.queries[n].result.add(chunk * WIDTH));
-                    }
+                let values = self.values_behind(self.own[page]);
+                let next = self.next[page];
+                let soon = if next.is_null() { None } else { Some(self.values_behind(next)) };
+                let mut chunk = 0;
+                while chunk < chunks {
+                    let left = chunks - chunk;
+                    chunk += match (N, L::SCORE_PAGES) {
+                        // Few queries wait for memory, which likes to be read front to back.
+                        (4.., 2..) if left >= 2 => self.weigh_page::<L, N, 2>(page, chunk, values, soon),
+                        _ => self.weigh_page::<L, N, 1>(page, chunk, values, soon),
+                    };
                 }
             }
             for n in 0..N {
@@ -312,10 +356,62 @@ impl<'a, E: Element> Tile<'a, E> {
         }
     }
 
-    /// The next split of the same head, if this tile is to ask for its keys: head, pages ahead, end of the table.
+    /// One page for all queries, C vectors of dimensions from `chunk` on: enough accumulators to hide the latency of an
+    /// addition, and each weight is broadcast once for all of them.
     #[inline(always)]
-    fn next_pages(&self) -> Option<(usize, usize, usize)> {
-        self.first.then_some((self.unit.kv_head, SPLIT / PAGE, self.text.pages.len()))
+    unsafe fn weigh_page<L: Lanes, const N: usize, const C: usize>(
+        &self,
+        page: usize,
+        chunk: usize,
+        values: *const E,
+        soon: Option<*const E>,
+    ) -> usize {
+        // SAFETY: as `weigh`; chunk + C ≤ all chunks.
+        unsafe {
+            let mut sums = [[L::splat(0.0); C]; N];
+            for n in 0..N {
+                for c in 0..C {
+                    sums[n][c] = L::load(self.queries[n].result.add((chunk + c) * WIDTH));
+                }
+            }
+            let mut turn = self.index;
+            for token in 0..PAGE {
+                let mut v = [L::splat(0.0); C];
+                for c in 0..C {
+                    v[c] = E::load(values.add(((chunk + c) * PAGE + token) * WIDTH));
+                }
+                if let Some(soon) = soon
+                    && token.is_multiple_of(Self::PER_LINE)
+                {
+                    if turn == 0 {
+                        for c in 0..C {
+                            let at = ((chunk + c) * PAGE + token) * WIDTH;
+                            prefetch_level2(soon.wrapping_add(at).cast());
+                        }
+                        turn = self.tiles;
+                    }
+                    turn -= 1;
+                }
+                for n in 0..N {
+                    let e = L::splat(*self.scores.as_ptr().add(n * SPLIT + page * PAGE + token));
+                    for c in 0..C {
+                        sums[n][c] = v[c].fma(e, sums[n][c]);
+                    }
+                }
+            }
+            for n in 0..N {
+                for c in 0..C {
+                    sums[n][c].store(self.queries[n].result.add((chunk + c) * WIDTH));
+                }
+            }
+        }
+        C
+    }
+
+    /// The values behind a page's keys.
+    #[inline(always)]
+    fn values_behind(&self, keys: *const E) -> *const E {
+        keys.wrapping_add(self.layer.cache.shape().head_dim * PAGE)
     }
 
     /// Some positions for one query alone, four vectors of dimensions at a time.

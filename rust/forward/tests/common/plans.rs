@@ -1,7 +1,8 @@
 //! Plans of one or several texts, as the session would make them, on pages in any order.
 
 use super::Random;
-use draftwood_forward::Executor;
+use draftwood_base::Result;
+use draftwood_forward::{Embedded, Executor};
 use draftwood_tree::StepRows;
 
 /// A text in a cache: its pages and how many rows are stored.
@@ -29,6 +30,20 @@ pub fn forward(executor: &mut Executor, parts: &[Part<'_>]) -> Vec<Vec<Vec<f32>>
     });
     let mut rows = logits.chunks(vocab).map(<[f32]>::to_vec);
     parts.iter().map(|p| rows.by_ref().take(p.chain.len() + p.nodes.len()).collect()).collect()
+}
+
+/// Runs the parts as one step, some rows as vectors, and returns the logits of all rows.
+pub fn forward_embedded(
+    executor: &mut Executor,
+    parts: &[Part<'_>],
+    embedded: Embedded<'_>,
+) -> Result<Vec<Vec<f32>>> {
+    let vocab = executor.model().spec.vocab;
+    with_plan(parts, |plan| {
+        let mut logits = vec![0.0; plan.tokens.len() * vocab];
+        executor.forward_embedded(plan, embedded, &mut logits, None)?;
+        Ok(logits.chunks(vocab).map(<[f32]>::to_vec).collect())
+    })
 }
 
 /// Runs the parts as one step and returns the best token and the first fault of every row.

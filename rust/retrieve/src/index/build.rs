@@ -2,6 +2,7 @@
 
 use crate::index::format::{Counts, Kind, MARK_ROWS, Writer};
 use crate::index::packed::{PackedWriter, put, width_for};
+use crate::index::piece;
 use crate::index::{Corpus, Index, Tier};
 use crate::prefetch::prefetch;
 use crate::suffix_array::{Symbol, suffix_array};
@@ -9,6 +10,9 @@ use draftwood_base::{Error, Result};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::Path;
 
+/// Bytes per write. The system keeps what is written together in huge pages where it can, and maps them as such: a query
+/// then misses the address translation less often.
+const WRITTEN_AT_ONCE: usize = 32 << 20;
 /// Rows looked ahead where the text is read in suffix order.
 const AHEAD: usize = 32;
 /// Occurrences per piece of a symbol's list that the directory aims at, as a power of two.
@@ -51,7 +55,8 @@ impl Index {
         }
         let written = (|| {
             let file = std::fs::File::create(&partial)?;
-            let out = write(corpus, tier, fingerprint, BufWriter::with_capacity(1 << 20, file), progress)?;
+            let out =
+                write(corpus, tier, fingerprint, BufWriter::with_capacity(WRITTEN_AT_ONCE, file), progress)?;
             out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
             std::fs::rename(&partial, path)?;
             // The rename itself is safe only once the folder is written.
@@ -388,10 +393,19 @@ fn write_lists<S: Symbol, W: Write + Seek>(
         before = before.max(*piece);
         *piece = before;
     }
-    for piece in pieces {
+    for piece in &pieces {
         writer.write_all(&piece.to_le_bytes())?;
     }
     writer.end(Kind::Directory)?;
+    let mut memory = Vec::new();
+    for (list, next) in
+        lists.iter().zip(lists.iter().skip(1).map(|next| next.directory).chain([directory as u32]))
+    {
+        for piece in pieces[list.directory as usize..next as usize].windows(2) {
+            let at = list.bits + u64::from(piece[0]) * u64::from(list.shift);
+            piece::cut(&mut low, at, piece[1] - piece[0], list.shift, &mut memory);
+        }
+    }
     writer.write_all(&low[..low.len() - 8])?;
     writer.end(Kind::LowBits)
 }

@@ -2,12 +2,15 @@
 
 use crate::index::format::Kind;
 use crate::index::packed::unpack;
+use crate::index::piece::Parts;
 use crate::index::store::{Fault, Problem};
 use crate::index::{Index, Rows};
 use draftwood_base::{Error, Result, Token};
 
 /// Steps that are under way at once: enough to hide a miss behind the others.
-const BATCH: usize = 16;
+const BATCH: usize = 32;
+/// Rows whose bits lie in two cache lines at most, or little more.
+const TWO_LINES: u32 = 40;
 
 /// The sorted rows of one symbol.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,6 +24,14 @@ pub(super) struct List {
     shift: u32,
 }
 
+impl List {
+    /// The rows of all suffixes that start with the symbol.
+    #[inline(always)]
+    fn all(self) -> Rows {
+        Rows { start: self.first, end: self.first + self.total }
+    }
+}
+
 /// Where a rank is to be found: among occurrences `low .. high`, those below `key` in their low bits.
 #[derive(Debug, Clone, Copy, Default)]
 struct Piece {
@@ -29,10 +40,21 @@ struct Piece {
     key: u32,
 }
 
+/// The part of a piece where it is: of occurrences `low .. high` those below `key` in `width` bits each, from bit `at` on.
+#[derive(Debug, Clone, Copy, Default)]
+struct Part {
+    low: u32,
+    high: u32,
+    key: u32,
+    width: u32,
+    at: u64,
+}
+
 impl Index {
     /// The rows of the n-gram followed by `id`: empty if it never is.
     ///
-    /// Cost: two dependent cache misses, whatever the vocabulary.
+    /// Cost: two dependent cache misses, three where the context repeats, whatever the vocabulary; none from
+    /// [`Index::start`].
     ///
     /// # Errors
     /// [`Error::IndexFormat`] when a block that is touched is damaged; [`Error::InvalidArgument`] for rows that are
@@ -108,36 +130,59 @@ impl Index {
         }
     }
 
-    /// At most [`BATCH`] steps, stage by stage: each stage asks for the cache lines of the next one.
+    /// At most [`BATCH`] steps.
     fn steps(&self, rows: &mut [Rows], ids: &[Token]) -> Result<(), Fault> {
-        let mut symbols = [None; BATCH];
-        let mut lists = [List::default(); BATCH];
-        let mut pieces = [(Piece::default(), Piece::default()); BATCH];
+        match rows.len() {
+            0..=4 => self.up_to::<4>(rows, ids),
+            5..=16 => self.up_to::<16>(rows, ids),
+            _ => self.up_to::<BATCH>(rows, ids),
+        }
+    }
+
+    /// At most `N` steps, stage by stage: each stage asks for the cache lines of the next one.
+    fn up_to<const N: usize>(&self, rows: &mut [Rows], ids: &[Token]) -> Result<(), Fault> {
+        let mut symbols = [None; N];
+        let mut lists = [List::default(); N];
+        let mut pieces = [(Piece::default(), Piece::default()); N];
+        let mut parts = [(Part::default(), Part::default()); N];
         for (symbol, &id) in symbols.iter_mut().zip(ids) {
             *symbol = self.symbol(id)?;
             if let Some(symbol) = *symbol {
                 self.store.prefetch(self.section(Kind::Lists), u64::from(symbol) * 16);
             }
         }
-        for (i, rows) in rows.iter().enumerate() {
+        for (i, rows) in rows.iter_mut().enumerate() {
             if let Some(symbol) = symbols[i] {
                 lists[i] = self.list(symbol)?;
+                if *rows == self.start() {
+                    *rows = lists[i].all();
+                    symbols[i] = None;
+                    continue;
+                }
                 self.ask_directory(lists[i], rows.start);
                 self.ask_directory(lists[i], rows.end);
+            } else {
+                *rows = Rows::default();
             }
         }
         for (i, rows) in rows.iter().enumerate() {
             if symbols[i].is_some() {
                 pieces[i] = self.pieces(lists[i], *rows)?;
-                self.ask_low_bits(lists[i], pieces[i].0);
-                self.ask_low_bits(lists[i], pieces[i].1);
+                self.ask_piece(lists[i], pieces[i].0);
+                self.ask_piece(lists[i], pieces[i].1);
+            }
+        }
+        for i in 0..rows.len() {
+            if symbols[i].is_some() {
+                parts[i] = (self.part(lists[i], pieces[i].0)?, self.part(lists[i], pieces[i].1)?);
+                self.ask_part(parts[i].0);
+                self.ask_part(parts[i].1);
             }
         }
         for (i, rows) in rows.iter_mut().enumerate() {
-            *rows = match symbols[i] {
-                Some(_) => self.narrow(lists[i], pieces[i])?,
-                None => Rows::default(),
-            };
+            if symbols[i].is_some() {
+                *rows = self.narrow(lists[i], parts[i])?;
+            }
         }
         Ok(())
     }
@@ -182,7 +227,16 @@ impl Index {
     /// The rows of the suffixes that start with the list's symbol and go on with one of `rows`.
     #[inline(always)]
     pub(super) fn follow(&self, list: List, rows: Rows) -> Result<Rows, Fault> {
-        self.narrow(list, self.pieces(list, rows)?)
+        if rows == self.start() {
+            return Ok(list.all());
+        }
+        let pieces = self.pieces(list, rows)?;
+        self.ask_piece(list, pieces.0);
+        self.ask_piece(list, pieces.1);
+        let parts = (self.part(list, pieces.0)?, self.part(list, pieces.1)?);
+        self.ask_part(parts.0);
+        self.ask_part(parts.1);
+        self.narrow(list, parts)
     }
 
     #[inline(always)]
@@ -191,8 +245,8 @@ impl Index {
     }
 
     #[inline(always)]
-    fn narrow(&self, list: List, (start, end): (Piece, Piece)) -> Result<Rows, Fault> {
-        let (start, end) = (self.rank(list, start)?, self.rank(list, end)?);
+    fn narrow(&self, list: List, (start, end): (Part, Part)) -> Result<Rows, Fault> {
+        let (start, end) = (self.rank(start)?, self.rank(end)?);
         if start > end {
             return Err(self.outside(Kind::LowBits));
         }
@@ -202,7 +256,7 @@ impl Index {
     /// Number of the list's occurrences in rows before `row`.
     #[inline(always)]
     pub(super) fn occurrences(&self, list: List, row: u32) -> Result<u32, Fault> {
-        self.rank(list, self.piece(list, row)?)
+        self.rank(self.part(list, self.piece(list, row)?)?)
     }
 
     #[inline(always)]
@@ -211,17 +265,27 @@ impl Index {
         self.store.prefetch(self.section(Kind::Directory), piece * 4);
     }
 
+    /// What [`Index::part`] reads, and the end of a piece that may lie in two cache lines.
     #[inline(always)]
-    fn ask_low_bits(&self, list: List, piece: Piece) {
-        let middle = u64::from(piece.low + (piece.high - piece.low) / 2);
-        self.store.prefetch(self.section(Kind::LowBits), (list.bits + middle * u64::from(list.shift)) / 8);
+    fn ask_piece(&self, list: List, piece: Piece) {
+        let (section, count) = (self.section(Kind::LowBits), piece.high - piece.low);
+        let at = list.bits + u64::from(piece.low) * u64::from(list.shift);
+        let number = Parts::of(count, list.shift)
+            .map_or(0, |parts| u64::from(piece.key >> parts.rest) * u64::from(parts.width));
+        self.store.prefetch(section, (at + number) / 8);
+        self.store.prefetch(section, (at + u64::from(count.min(TWO_LINES)) * u64::from(list.shift)) / 8);
+    }
+
+    #[inline(always)]
+    fn ask_part(&self, part: Part) {
+        self.store.prefetch(self.section(Kind::LowBits), part.at / 8);
     }
 
     #[inline(always)]
     fn piece(&self, list: List, row: u32) -> Result<Piece, Fault> {
         let section = self.section(Kind::Directory);
         let entry = u64::from(list.directory) + (u64::from(row) >> list.shift);
-        let (low, high) = (self.store.u32(section, entry)?, self.store.u32(section, entry + 1)?);
+        let (low, high) = self.store.neighbours(section, entry)?;
         if low > high || high > list.total {
             return Err(self.outside(Kind::Directory));
         }
@@ -229,22 +293,57 @@ impl Index {
     }
 
     #[inline(always)]
-    fn rank(&self, list: List, piece: Piece) -> Result<u32, Fault> {
-        let Piece { mut low, mut high, key } = piece;
-        if list.shift == 0 || key == 0 {
-            return Ok(low);
+    fn part(&self, list: List, Piece { low, high, key }: Piece) -> Result<Part, Fault> {
+        let at = list.bits + u64::from(low) * u64::from(list.shift);
+        if key == 0 || list.shift == 0 {
+            return Ok(Part { low, high: low, key, width: list.shift, at });
         }
+        let Some(parts) = Parts::of(high - low, list.shift) else {
+            return Ok(Part { low, high, key, width: list.shift, at });
+        };
+        let (part, width) = (key >> parts.rest, u64::from(parts.width));
         let section = self.section(Kind::LowBits);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let at = list.bits + u64::from(middle) * u64::from(list.shift);
-            if unpack(self.store.window(section, at / 8)?, at, list.shift) < key {
-                low = middle + 1;
+        let number = |part: u32| {
+            let at = at + u64::from(part) * width;
+            Ok(unpack(self.store.window(section, at / 8)?, at, parts.width))
+        };
+        let (before, after) = (number(part)?, number(part + 1)?);
+        let after = if part + 1 == 1 << parts.cut { high - low } else { after };
+        if before > after || after > high - low {
+            return Err(self.outside(Kind::LowBits));
+        }
+        Ok(Part {
+            low: low + before,
+            high: low + after,
+            key: key & ((1 << parts.rest) - 1),
+            width: parts.rest,
+            at: at + parts.head() + u64::from(before) * u64::from(parts.rest),
+        })
+    }
+
+    #[inline(always)]
+    fn rank(&self, Part { low, high, key, width, at }: Part) -> Result<u32, Fault> {
+        let section = self.section(Kind::LowBits);
+        let place = |number: u32| at + u64::from(number) * u64::from(width);
+        let value = |at: u64| Ok(unpack(self.store.window(section, at / 8)?, at, width));
+        let (mut below, mut behind) = (0, if key == 0 { 0 } else { high - low });
+        while behind - below > 4 || behind > below && width > 14 {
+            let middle = below + (behind - below) / 2;
+            if value(place(middle))? < key {
+                below = middle + 1;
             } else {
-                high = middle;
+                behind = middle;
             }
         }
-        Ok(low)
+        if below < behind {
+            // At most four values, which one window holds: which of them are below cannot be guessed.
+            let (at, left) = (place(below), behind - below);
+            let window = self.store.window(section, at / 8)? >> (at % 8);
+            let is_below =
+                |i: u32| u32::from(i < left) & u32::from(unpack(window >> (i * width), 0, width) < key);
+            below += is_below(0) + is_below(1) + is_below(2) + is_below(3);
+        }
+        Ok(low + below)
     }
 
     /// A stored value of a section leads outside.

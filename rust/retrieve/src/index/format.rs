@@ -20,7 +20,7 @@ pub(crate) const HEADER: u64 = 4096;
 pub(crate) const BLOCK: u64 = 16 * 1024;
 const ALIGN: u64 = 4096;
 const MAGIC: [u8; 8] = *b"DWXINDEX";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const TABLE: usize = 128;
 const ENTRY: usize = 24;
 /// Rows under one line of marks: 60 bytes of bits behind a 4-byte count.
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     Lists,
     /// Per piece of a symbol's rows: u32 occurrences before it.
     Directory,
-    /// The low bits of every occurrence's row.
+    /// The low bits of every occurrence's row, those of pieces with many rows as [`crate::index::piece`] says.
     LowBits,
     /// Per row: the symbol before its suffix, packed.
     Bwt,

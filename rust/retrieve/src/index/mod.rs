@@ -5,8 +5,8 @@
 //! of rows of the suffix array; one step narrows the range, and the symbols of the Burrows–Wheeler transform in it are
 //! the tokens that may come next.
 //!
-//! Instead of a wavelet tree, every symbol keeps the sorted list of its rows, cut into pieces of about 16: a step is
-//! two dependent cache misses whatever the vocabulary.
+//! Instead of a wavelet tree, every symbol keeps the sorted list of its rows, cut into pieces of about 16, full pieces once
+//! more: a step is two or three dependent cache misses whatever the vocabulary, and however often a context repeats.
 
 mod attribute;
 mod build;
@@ -19,6 +19,7 @@ mod matcher;
 mod names;
 mod next;
 mod packed;
+mod piece;
 mod store;
 
 pub use attribute::Span;

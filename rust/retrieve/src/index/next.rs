@@ -9,6 +9,9 @@ use draftwood_base::{Result, Token};
 /// Rows per symbol above which asking every symbol is cheaper than reading every row.
 const ROWS_PER_SYMBOL: u64 = 16;
 
+/// Rows that are read and sorted at once.
+const FEW: usize = 16;
+
 /// The followers of an n-gram, and the memory to find them; reused from query to query.
 #[derive(Debug, Clone, Default)]
 pub struct Followers {
@@ -81,8 +84,13 @@ impl Index {
         self.own(rows)?;
         out.clear(self.counts.symbols as usize);
         let many = u64::from(rows.count()) > ROWS_PER_SYMBOL * self.counts.symbols;
-        let done =
-            if many || self.counts.tier == Tier::Tiny { self.ask(rows, out) } else { self.scan(rows, out) };
+        let done = if many || self.counts.tier == Tier::Tiny {
+            self.ask(rows, out)
+        } else if rows.count() as usize <= FEW && self.counts.symbol_width <= 16 {
+            self.sort_few(rows, out)
+        } else {
+            self.scan(rows, out)
+        };
         done.map_err(|fault| self.store.explain(fault))
     }
 
@@ -128,6 +136,53 @@ impl Index {
                 out.ids.push(self.store.u32(tokens, u64::from(symbol) - 1)?);
                 out.counts.push(count);
             }
+        }
+        Ok(())
+    }
+
+    /// Reads the symbols of at most [`FEW`] rows, of 16 bits at most, and sorts them in registers.
+    fn sort_few(&self, rows: Rows, out: &mut Followers) -> Result<(), Fault> {
+        let count = rows.count() as usize;
+        let mut symbols = [0u16; FEW];
+        if self.counts.symbol_width == 16 {
+            let (start, length) = (u64::from(rows.start) * 2, count as u64 * 2);
+            let bytes = self.store.slice(self.section(Kind::Bwt), start, length)?;
+            for (symbol, pair) in symbols.iter_mut().zip(bytes.as_chunks().0) {
+                *symbol = u16::from_le_bytes(*pair);
+            }
+        } else {
+            for (symbol, row) in symbols.iter_mut().zip(rows.start..rows.end) {
+                *symbol = self.symbol_of_row(row)? as u16;
+            }
+        }
+        let largest = symbols.iter().fold(0, |largest, &symbol| largest.max(symbol));
+        if u64::from(largest) >= self.counts.symbols {
+            return Err(self.outside(Kind::Bwt));
+        }
+        // Per row: how many rows have lower symbols, and how many the same one. All pairs are compared, without a branch:
+        // the data cannot be guessed. Signed, as the instruction sets have it.
+        let keys = symbols.map(|symbol| (symbol ^ 1 << 15) as i16);
+        let (mut lower, mut equal) = ([0u16; FEW], [0u16; FEW]);
+        for &key in keys.iter().take(count) {
+            for i in 0..FEW {
+                lower[i] += u16::from(key < keys[i]);
+                equal[i] += u16::from(key == keys[i]);
+            }
+        }
+        let mut sorted = [(0u16, 0u16); FEW];
+        for i in 0..count.min(FEW) {
+            sorted[lower[i] as usize % FEW] = (symbols[i], equal[i]);
+        }
+        let (tokens, mut at) = (self.section(Kind::Tokens), 0);
+        while at < count {
+            let (symbol, equal) = sorted[at % FEW];
+            if symbol == 0 {
+                out.ends = u32::from(equal);
+            } else {
+                out.ids.push(self.store.u32(tokens, u64::from(symbol) - 1)?);
+                out.counts.push(u32::from(equal));
+            }
+            at += usize::from(equal.max(1));
         }
         Ok(())
     }

@@ -95,6 +95,14 @@ impl Store {
         Ok((both as u64, (both >> 64) as u64))
     }
 
+    /// The `index`-th u32 of a section and the one after it.
+    #[inline(always)]
+    pub(crate) fn neighbours(&self, section: Section, index: u64) -> Result<(u32, u32), Fault> {
+        let both =
+            u64::from_le_bytes(self.array(section, index * 4, (section.length & !3).saturating_sub(4))?);
+        Ok((both as u32, (both >> 32) as u32))
+    }
+
     /// `N` bytes at an offset below `limit`, behind which every section has 8 spare bytes.
     #[inline(always)]
     fn array<const N: usize>(&self, section: Section, offset: u64, limit: u64) -> Result<[u8; N], Fault> {

@@ -160,6 +160,51 @@ proptest! {
     }
 }
 
+/// Contexts that repeat put many rows of a symbol side by side: pieces of thousands beside empty ones.
+#[test]
+fn texts_that_repeat_are_counted_as_any_other() {
+    let mut seed = 7u32;
+    let mut random = |below: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) % below
+    };
+    let phrases: Vec<Vec<Token>> =
+        (0..40).map(|_| (0..4 + random(9)).map(|_| random(60)).collect()).collect();
+    let mut documents: Documents = Vec::new();
+    for _ in 0..60 {
+        let mut document = Vec::new();
+        while document.len() < 700 {
+            let often = random(8).min(random(40));
+            document.extend(&phrases[often as usize]);
+            if random(5) == 0 {
+                document.push(random(500));
+            }
+        }
+        documents.push(document);
+    }
+    let index = Index::build_in_memory(&corpus(&documents), Tier::Tiny).unwrap();
+    for length in 1..8 {
+        let mut counts: BTreeMap<&[Token], u32> = BTreeMap::new();
+        for gram in documents.iter().flat_map(|document| document.windows(length)) {
+            *counts.entry(gram).or_insert(0) += 1;
+        }
+        let grams: Vec<&[Token]> = counts.keys().copied().collect();
+        let mut rows = vec![index.start(); grams.len()];
+        for i in 0..length {
+            let ids: Vec<Token> = grams.iter().map(|gram| gram[i]).collect();
+            index.extend_all(&mut rows, &ids).unwrap();
+        }
+        for (gram, rows) in grams.iter().zip(rows) {
+            assert_eq!(rows.count(), counts[gram], "{gram:?}");
+            assert_eq!(index.find(gram, false).unwrap(), rows);
+            let mut next = Vec::new();
+            let ids: Vec<Token> = (0..62).collect();
+            index.children(rows, &ids, &mut next).unwrap();
+            assert!(next.iter().map(|rows| rows.count()).sum::<u32>() <= rows.count());
+        }
+    }
+}
+
 #[test]
 fn many_rows_at_once_take_every_path() {
     // Longer than a batch, rows beyond the limit where symbols are asked instead of rows read, wide and narrow symbols.

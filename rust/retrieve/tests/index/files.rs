@@ -183,8 +183,8 @@ fn what_is_no_index_is_refused_by_name() {
     let bytes = bytes_of(&some_documents(), Tier::Standard);
     assert!(open(&bytes[..bytes.len() - 1]).contains("at byte 88: the length of the file must be"));
     let mut newer = bytes.clone();
-    newer[8] = 2;
-    assert!(open(&newer).contains("index format version 2"));
+    newer[8] = 3;
+    assert!(open(&newer).contains("index format version 3"));
     let mut header = bytes;
     header[17] ^= 1;
     assert!(open(&header).contains("the checksum of the header"));
