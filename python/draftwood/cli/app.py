@@ -22,7 +22,6 @@ Examples
   draftwood generate "Tell me a story" --temperature 0.8 --seed 1 --json
   draftwood generate --raw "The capital of France is" --beams 4 --show
   draftwood generate "Name a fruit." --beams 6 --beam-groups 3 --return 6
-  draftwood generate "Name a fruit." --beams 4 --stochastic sequences
 
 \b
 How to read the lattice of --beams B --show

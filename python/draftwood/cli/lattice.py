@@ -51,7 +51,8 @@ def draw_lattice(
     along the top, in heavy strokes; what leads to no hypothesis is dim. Groups of beams are drawn one by one.
 
     Shapes
-        lattice: N nodes; hypotheses: those of the same search, best first; width: most columns, at least 16 or so.
+        lattice: N nodes; hypotheses: those of the same search, best first; width: most columns, which a single step
+        exceeds only where its lines alone do.
     Returns
         Lines of `rich.text.Text`; `line.plain` has no styles, and the marks do not depend on them.
     Example
@@ -134,25 +135,19 @@ def _blocks(columns: Sequence[Sequence[_Node]], width: int) -> list[Text]:
     lines: list[Text] = []
     step = 0
     while step < len(drawn):
-        begin = len(lines)
-        start = f"{_PROMPT} " if step == 0 else "… " if width >= _NARROW else ""
-        room = width - len(start)
-        head = Text("step".ljust(len(start)) if step == 0 and room > 8 else " " * len(start), style="dim")
-        lines.append(head)
-        while step < len(drawn) and (head.cell_len <= len(start) + 4 or drawn[step].width <= room):
+        margin = f"{_PROMPT} " if step == 0 else "  " if has_scores else ""
+        block = [Text("step" if step == 0 else "", style="dim"), Text(margin)]
+        first, used = step, len(margin)
+        while step < len(drawn) and (step == first or used + drawn[step].width <= width):
             column = drawn[step]
             step += 1
-            for row, line in enumerate(column.lines):
-                if begin + 1 + row == len(lines):
-                    margin = start if row == 0 and start.startswith(_PROMPT) else " " * len(start)
-                    lines.append(Text(margin, style="default"))
-                at = lines[begin + 1 + row]
-                at.append(" " * (width - room - at.cell_len))
-                at.append_text(line)
-            head.append(" " * max(1, width - room + column.indent - head.cell_len) + str(step))
-            room -= column.width
-        if step < len(drawn):
-            lines.append(Text(""))
+            block[0].append(" " * (used + column.indent - block[0].cell_len) + str(step))
+            for row, line in enumerate(column.lines, 1):
+                if row == len(block):
+                    block.append(Text())
+                block[row].append(" " * (used - block[row].cell_len)).append_text(line)
+            used += column.width
+        lines += block if step == len(drawn) else [*block, Text()]
     for line in lines:
         line.rstrip()
     return lines
