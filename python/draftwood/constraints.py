@@ -96,7 +96,7 @@ class Trie(NativeRule):
     Cost
         Built by one sort; about 8 bytes per node. A step reads the allowed children only, whatever V is.
     Source
-        De Cao et al., "Autoregressive entity retrieval", 2021.
+        De Cao et al., decao2021.
     Example
         >>> import draftwood as dw
         >>> engine = dw.testing.toy_engine()
@@ -124,7 +124,8 @@ class Phrases(NativeRule):
     Cost
         One Knuth–Morris–Pratt step per phrase and token.
     Source
-        Post and Vilar, "Fast lexically constrained decoding with dynamic beam allocation", 2018.
+        Post and Vilar, post2018; the slots of a step go round over the classes of progress, and candidates are the best
+        B of each beam, so that what holds a phrase is not crowded out.
     Example
         >>> import draftwood as dw
         >>> engine = dw.testing.toy_engine()
@@ -157,7 +158,7 @@ class BlockNgrams(NativeRule):
     Cost
         A binary search per token; with an index one question to it, in Python.
     Source
-        Ippolito et al., "Preventing verbatim memorization in language models", 2022 (MemFree decoding).
+        Ippolito et al., ippolito2022 (MemFree decoding).
     Example
         >>> import draftwood as dw
         >>> engine = dw.testing.toy_engine()
@@ -259,7 +260,7 @@ class AllowedPrefix:
     Cost
         One call per step and beam.
     Source
-        `prefix_allowed_tokens_fn` of transformers; De Cao et al., "Autoregressive entity retrieval", 2021.
+        `prefix_allowed_tokens_fn` of transformers; De Cao et al., decao2021.
     Example
         >>> import draftwood as dw
         >>> engine = dw.testing.toy_engine()

@@ -101,7 +101,9 @@ class Engine:
                 rate of multiply-adds. Activations in 8 bits move the logits of SmolLM2-135M by 0.25 (rms).
             drafter: "auto" (n-grams and suffixes of the request's own text), None (plain decoding), or a drafter.
             draft_policy: "auto" forwards the drafts that are expected to pay, by what steps have cost and what came
-                true, and none where drafts do not pay; "always" all of them. The text is the same.
+                true, and none where drafts do not pay; "always" all of them. The text is the same. It rules speculative
+                beams too: how many rows a step of `beam_search` verifies beside those of the beams, with "auto" as many
+                as pay, perhaps none. `stats` and `BeamStats.speculation` tell what it chose.
             max_context: most tokens of a text; the model's own limit if None.
             weights: "repack" (native) copies all weights once into memory of huge pages, in the order of the kernels;
                 "map" leaves them in the mapped files and packs them anew in each step, for models that fill memory:
@@ -267,18 +269,29 @@ class Engine:
         Beams are forks of one text: they share the pages of the prompt, which is read once, and copy a page only when
         they part. Each prompt stops on its own, so its hypotheses do not depend on the others of a list.
 
+        In an engine with a drafter beams speculate: rows of what they may become are verified in the same forward, and
+        where they come true several steps of the search are taken at once. What is drafted are beams over rows that are
+        already known and the n-grams of the texts, whichever drafter the engine has; its `max_nodes` bounds the rows,
+        `draft_policy` chooses how many. Hypotheses are the same, bit for bit on the native executor. With
+        `stochastic`, `scorer`, `backspace_token_id` or a processor written in Python each step is a forward.
+
         Shapes
             prompt, decoder_prompt: as in `generate`.
             params: one for all prompts, or one per prompt.
         Returns
-            `Beams`, a sequence of `Hypothesis`, best first; a list of them for a list of prompts.
+            `Beams`, a sequence of `Hypothesis`, best first; a list of them for a list of prompts. Of `Beams.stats`,
+            `steps` counts forwards and `beam_steps` steps of the search, so that `beam_steps − steps` forwards were
+            saved; `drafted` counts the rows spent on it; `speculation` is "on", or "off: " and why; `times` are seconds
+            per phase of the forwards that the search took part in, which a batch shares.
         Errors
             InvalidArgument (prompt or parameter), OutOfPages (can never fit). A search that ends with an error, also
             one of a processor, raises it; in a list it is `Beams.error` instead, so that the others are not lost.
         Cost
-            One forward per step for all beams of all prompts, three passes over each row.
+            One forward per step for all beams of all prompts, B rows each (fewer forwards with more rows where it
+            speculates), three passes over each row; up to B · (new tokens) cache slots beside those of the prompt.
         Source
-            Lowerre, "The HARPY speech recognition system", 1976; stop rules as in transformers.
+            Lowerre, "The HARPY speech recognition system", 1976; stop rules as in transformers. Groups:
+            vijayakumar2016; draws without replacement: kool2019; scorers: yoshida2024; backspace: cundy2023.
         Example
             >>> import draftwood as dw
             >>> engine = dw.testing.toy_engine()

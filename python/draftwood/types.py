@@ -144,7 +144,8 @@ class BeamParams:
     processors: Sequence[Any] = ()
     """Objects of the `draftwood.processors.Processor` protocol, or transformers' logits processors, in this order."""
     num_beam_groups: int = 1
-    """G: groups of B / G beams, each with a pool of its own, that avoid what the groups before them chose."""
+    """G: groups of B / G beams, each with a pool of its own, that avoid what the groups before them chose
+    (vijayakumar2016)."""
     diversity_penalty: float = 0.5
     """With groups: how much resembling earlier groups costs; 0 makes all groups equal."""
     diversity: Literal["hamming", "cumulative", "ngram", "embedding"] = "hamming"
@@ -153,7 +154,8 @@ class BeamParams:
     """[V, d] for diversity="embedding"."""
     stochastic: Literal[False, "sequences", "first_token"] = False
     """Draws `num_beams` texts without replacement, in drawing order: whole sequences, each with its importance weight,
-    or first tokens, each continued greedily or, with `do_sample`, by draws. The law is the model's after processors."""
+    or first tokens, each continued greedily or, with `do_sample`, by draws. The law is the model's after processors
+    (kool2019)."""
     keep_candidates: bool = False
     """Records the best max(2, 1 + number of end ids) · B candidates of each step in `Beams.candidates`."""
     keep_lattice: bool = False
@@ -161,7 +163,7 @@ class BeamParams:
     The search keeps it anyway; copying it out takes 21 bytes per node, at most 2 · B nodes per step."""
     scorer: Any = None
     """Something with `log_prob(ids) → [n]`, log c(A | text) of n texts (generated ids), called once per step, and
-    perhaps `accepts(ids) → bool`: only accepted hypotheses are returned."""
+    perhaps `accepts(ids) → bool`: only accepted hypotheses are returned (yoshida2024; `draftwood.scoring` has two)."""
     scorer_weight: float = 1.0
     """Texts are kept by log p + weight · log c, and ranked by log p at the end."""
     scorer_top_k: int = 0
@@ -234,7 +236,7 @@ class BeamStats:
 
     prompt_tokens: int
     steps: int
-    """Forwards that moved the beams on."""
+    """Forwards that moved the beams on; with speculation one may take several steps of the search."""
     prefill_steps: int
     """Forwards that only cached a part of the prompt."""
     seed: int | None

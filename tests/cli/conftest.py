@@ -22,11 +22,15 @@ class LetterTokenizer:
     def __init__(self, chat_template: str | None) -> None:
         letters = [b"%s%c" % (b" " if i % 5 == 0 else b"", ord("a") + i % 26) for i in range(256)]
         self.token_bytes = _core.TokenBytes.from_bytes(letters, [])
+        self._letters = letters
         self.chat_template = chat_template
         self.stop_ids = ()
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+
+    def decode(self, ids: np.ndarray) -> str:
+        return b"".join(self._letters[i] for i in ids).decode()
 
     def encode_chat(self, messages: list[dict[str, str]]) -> np.ndarray:
         return self.encode("".join(f"{one['role']}:{one['content']}\n" for one in messages))

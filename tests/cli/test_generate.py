@@ -48,9 +48,7 @@ def test_json_tells_the_whole_output(command: Command) -> None:
 
 
 def test_trees_of_the_document_are_consistent(command: Command) -> None:
-    told = document(
-        command("generate", "abc" * 30, "--model", "toy", "--max-new-tokens", "60", "--json", "--show-trees")
-    )
+    told = document(command("generate", "abc" * 30, "--model", "toy", "--max-new-tokens", "60", "--json", "--show"))
     assert sum(len(tree["accepted"]) for tree in told["trees"]) == told["stats"]["accepted"] > 0
     assert sum(len(tree["tokens"]) - 1 for tree in told["trees"]) == told["stats"]["drafted"]
     for tree in told["trees"]:
@@ -85,7 +83,7 @@ def test_a_system_message_goes_before_the_question(command: Command) -> None:
 
 
 def test_show_trees_draws_to_stderr_and_leaves_the_text_alone(command: Command) -> None:
-    shown = command("generate", "abc" * 30, "--model", "toy", "--max-new-tokens", "60", "--show-trees")
+    shown = command("generate", "abc" * 30, "--model", "toy", "--max-new-tokens", "60", "--show")
     assert "accepted" in shown.stderr
     assert "✓" in shown.stderr
     assert "✓" not in shown.stdout
@@ -99,7 +97,7 @@ def test_stats_and_logprobs_go_to_stderr(command: Command) -> None:
 
 
 def test_a_pipe_gets_no_control_codes(command: Command) -> None:
-    shown = command(*BASE, "--stats", "--show-trees", "--logprobs", "2")
+    shown = command(*BASE, "--stats", "--show", "--logprobs", "2")
     assert "\x1b" not in shown.stdout + shown.stderr
     assert "\r" not in shown.stdout + shown.stderr
 

@@ -54,6 +54,7 @@ def draw(rng, vocab, ends, **more):
         "early_stopping": [True, False, "never"][rng.integers(3)],
         "eos_token_id": [int(t) for t in rng.integers(0, vocab, rng.integers(1, ends + 1))],
         "keep_candidates": bool(rng.random() < 0.2),
+        "keep_lattice": bool(rng.random() < 0.5),
         "no_repeat_ngram_size": int(rng.choice([0, 0, 0, 3])),
         "repetition_penalty": float(rng.choice([1.0, 1.0, 1.2])),
     }

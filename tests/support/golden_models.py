@@ -1,4 +1,4 @@
-"""A tiny model that is the same in every version of transformers: its weights come out of NumPy, not out of its init."""
+"""A tiny model that is the same in every version of transformers: its weights come out of NumPy."""
 
 from __future__ import annotations
 

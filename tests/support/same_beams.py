@@ -18,6 +18,10 @@ def assert_same(ours, plain):
     assert len(ours.candidates) == len(plain.candidates)
     for one, other in zip(ours.candidates, plain.candidates, strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(one, other, strict=True))
+    assert (ours.lattice is None) == (plain.lattice is None)
+    if ours.lattice is not None:
+        for name in ("parents", "tokens", "beam_indices", "groups", "step_scores", "ended"):
+            assert np.array_equal(getattr(ours.lattice, name), getattr(plain.lattice, name)), name
     assert plain.stats.beam_steps == plain.stats.steps == ours.stats.beam_steps
     assert ours.stats.steps <= plain.stats.steps
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 
-def tiny_file(path, tokens=(), dtype="F32"):
+def tiny_file(path, tokens=(), dtype="F32", context=64):
     """A whole model of one layer, 60 kB as F32, with a SentencePiece tokenizer of `tokens` if there are any."""
     gguf = pytest.importorskip("gguf")
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(64)
+    writer.add_context_length(context)
     writer.add_embedding_length(32)
     writer.add_block_count(1)
     writer.add_feed_forward_length(64)

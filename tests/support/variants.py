@@ -144,8 +144,12 @@ class SlowPhrases(Free):
         return [p[self._matched(rest, p)] for entry in pending for p in entry]
 
 
-def search(row, params, ends, vocab, rule=None, scorer=None, stops=lambda tokens: False):
-    """[(tokens, score, raw score, group)], group by group, best first; and the smallest margin that decided."""
+def search(row, params, ends, vocab, rule=None, scorer=None, stops=lambda tokens: False, old=False):
+    """[(tokens, score, raw score, group)], group by group, best first; and the smallest margin that decided.
+
+    `old`: as transformers 4.49, where ours differs. Its stop test looks at the best candidate even if that has ended,
+    and a group whose hypotheses suffice in the last step does not take the texts that are alive.
+    """
     rule = rule or Free()
     groups = params.num_beam_groups
     width = params.num_beams // groups
@@ -159,6 +163,20 @@ def search(row, params, ends, vocab, rule=None, scorer=None, stops=lambda tokens
         for a, b in itertools.pairwise(scores):
             if np.isfinite(a) and np.isfinite(b):
                 margin = min(margin, abs(float(a) - float(b)))
+
+    def ranked(pool):
+        pool = sorted(pool, key=lambda one: -one[1])
+        near([one[1] for one in pool])
+        return pool[:width]
+
+    def closes(pool, best, length):
+        if len(pool) < width:
+            return False
+        reach = params.max_new_tokens if params.early_stopping == "never" and params.length_penalty > 0 else length
+        best = float(best) / reach**params.length_penalty
+        worst = min(one[1] for one in pool)
+        near([best, worst])
+        return params.early_stopping is True or best <= worst
 
     for length in range(1, params.max_new_tokens + 1):
         last = length == params.max_new_tokens
@@ -202,36 +220,33 @@ def search(row, params, ends, vocab, rule=None, scorer=None, stops=lambda tokens
             banks = [[one for one in found if rule.progress(one[0]) == c] for c in classes]
             found = [one for turn in itertools.zip_longest(*banks) for one in turn if one is not None]
             before, live[g] = live[g], []
-            longest = None
+            longest, count, unfinished = None, 0, []
             for rank, (new, score, raw, _, _, is_end) in enumerate(found):
+                if last and not is_end and count < width:
+                    count += 1
+                    earlier.append(new)
                 if (is_end or last) and rank < width:
                     if not is_end:
-                        earlier.append(new)
                         longest = longest or (new, score, raw)
                     if rule.done(new) and (scorer is None or scorer.accepts(list(new))):
-                        pools[g].append((new, float(score / F(power)), float(raw / F(power)), g))
+                        pool = unfinished if old and not is_end else pools[g]
+                        pool.append((new, float(score / F(power)), float(raw / F(power)), g))
                 elif not is_end and not last and len(live[g]) < width:
                     live[g].append((new, score, raw))
                     earlier.append(new)
-            pools[g].sort(key=lambda one: -one[1])
-            near([one[1] for one in pools[g]])
-            pools[g] = pools[g][:width]
+            best = max((one[1] for one in found), default=-np.inf)
+            pools[g] = ranked(pools[g])
+            if unfinished and not closes(pools[g], best, length):
+                pools[g] = ranked(pools[g] + unfinished)
             if not live[g]:
                 over[g] = True
                 if not pools[g]:
                     new, score, raw = longest or max(before, key=lambda one: one[1])
                     power = F(max(1, len(new)) ** params.length_penalty)
                     pools[g] = [(new, float(score / power), float(raw / power), g)]
-            elif len(pools[g]) == width:
-                best = max(one[1] for one in live[g])
-                reach = (
-                    params.max_new_tokens if params.early_stopping == "never" and params.length_penalty > 0 else length
-                )
-                best = float(best) / reach**params.length_penalty
-                near([best, pools[g][-1][1]])
-                if params.early_stopping is True or best <= pools[g][-1][1]:
-                    over[g] = True
-                    live[g] = []
+            elif closes(pools[g], best if old else max(one[1] for one in live[g]), length):
+                over[g] = True
+                live[g] = []
     each = params.num_return // groups
     return [one for pool in pools for one in pool[:each]], margin
 

@@ -18,8 +18,17 @@ _GENERATE_EXAMPLES = """\b
 Examples
   draftwood generate "Why is the sky blue?"
   git diff | draftwood generate --system "Write a commit message."
-  draftwood generate --raw "def fibonacci(n):" --show-trees
+  draftwood generate --raw "def fibonacci(n):" --show
   draftwood generate "Tell me a story" --temperature 0.8 --seed 1 --json
+  draftwood generate --raw "The capital of France is" --beams 4 --show
+  draftwood generate "Name a fruit." --beams 6 --beam-groups 3 --return 6
+
+\b
+How to read the lattice of --beams B --show
+  One column per step, one line of it per beam: token and sum of
+  log-probabilities. Lines lead from a text to its continuations. The best
+  text is the heavy line along the top. Texts end at a square, numbered if
+  they are returned; where better beams crowded a text out stands a cross.
 """
 _COMPARE_EXAMPLES = """\b
 Examples
@@ -82,7 +91,7 @@ MaxNodes = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
-_TEXT, _SAMPLING, _DRAFTS, _OUTPUT = "Text", "Sampling", "Drafts", "Output"
+_TEXT, _SAMPLING, _DRAFTS, _BEAMS, _OUTPUT = "Text", "Sampling", "Drafts", "Beams", "Output"
 _MEASURING = "Measuring"
 
 
@@ -138,8 +147,63 @@ def generate(
         str, typer.Option(help="auto (the text's own repetitions), ngram or none.", rich_help_panel=_DRAFTS)
     ] = "auto",
     max_nodes: MaxNodes = None,
-    show_trees: Annotated[
-        bool, typer.Option("--show-trees", help="Draw each step's draft tree to stderr.", rich_help_panel=_DRAFTS)
+    beams: Annotated[
+        int | None,
+        typer.Option(
+            metavar="B",
+            help="Search for the most probable text: B texts side by side, the best of all is the answer.",
+            show_default=False,
+            rich_help_panel=_BEAMS,
+        ),
+    ] = None,
+    returned: Annotated[
+        int | None,
+        typer.Option(
+            "--return", metavar="N", help="Best texts to write (1).", show_default=False, rich_help_panel=_BEAMS
+        ),
+    ] = None,
+    length_penalty: Annotated[
+        float | None,
+        typer.Option(
+            help="Texts are ranked by sum of log-probabilities / length ^ this (1); 0 favours short ones.",
+            show_default=False,
+            rich_help_panel=_BEAMS,
+        ),
+    ] = None,
+    beam_groups: Annotated[
+        int | None,
+        typer.Option(
+            metavar="G",
+            help="G groups of B / G beams; each avoids what those before it chose. One text of each is written.",
+            show_default=False,
+            rich_help_panel=_BEAMS,
+        ),
+    ] = None,
+    diversity_penalty: Annotated[
+        float | None,
+        typer.Option(
+            help="What a token that another group chose costs, in units of log-probability (0.5).",
+            show_default=False,
+            rich_help_panel=_BEAMS,
+        ),
+    ] = None,
+    stochastic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Draw B different texts instead (sequences), or texts with B different beginnings (first-token).",
+            show_default=False,
+            rich_help_panel=_BEAMS,
+        ),
+    ] = None,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--show",
+            "--show-trees",
+            help="Draw to stderr what happened: the draft tree of each step, or with --beams the lattice of all beams.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = False,
     logprobs: Annotated[
         int | None,
@@ -164,9 +228,13 @@ def generate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Answers a question or continues a text, streamed to the terminal. Ctrl-C keeps what there is."""
+    """Answers a question or continues a text, streamed to the terminal. Ctrl-C keeps what there is.
+
+    With --beams it searches for the most probable text instead, and writes it when the search has ended.
+    """
     from ..types import SamplingParams
     from .generate import Options, run_generate
+    from .searching import BeamOptions, run_search
 
     params = SamplingParams(
         max_new_tokens=max_new_tokens,
@@ -180,9 +248,10 @@ def generate(
         logprobs=logprobs,
     )
     options = Options(
-        prompt, model, chat, system, drafter, max_nodes, show_trees, stats, as_json, debug, tuple(cite or ()), cite_min
+        prompt, model, chat, system, drafter, max_nodes, show, stats, as_json, debug, tuple(cite or ()), cite_min
     )
-    raise typer.Exit(run_generate(options, params))
+    search = BeamOptions(beams, returned, beam_groups, diversity_penalty, length_penalty, stochastic)
+    raise typer.Exit(run_generate(options, params, search) if beams is None else run_search(options, params, search))
 
 
 @app.command(epilog=_COMPARE_EXAMPLES)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from ..engine import Engine
     from ..step import StepPlan
     from ..types import Output, SamplingParams
+    from .searching import BeamOptions
 
-__all__ = ["Options", "run_generate"]
+__all__ = ["Options", "as_chat", "read_prompt", "run_generate"]
 
 _CHUNK = 512
 """Rows of the prompt that one step processes."""
@@ -36,7 +37,7 @@ class Options:
     system: str | None
     drafter: str
     max_nodes: int | None
-    show_trees: bool
+    show: bool
     stats: bool
     as_json: bool
     debug: bool
@@ -44,23 +45,24 @@ class Options:
     cite_min: int = 8
 
 
-def run_generate(options: Options, params: SamplingParams) -> int:
+def run_generate(options: Options, params: SamplingParams, search: BeamOptions) -> int:
     """Streams the text; 0, or 130 after ctrl-C with what there was."""
     terminal = Terminal(as_json=options.as_json, debug=options.debug)
     with terminal.guard():
+        search.check_absent()
         status = _generate(options, params, terminal)
     return status
 
 
 def _generate(options: Options, params: SamplingParams, terminal: Terminal) -> int:
     drafter = drafter_of(options.drafter, options.max_nodes)
-    prompt = _prompt(options, terminal)
+    prompt = read_prompt(options, terminal)
     start = perf_counter()
     with open_engine(options.model, drafter, terminal) as engine:
         loaded = perf_counter() - start
-        ids = engine.encode(_as_chat(prompt, options, engine))
+        ids = engine.encode(as_chat(prompt, options, engine))
         sources = open_sources(options.cite, options.cite_min, engine) if options.cite else None
-        run = _Run(engine, terminal, options.show_trees, holds_text=sources is not None)
+        run = _Run(engine, terminal, options.show, holds_text=sources is not None)
         output = run.stream(ids, params)
         citations = None if sources is None else cite(output, sources, options.cite_min, engine)
         if not options.as_json:
@@ -76,7 +78,8 @@ def _generate(options: Options, params: SamplingParams, terminal: Terminal) -> i
     return INTERRUPTED if run.interrupted else 0
 
 
-def _prompt(options: Options, terminal: Terminal) -> str:
+def read_prompt(options: Options, terminal: Terminal) -> str:
+    """The prompt of the command line, or what standard input holds."""
     text = options.prompt
     if text is None:
         if sys.stdin.isatty():
@@ -87,7 +90,7 @@ def _prompt(options: Options, terminal: Terminal) -> str:
     return text
 
 
-def _as_chat(prompt: str, options: Options, engine: Engine) -> Any:
+def as_chat(prompt: str, options: Options, engine: Engine) -> Any:
     """The prompt as `Engine.encode` takes it: through the chat template, or as it is."""
     chat = has_chat(engine) if options.chat is None else options.chat
     if chat:
@@ -102,8 +105,8 @@ def _as_chat(prompt: str, options: Options, engine: Engine) -> Any:
 class _Run:
     """One text on its way to the terminal."""
 
-    def __init__(self, engine: Engine, terminal: Terminal, show_trees: bool, *, holds_text: bool = False) -> None:
-        self._engine, self._terminal, self._show_trees = engine, terminal, show_trees
+    def __init__(self, engine: Engine, terminal: Terminal, show: bool, *, holds_text: bool = False) -> None:
+        self._engine, self._terminal, self._show = engine, terminal, show
         self._holds_text = holds_text  # shown afterwards, with its sources
         self._label = label_of(engine)
         self._interrupt = Interrupt()
@@ -130,7 +133,7 @@ class _Run:
                         self.first_seconds, self.first_tokens = perf_counter() - start, len(event.token_ids)
                         if bar is not None:
                             bar.stop()
-                    if not self._show_trees and not self._holds_text:
+                    if not self._show and not self._holds_text:
                         self._write(event.text)
                     if self._interrupt.pressed:
                         break
@@ -144,7 +147,7 @@ class _Run:
         self._engine.on_step(None)
         self._engine.on_prefill(None)
         assert stream.output is not None
-        if self._show_trees and not self._holds_text:
+        if self._show and not self._holds_text:
             self._write(stream.output.text)
         return stream.output
 
@@ -194,7 +197,7 @@ class _Run:
                 raise KeyboardInterrupt
             return
         self.trees.append(tree)
-        if self._show_trees:
+        if self._show:
             self._draw(tree)
 
     def _draw(self, tree: StepTree) -> None:
@@ -270,7 +273,7 @@ def _document(engine: Engine, options: Options, output: Output, run: _Run, loade
         "stats": {**asdict(stats), "tokens_per_step": stats.tokens_per_step},
         "seconds": {"load": loaded, "first_token": run.first_seconds, "total": run.total_seconds},
         "tokens_per_second": run.tokens_per_second,
-        "trees": [tree.to_json() for tree in run.trees] if options.show_trees else None,
+        "trees": [tree.to_json() for tree in run.trees] if options.show else None,
     }
 
 

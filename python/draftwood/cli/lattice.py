@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LEGEND", "draw_lattice"]
 
-LEGEND = "✓ best text   ■1 ■2 … finished and returned   ■ finished, not returned   × crowded out by better beams"
+LEGEND = "✓ best, ■1 ■2 … returned, ■ finished, not returned, × crowded out, ○ unfinished at the end"
 _STYLES = {DIM: "dim", KEPT: "default", BEST: "bold green"}
-_PROMPT, _ENDED, _DEAD = "•", "■", "×"
+_PROMPT, _ENDED, _DEAD, _OPEN = "•", "■", "×", "○"
 _LABEL_MOST, _LABEL_LEAST = 16, 4
 _NARROW = 36
 """Columns below which there is no room for scores."""
@@ -51,7 +51,8 @@ def draw_lattice(
     along the top, in heavy strokes; what leads to no hypothesis is dim. Groups of beams are drawn one by one.
 
     Shapes
-        lattice: N nodes; hypotheses: those of the same search, best first; width: most columns, at least 16 or so.
+        lattice: N nodes; hypotheses: those of the same search, best first; width: most columns, which a single step
+        exceeds only where its lines alone do.
     Returns
         Lines of `rich.text.Text`; `line.plain` has no styles, and the marks do not depend on them.
     Example
@@ -60,10 +61,9 @@ def draw_lattice(
         >>> beams = engine.beam_search([1, 2], dw.BeamParams(num_beams=2, max_new_tokens=2, keep_lattice=True))
         >>> for line in draw_lattice(beams.lattice, beams, str):
         ...     print(line.plain)
-        step  1                2
-        • ━┯━ 99✓ -4.05 ━━━━━━ 177✓■1 -7.26
-           ╰─ 205 -4.33 ───╮
-                           ╰── 234■ -7.48
+        step  1              2
+        • ━┯━ 150✓ -1.36 ━━━ 242✓■1 -1.62
+           ╰─ 252 -2.07 ──── 203■ -3.65
     """
     from rich.text import Text
 
@@ -78,18 +78,17 @@ def draw_lattice(
     return lines
 
 
-def _tree(
-    lattice: Lattice, group: int, named: Sequence[tuple[int, Hypothesis]], label: Callable[[int], str]
-) -> _Node:
+def _tree(lattice: Lattice, group: int, named: Sequence[tuple[int, Hypothesis]], label: Callable[[int], str]) -> _Node:
     """The nodes of one group below the prompt, best children first."""
     root = _Node(_PROMPT, "", "", None, rank=BEST)
-    nodes, sums = {0: root}, {0: 0.0}
+    nodes, sums, depth = {0: root}, {0: 0.0}, {0: 0}
     found: dict[tuple[int, int], int] = {}
     for i in range(1, len(lattice)):
         parent, token = int(lattice.parents[i]), int(lattice.tokens[i])
         if int(lattice.groups[i]) != group:
             continue
         sums[i] = sums[parent] + float(lattice.step_scores[i])
+        depth[i] = depth[parent] + 1
         mark = _ENDED if lattice.ended[i] else ""
         nodes[i] = _Node(label(token), mark, _number(sums[i]), nodes[parent])
         nodes[parent].children.append(nodes[i])
@@ -104,13 +103,14 @@ def _tree(
         for node in path:
             node.best = min(node.best, place)
             node.rank = max(node.rank, KEPT if place else BEST)
-    for node in reversed(list(nodes.values())):
+    deepest = max(depth.values())
+    for i, node in reversed(nodes.items()):
         if node.parent is not None:
             node.parent.reach = max(node.parent.reach, node.reach + 1)
         if node.rank == BEST and node is not root:
             node.mark = CHECK + node.mark
         elif not node.children and not node.mark:
-            node.mark = _DEAD
+            node.mark = _OPEN if depth[i] == deepest else _DEAD
         node.children.sort(key=lambda child: (child.best, -child.reach))
     return root
 
@@ -135,25 +135,19 @@ def _blocks(columns: Sequence[Sequence[_Node]], width: int) -> list[Text]:
     lines: list[Text] = []
     step = 0
     while step < len(drawn):
-        begin = len(lines)
-        start = f"{_PROMPT} " if step == 0 else "… " if width >= _NARROW else ""
-        room = width - len(start)
-        head = Text("step".ljust(len(start)) if step == 0 and room > 8 else " " * len(start), style="dim")
-        lines.append(head)
-        while step < len(drawn) and (head.cell_len <= len(start) + 4 or drawn[step].width <= room):
+        margin = f"{_PROMPT} " if step == 0 else "  " if has_scores else ""
+        block = [Text("step" if step == 0 else "", style="dim"), Text(margin)]
+        first, used = step, len(margin)
+        while step < len(drawn) and (step == first or used + drawn[step].width <= width):
             column = drawn[step]
             step += 1
-            for row, line in enumerate(column.lines):
-                if begin + 1 + row == len(lines):
-                    margin = start if row == 0 and start.startswith(_PROMPT) else " " * len(start)
-                    lines.append(Text(margin, style="default"))
-                at = lines[begin + 1 + row]
-                at.append(" " * (width - room - at.cell_len))
-                at.append_text(line)
-            head.append(" " * max(1, width - room + column.indent - head.cell_len) + str(step))
-            room -= column.width
-        if step < len(drawn):
-            lines.append(Text(""))
+            block[0].append(" " * (used + column.indent - block[0].cell_len) + str(step))
+            for row, line in enumerate(column.lines, 1):
+                if row == len(block):
+                    block.append(Text())
+                block[row].append(" " * (used - block[row].cell_len)).append_text(line)
+            used += column.width
+        lines += block if step == len(drawn) else [*block, Text()]
     for line in lines:
         line.rstrip()
     return lines
@@ -176,11 +170,9 @@ def _column(columns: Sequence[Sequence[_Node]], step: int, has_scores: bool, mos
     edges = [(node.parent.slot, node.slot, node.rank) for node in nodes if node.parent is not None]
     wires = gutter(edges, max(len(before), len(nodes)))
     indent = len(wires[0]) + 1 if wires else 1
-    most = max(1, min(most, width - indent - 2))
-    texts = []
-    for node in nodes:
-        text = elided(node.label, most) + node.mark
-        texts.append(f"{text} {node.score}" if has_scores else text)
+    tails = [f"{node.mark} {node.score}" if has_scores else node.mark for node in nodes]
+    most = max(1, min(most, width - len("• ") - indent - 1 - max(map(len, tails))))
+    texts = [elided(node.label, most) + tail for node, tail in zip(nodes, tails, strict=True)]
     size = max(map(cell_len, texts)) + 1
     lines = []
     for row, chars in enumerate(wires):

@@ -9,7 +9,7 @@ use crate::stops::Stops;
 use draftwood_base::{Error, Result, Token};
 use draftwood_logits::{AnyProcessor, States};
 
-/// Most tokens that room is made for beforehand, 1 MiB.
+/// Most tokens that room is made for beforehand, 1.5 MiB.
 const MOST_ROOM: usize = 1 << 16;
 
 /// A candidate that a step looked at.

@@ -159,7 +159,7 @@ impl Group {
     }
 
     /// Turns candidates, best first, into hypotheses and the next live beams. Appends the survivors, and to `chosen`
-    /// the nodes of all texts that were chosen and have no end token.
+    /// the nodes of its best B / G texts without an end token.
     pub fn select(
         &mut self,
         first: usize,
@@ -173,7 +173,7 @@ impl Group {
         let last = length == config.max_new_tokens;
         let best = self.live.iter().max_by(|a, b| a.sum.total_cmp(&b.sum).then(b.node.cmp(&a.node)));
         let mut prefix = best.map(|live| (live.node, live.sum, live.raw, shared.length));
-        let from = survivors.len();
+        let (from, before) = (survivors.len(), chosen.len());
         let mut next = std::mem::take(&mut self.next);
         next.clear();
         let penalty = |sum| penalised(sum, length, config.length_penalty);
@@ -206,6 +206,9 @@ impl Group {
                 chosen.push(node);
                 let Candidate { row, token, score, .. } = *candidate;
                 survivors.push(Survivor { row, token, score });
+            } else if !candidate.ends && config.num_groups > 1 && chosen.len() - before < width {
+                // The last step: nothing goes on, but later groups pay for what would, as in all steps.
+                chosen.push(paths.push(LatticeNode { fate: Fate::Dropped, ..new }));
             }
         }
         self.next = std::mem::replace(&mut self.live, next);

@@ -130,3 +130,25 @@ impl Paths {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_nodes_leave_the_lattice_and_parents_are_renumbered() {
+        let mut paths = Paths::with_room(0);
+        let node = |parent, token, fate| LatticeNode { parent, token, row: 0, group: 0, step: -1.0, fate };
+        let a = paths.push(node(ROOT, 5, Fate::Lived));
+        paths.push(node(ROOT, 6, Fate::Dropped));
+        let b = paths.push(node(ROOT, 7, Fate::Dropped));
+        let c = paths.push(node(a, 8, Fate::Lived));
+        paths.set_fate(b, Fate::Lived);
+        let d = paths.push(node(b, 9, Fate::Lived));
+        paths.set_fate(d, Fate::Ended);
+        paths.push(node(c, 4, Fate::Dropped));
+        let found: Vec<_> = paths.lattice().iter().map(|n| (n.parent, n.token, n.fate)).collect();
+        let (lived, ended) = (Fate::Lived, Fate::Ended);
+        assert_eq!(found, [(0, 0, lived), (0, 5, lived), (0, 7, lived), (1, 8, lived), (2, 9, ended)]);
+    }
+}
