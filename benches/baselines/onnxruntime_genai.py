@@ -1,4 +1,4 @@
-"""onnxruntime-genai in float32, from a folder that its own builder made of the same weights.
+"""onnxruntime-genai in float32 or int4, from a folder that its own builder made of the same weights.
 
 Its threads must be set: by default it loses half of its speed on two cores.
 """
@@ -14,7 +14,7 @@ Frame = dict[str, Any]
 
 
 class Arm:
-    """`settings`: "folder" (made by the model builder), "threads"."""
+    """`settings`: "folder" (made by the model builder), "dtype", "threads"."""
 
     def __init__(self, settings: Frame) -> None:
         import onnxruntime_genai as og
@@ -28,10 +28,13 @@ class Arm:
         unused = told["model"]["vocab_size"] - 1
         config.overlay(json.dumps({"model": {"decoder": session, "eos_token_id": unused}}))
         self._model = og.Model(config)
+        self._dtype = settings.get("dtype", "float32")
+        self._bytes = sum(file.stat().st_size for file in Path(settings["folder"]).glob("model.onnx*"))
 
     def about(self) -> Frame:
-        """Its version; it does not tell which instructions it chose."""
-        return {"versions": {"onnxruntime-genai": self._og.__version__}, "dtype": "float32", "isa": None}
+        """Its version and the bytes of its weights; it does not tell which instructions it chose."""
+        versions = {"onnxruntime-genai": self._og.__version__}
+        return {"versions": versions, "dtype": self._dtype, "weights_bytes": self._bytes, "isa": None}
 
     def run(self, work: Frame) -> Frame:
         """Greedy, with buffers of the length that is needed."""

@@ -19,16 +19,16 @@ class Arm:
         import openvino_genai as og
 
         self._og, self._openvino = og, openvino
-        self._pipeline = og.LLMPipeline(
-            settings["folder"],
-            "CPU",
-            INFERENCE_NUM_THREADS=settings["threads"],
-            PERFORMANCE_HINT="LATENCY",
-            INFERENCE_PRECISION_HINT="f32",
-            KV_CACHE_PRECISION="f32",
-            DYNAMIC_QUANTIZATION_GROUP_SIZE="0",
-            ATTENTION_BACKEND="SDPA",
-        )
+        self._hints = {
+            "INFERENCE_NUM_THREADS": settings["threads"],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+            "KV_CACHE_PRECISION": "f32",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+        }
+        self._folder = settings["folder"]
+        self._request: Any = None
+        self._pipeline = og.LLMPipeline(self._folder, "CPU", **self._hints, ATTENTION_BACKEND="SDPA")
 
     def about(self) -> Frame:
         """Versions; it does not tell which instructions it chose."""
@@ -53,14 +53,39 @@ class Arm:
         return {"tokens": answer, "seconds": seconds, "counted": max(len(answer) - 1, 1)}
 
     def judge(self, work: Frame) -> Frame:
-        """It tells the log-probabilities of chosen tokens alone, so its answers have no excuse."""
-        raise RuntimeError("openvino-genai tells no log-probabilities of other tokens")
+        """The same text from the model itself: the pipeline tells no log-probabilities of other tokens."""
+        import numpy as np
+
+        if self._request is None:
+            model = self._openvino.Core().read_model(f"{self._folder}/openvino_model.xml")
+            self._request = self._openvino.Core().compile_model(model, "CPU", self._hints).create_infer_request()
+        self._request.reset_state()
+        rows, answer, feed, length = [], [], list(work["prompt"]), 0
+        while len(answer) < work["tokens"]:
+            length += len(feed)
+            positions = np.arange(length - len(feed), length, dtype=np.int64)[None]
+            told = self._request.infer(
+                {
+                    "input_ids": np.asarray([feed], np.int64),
+                    "attention_mask": np.ones((1, length), np.int64),
+                    "position_ids": positions,
+                    "beam_idx": np.zeros(1, np.int32),
+                }
+            )
+            logits = told["logits"][0, -1].astype(np.float64)
+            shifted = logits - logits.max()
+            rows.append(shifted - np.log(np.exp(shifted).sum()))
+            answer.append(int(logits.argmax()))
+            feed = answer[-1:]
+        best = np.argsort(rows[-1])[-8:][::-1]
+        top = [[int(i), float(rows[-1][i])] for i in best]
+        return {"tokens": answer, "chosen": [float(r[t]) for r, t in zip(rows, answer, strict=True)], "top": top}
 
     def _generate(self, prompt: list[int], tokens: int, *, streamer: Any = None, num_beams: int = 1) -> list[int]:
         import numpy as np
 
         config = self._og.GenerationConfig()
-        config.max_new_tokens = config.min_new_tokens = tokens
+        config.max_new_tokens = tokens  # a minimum would mask end tokens
         config.ignore_eos, config.do_sample, config.num_beams = True, False, num_beams
         inputs = self._og.TokenizedInputs(
             self._openvino.Tensor(np.asarray([prompt], np.int64)),

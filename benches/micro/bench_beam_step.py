@@ -2,8 +2,8 @@
 
     python benches/micro/bench_beam_step.py --beams 4 16 --vocab 49152
 
-The same steps first end in the same beams and sums; then A B A B. The last column is what two passes over the rows would
-take, a maximum and a sum of exponentials (NumPy, pieces that stay in the cache): a step cannot do with less.
+Every step's beams and sums are compared, and both are timed in turn. The last column is what two passes over the rows
+take, a maximum and a sum of exponentials (NumPy, pieces that stay in the cache).
 """
 
 from __future__ import annotations

@@ -688,8 +688,8 @@ def test_the_cases_of_smollm2() -> None:
     assert {work.group for work in made["copies"].works} == {"code edit", "extraction"}
     caches = {arm.name: arm.cache for arm in made["context"].arms}
     assert caches == {
-        "draftwood": "f32", "draftwood, f16 cache": "f16", "transformers, f32 cache": "f32",
-        "llama.cpp, f16 cache": "f16", "llama.cpp, f32 cache": "f32", "ik_llama.cpp, f16 cache": "f16",
+        "draftwood": "f32", "draftwood f16": "f16", "transformers f32": "f32",
+        "llama.cpp f16": "f16", "llama.cpp f32": "f32", "ik_llama.cpp f16": "f16",
     }  # fmt: skip
     assert {arm.name for arm in made["beams"].arms} == {"draftwood", *peers} - {"llama.cpp", "ik_llama.cpp"}
     assert "onnxruntime-genai" not in {arm.name for arm in made["beams-64"].arms}

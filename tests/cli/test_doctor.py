@@ -11,7 +11,7 @@ import pytest
 from typer.testing import Result
 
 from draftwood import _core
-from draftwood.cli import doctor, machine
+from draftwood.cli import doctor, machine, pages
 
 Command = Callable[..., Result]
 
@@ -40,7 +40,9 @@ def test_json(command: Command, folder: Path) -> None:
     assert set(told) == {
         "draftwood", "machine", "packages", "weights", "memory", "expected_plain_tokens_per_s", "missing",
     }  # fmt: skip
-    assert told["memory"] == {"read_gb_per_s": 24.0, "of_the_models_size_gb_per_s": 24.0}
+    assert told["memory"] == {
+        "read_gb_per_s": 24.0, "of_the_models_size_gb_per_s": 24.0, "weights_in_huge_pages": None,
+    }  # fmt: skip
     assert told["weights"]["bytes_per_token"] == 60 * 4
     assert told["expected_plain_tokens_per_s"] == 24e9 / 240
     assert told["machine"]["cores"] >= 1
@@ -90,3 +92,34 @@ def test_memory_is_measured_over_more_than_the_cache(monkeypatch: pytest.MonkeyP
     machine.read_bandwidth()
     machine.read_bandwidth(12345)
     assert asked == [8 * (1 << 18), 12345]
+
+
+MAPPINGS = """7f0000000000-7f0000400000 rw-p 00000000 00:00 0
+Rss:                4096 kB
+AnonHugePages:      2048 kB
+VmFlags: rd wr mr mw me nr hg
+7f0000400000-7f0000500000 rw-p 00000000 00:00 0                          [heap]
+Rss:                 512 kB
+AnonHugePages:       512 kB
+VmFlags: rd wr mr mw me ac
+7f0000600000-7f0000800000 rw-p 00000000 00:00 0
+Rss:                2048 kB
+AnonHugePages:      2048 kB
+VmFlags: rd wr mr mw me hg
+"""
+
+
+def test_only_mappings_for_which_huge_pages_were_asked_count() -> None:
+    found = pages.advised_pages(MAPPINGS)
+    assert (found.resident, found.huge) == (6 << 20, 4 << 20)
+    assert found.share == pytest.approx(2 / 3)
+    assert pages.advised_pages("").share is None
+
+
+def test_the_pages_of_the_weights(command: Command) -> None:
+    told = json.loads(command("doctor", "--json").stdout)
+    share = told["memory"]["weights_in_huge_pages"]
+    if told["machine"]["huge_pages"] in ("always", "madvise"):
+        assert 0.0 <= share <= 1.0
+    said = command("doctor").stdout
+    assert "weights lie in" in said and "MB of weights" in said

@@ -48,8 +48,8 @@ class Work:
     """Whether an end token ends it."""
     group: str | None = None
     """Works whose ratios are averaged."""
-    loaded: int = 0
-    """Bytes of the file that is loaded."""
+    loaded: float = 0.0
+    """Bytes of the weights that are loaded, as they lie in memory."""
 
     @property
     def units(self) -> int:
@@ -181,7 +181,7 @@ _Made = tuple[tuple[Work, ...], Mapping[str, _Chosen], Mapping[str, Any]]
 _Make = Callable[[BenchModel, Setting], _Made]
 _PLAIN: Mapping[str, _Chosen] = {"draftwood": {}}
 _DRAFTS: Mapping[str, _Chosen] = {"draftwood drafts": {"drafter": "auto"}, "draftwood plain": {}}
-_CACHES: Mapping[str, _Chosen] = {"draftwood": {}, "draftwood, f16 cache": {"cache": "f16"}}
+_CACHES: Mapping[str, _Chosen] = {"draftwood": {}, "draftwood f16": {"cache": "f16"}}
 _FAST: Mapping[str, _Chosen] = {"draftwood fast": {"numerics": "fast"}, "draftwood exact": {}}
 
 
@@ -262,7 +262,7 @@ def _start(model: BenchModel, _: Setting) -> _Made:
 
 def _load(model: BenchModel, _: Setting) -> _Made:
     prompt = model.ids("The capital of France is")
-    return (Work("weights", "load", prompt, loaded=model.file_bytes),), _PLAIN, {}
+    return (Work("weights", "load", prompt, loaded=model.step_bytes),), _PLAIN, {}
 
 
 def _prefill(model: BenchModel, _: Setting) -> _Made:

