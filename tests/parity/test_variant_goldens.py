@@ -14,7 +14,7 @@ import pytest
 
 import draftwood as dw
 from support.beams import log_softmax
-from support.variants import search
+from support.variants import Free, search
 
 torch = pytest.importorskip("torch")
 from support.golden_models import PAD, VOCAB, golden_model  # noqa: E402
@@ -69,7 +69,7 @@ def are_equal(ours, golden):
     )
 
 
-class NoRepeats:
+class NoRepeats(Free):
     """`no_repeat_ngram_size`, as a rule of the slow search."""
 
     def __init__(self, prompt, size):
@@ -81,18 +81,6 @@ class NoRepeats:
         text = [*self.prompt, *tokens, token]
         last = text[len(text) - self.size :]
         return all(text[i : i + self.size] != last for i in range(len(text) - self.size))
-
-    def done(self, tokens):
-        return True
-
-    def ends(self, tokens):
-        return False
-
-    def progress(self, tokens):
-        return 0
-
-    def advances(self, tokens):
-        return []
 
 
 def test_groups_equal_those_of_transformers_but_for_two_named_differences(model):

@@ -18,10 +18,10 @@ from .trees import StepTree, label_of, lines_of, tree_of_step
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..step import StepPlan
-    from ..types import Output, SamplingParams
+    from ..types import BeamStats, Output, SamplingParams, Stats
     from .searching import BeamOptions
 
-__all__ = ["Options", "as_chat", "read_prompt", "run_generate"]
+__all__ = ["Options", "as_chat", "origin_of", "phases_of", "read_prompt", "run_generate"]
 
 _CHUNK = 512
 """Rows of the prompt that one step processes."""
@@ -241,28 +241,35 @@ def _show_logprobs(output: Output, run: _Run, terminal: Terminal) -> None:
 
 
 def _show_stats(output: Output, run: _Run, terminal: Terminal) -> None:
-    stats, times = output.stats, output.stats.times
+    stats = output.stats
     speed = run.tokens_per_second
     after = f", {speed:.1f} tokens/s after it" if speed is not None else ""
-    steps = max(stats.steps + stats.prefill_steps, 1)
-    phases = ", ".join(f"{name} {1e3 * seconds / steps:.2f}" for name, seconds in asdict(times).items())
     for line in (
         f"{stats.new_tokens} tokens in {run.total_seconds:.2f} s: the first after {run.first_seconds:.2f} s{after}",
         f"{stats.steps} steps, {stats.tokens_per_step:.2f} tokens per step; "
         f"{stats.accepted} of {stats.drafted} drafted tokens accepted",
-        f"ms per step: {phases}",
+        f"ms per step: {phases_of(stats)}",
         f"ended by {output.finish_reason}; {stats.prompt_tokens} prompt tokens; seed {stats.seed}",
     ):
         terminal.note(line)
+
+
+def phases_of(stats: BeamStats | Stats) -> str:
+    """What a forward took, in milliseconds by phase."""
+    steps = max(stats.steps + stats.prefill_steps, 1)
+    return ", ".join(f"{name} {1e3 * seconds / steps:.2f}" for name, seconds in asdict(stats.times).items())
+
+
+def origin_of(engine: Engine, options: Options) -> dict[str, Any]:
+    """Who wrote a text, as JSON tells it."""
+    return {"model": engine.name, "executor": engine.executor.caps.name, "drafter": options.drafter}
 
 
 def _document(engine: Engine, options: Options, output: Output, run: _Run, loaded: float) -> dict[str, Any]:
     stats = output.stats
     logprobs = output.logprobs
     return {
-        "model": engine.name,
-        "executor": engine.executor.caps.name,
-        "drafter": options.drafter,
+        **origin_of(engine, options),
         "text": output.text,
         "token_ids": output.token_ids,
         "finish_reason": output.finish_reason,

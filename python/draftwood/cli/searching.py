@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument
 from .draw import elided, visible
-from .generate import as_chat, read_prompt
+from .generate import as_chat, origin_of, phases_of, read_prompt
 from .lattice import LEGEND, draw_lattice
 from .source import drafter_of, open_engine
 from .terminal import Terminal, printable
@@ -137,12 +137,10 @@ def _write(beams: Beams, terminal: Terminal, *, headings: bool) -> None:
 
 def _tell(beams: Beams, seconds: float, terminal: Terminal) -> None:
     stats = beams.stats
-    steps = max(stats.steps + stats.prefill_steps, 1)
-    phases = ", ".join(f"{name} {1e3 * value / steps:.2f}" for name, value in asdict(stats.times).items())
     for line in (
         f"{stats.beam_steps} steps of the search in {stats.steps} forwards and {seconds:.2f} s; "
         f"{stats.drafted} drafted rows, speculation {stats.speculation}",
-        f"ms per forward: {phases}",
+        f"ms per forward: {phases_of(stats)}",
         f"{stats.prompt_tokens} prompt tokens; seed {stats.seed}",
     ):
         terminal.note(line)
@@ -151,9 +149,7 @@ def _tell(beams: Beams, seconds: float, terminal: Terminal) -> None:
 def _document(engine: Engine, options: Options, beams: Beams, loaded: float, seconds: float) -> dict[str, Any]:
     lattice = beams.lattice
     return {
-        "model": engine.name,
-        "executor": engine.executor.caps.name,
-        "drafter": options.drafter,
+        **origin_of(engine, options),
         "hypotheses": [asdict(one) for one in beams],
         "stats": asdict(beams.stats),
         "seconds": {"load": loaded, "total": seconds},

@@ -1,5 +1,7 @@
 //! `Mix`: the merged tree against an enumeration of all paths, and what it learns.
 
+#[path = "support/propose.rs"]
+mod propose;
 mod support;
 
 use draftwood_base::{Result, SequenceId, Token};
@@ -7,18 +9,11 @@ use draftwood_retrieve::{
     Mix, NGram, NGramConfig, SharedDrafter, Suffix, SuffixConfig, Trigram, TrigramConfig, TrigramTable,
 };
 use draftwood_tree::{Drafter, Forest, TreeRef, View};
+use propose::propose;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use support::{check_tree, texts};
-
-fn propose(drafter: &mut dyn Drafter, tokens: &[Token], budget: u32, max_depth: u32) -> Forest {
-    let mut forest = Forest::default();
-    let view =
-        View { sequence: SequenceId(0), tokens: tokens.into(), source: &[], budget, max_depth, salt: 0 };
-    drafter.propose_batch(&[view], &mut forest).unwrap();
-    forest
-}
 
 /// Proposes the same below every text: (parent, token, probability) per node.
 #[derive(Clone)]
@@ -90,10 +85,10 @@ proptest! {
     fn equals_an_enumeration_of_all_paths(text in texts(), budget in 1u32..40, max_depth in 0u32..9) {
         let trees: Vec<_> = three()
             .iter()
-            .map(|source| paths(propose(&mut *source.lock().unwrap(), &text, budget, max_depth).tree(0)))
+            .map(|source| paths(propose(&mut *source.lock().unwrap(), 0, &text, budget, max_depth).tree(0)))
             .collect();
         let expected = mixture(&trees, &[1.0; 3]);
-        let forest = propose(&mut Mix::new(three()).unwrap(), &text, budget, max_depth);
+        let forest = propose(&mut Mix::new(three()).unwrap(), 0, &text, budget, max_depth);
         let got = paths(forest.tree(0));
         for (path, prob) in &got {
             prop_assert!((prob - expected[path]).abs() < 1e-5, "{path:?}: {prob} and {}", expected[path]);
@@ -116,7 +111,7 @@ proptest! {
         while length < text.len() {
             length = (length + steps).min(text.len());
             let said = &text[..length];
-            let forest = propose(&mut mix, said, budget, 12);
+            let forest = propose(&mut mix, 0, said, budget, 12);
             check_tree(forest.tree(0), said[length - 1], budget, 12, |step| {
                 said.windows(2).any(|pair| pair == step)
             })?;
@@ -130,9 +125,9 @@ proptest! {
 #[test]
 fn a_mix_of_one_is_that_one() {
     let text: Vec<Token> = (0..40).chain(3..9).chain(3..7).collect();
-    let alone = propose(&mut Suffix::new(SuffixConfig::default()).unwrap(), &text, 20, 20);
+    let alone = propose(&mut Suffix::new(SuffixConfig::default()).unwrap(), 0, &text, 20, 20);
     let suffix = shared(Suffix::new(SuffixConfig::default()).unwrap());
-    let mixed = propose(&mut Mix::new(vec![suffix]).unwrap(), &text, 20, 20);
+    let mixed = propose(&mut Mix::new(vec![suffix]).unwrap(), 0, &text, 20, 20);
     assert_eq!((mixed.tree(0).tokens, mixed.tree(0).parents), (alone.tree(0).tokens, alone.tree(0).parents));
 }
 
@@ -142,16 +137,16 @@ fn the_one_that_is_right_gains_weight() {
     let (liar, honest) = (Fixed::new(&[(0, 5, 0.9)]), Fixed::new(&[(0, 6, 0.6), (1, 7, 0.5)]));
     let mut mix = Mix::new(vec![shared(liar.clone()), shared(honest)]).unwrap();
     let mut text = vec![1, 6];
-    let forest = propose(&mut mix, &text, 2, 8);
+    let forest = propose(&mut mix, 0, &text, 2, 8);
     assert_eq!(forest.tree(0).tokens, [6, 5]);
     assert_eq!(forest.tree(0).prob[1], 0.45);
     for _ in 0..10 {
         text.push(6);
-        propose(&mut mix, &text, 2, 8);
+        propose(&mut mix, 0, &text, 2, 8);
     }
     let weights = mix.weights(SequenceId(0));
     assert!(weights[1] > 0.9, "{weights:?}");
-    let forest = propose(&mut mix, &text, 4, 8);
+    let forest = propose(&mut mix, 0, &text, 4, 8);
     assert_eq!(forest.tree(0).tokens, [6, 6, 7, 5]);
     // A text of its own begins anew, and closing reaches the sources.
     mix.close(SequenceId(0));

@@ -1,5 +1,7 @@
 //! `NGram` against a scan of the text, and what every draft must be.
 
+#[path = "support/propose.rs"]
+mod propose;
 #[path = "support/rates.rs"]
 mod rates;
 mod support;
@@ -7,26 +9,12 @@ mod support;
 use draftwood_base::{SequenceId, Token};
 use draftwood_retrieve::{MAX_NGRAM, NGram, NGramConfig};
 use draftwood_tree::{Continuations, Drafter, Forest, Grower, View};
+use propose::propose;
 use proptest::prelude::*;
 use rates::Rates;
 use support::{check_tree, texts};
 
 const FOLLOWERS: usize = 8;
-
-fn propose(drafter: &mut NGram, sequence: u32, tokens: &[Token], budget: u32, max_depth: u32) -> Forest {
-    let mut forest = Forest::default();
-    let view = View {
-        sequence: SequenceId(sequence),
-        tokens: tokens.into(),
-        source: &[],
-        budget,
-        max_depth,
-        salt: 0,
-    };
-    drafter.propose_batch(&[view], &mut forest).unwrap();
-    assert_eq!(forest.len(), 1);
-    forest
-}
 
 fn fresh(max_ngram: usize, min_prob: f32) -> NGram {
     NGram::new(NGramConfig { max_ngram, min_prob }).unwrap()

@@ -1,11 +1,14 @@
 //! `Retrieval` against scans of the documents, over one index and over several.
 
+#[path = "support/propose.rs"]
+mod propose;
 mod support;
 
 use draftwood_base::{SequenceId, Token};
 use draftwood_retrieve::index::{Corpus, Group, Index, Tier};
 use draftwood_retrieve::{Retrieval, RetrievalConfig};
-use draftwood_tree::{Continuations, Drafter, Forest, Grower, View};
+use draftwood_tree::{Continuations, Drafter, Forest, Grower};
+use propose::propose;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,21 +28,6 @@ fn group(documents: &Documents, each: usize) -> Arc<Group> {
         Index::build_in_memory(&corpus, Tier::Standard).unwrap()
     };
     Arc::new(Group::new(documents.chunks(each).map(index).collect()).unwrap())
-}
-
-fn propose(drafter: &mut Retrieval, sequence: u32, tokens: &[Token], budget: u32, max_depth: u32) -> Forest {
-    let mut forest = Forest::default();
-    let view = View {
-        sequence: SequenceId(sequence),
-        tokens: tokens.into(),
-        source: &[],
-        budget,
-        max_depth,
-        salt: 0,
-    };
-    drafter.propose_batch(&[view], &mut forest).unwrap();
-    assert_eq!(forest.len(), 1);
-    forest
 }
 
 /// The same by scanning the documents for every suffix.

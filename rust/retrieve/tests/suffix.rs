@@ -1,5 +1,7 @@
 //! `Suffix` against scans of the text, and what every draft must be.
 
+#[path = "support/propose.rs"]
+mod propose;
 #[path = "support/rates.rs"]
 mod rates;
 mod support;
@@ -7,6 +9,7 @@ mod support;
 use draftwood_base::{SequenceId, Token};
 use draftwood_retrieve::{Suffix, SuffixConfig};
 use draftwood_tree::{Continuations, Drafter, Forest, Grower, View};
+use propose::propose;
 use proptest::prelude::*;
 use rates::Rates;
 use std::collections::HashMap;
@@ -15,21 +18,6 @@ use support::{check_tree, texts};
 const FOLLOWERS: usize = 8;
 const CONTEXTS: usize = 16;
 const NESTED: usize = 16;
-
-fn propose(drafter: &mut Suffix, sequence: u32, tokens: &[Token], budget: u32, max_depth: u32) -> Forest {
-    let mut forest = Forest::default();
-    let view = View {
-        sequence: SequenceId(sequence),
-        tokens: tokens.into(),
-        source: &[],
-        budget,
-        max_depth,
-        salt: 0,
-    };
-    drafter.propose_batch(&[view], &mut forest).unwrap();
-    assert_eq!(forest.len(), 1);
-    forest
-}
 
 fn fresh(min_prob: f32) -> Suffix {
     Suffix::new(SuffixConfig { min_prob }).unwrap()

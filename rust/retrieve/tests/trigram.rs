@@ -1,28 +1,16 @@
 //! `Trigram` against the definition step by step, and a tree search over paths.
 
+#[path = "support/propose.rs"]
+mod propose;
 mod support;
 
 use draftwood_base::{SequenceId, Token};
 use draftwood_retrieve::{Trigram, TrigramConfig, TrigramTable};
 use draftwood_tree::{Drafter, Forest, View};
+use propose::propose;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use support::{check_tree, texts};
-
-fn propose(drafter: &mut Trigram, sequence: u32, tokens: &[Token], budget: u32, max_depth: u32) -> Forest {
-    let mut forest = Forest::default();
-    let view = View {
-        sequence: SequenceId(sequence),
-        tokens: tokens.into(),
-        source: &[],
-        budget,
-        max_depth,
-        salt: 0,
-    };
-    drafter.propose_batch(&[view], &mut forest).unwrap();
-    assert_eq!(forest.len(), 1);
-    forest
-}
 
 fn fresh(config: TrigramConfig, corpus: &[Vec<Token>]) -> Trigram {
     Trigram::new(config, TrigramTable::new(corpus.iter().map(Vec::as_slice))).unwrap()
