@@ -138,3 +138,15 @@ if __name__ == "__main__":
         with load(dtype) as engine:
             made[dtype] = bits(engine, [prompt["prompt_ids"] for file in files for prompt in file["prompts"]])
     (DATA / "native-bits.json").write_text(json.dumps(made) + "\n")
+
+
+def test_rows_of_the_benchmark_are_those_of_the_engine(plain, prompts):
+    from draftwood.bench.arms.ours import Rows
+
+    ids, rows = prompts[0][:40], Rows(plain.executor)
+    best = logits_of(plain, ids).argmax(axis=1).tolist()
+    for count in (8, 1, 40):
+        told = rows.run({"kind": "rows", "prompt": ids, "rows": count, "repeats": 2})
+        assert told["tokens"] == best[-count:] and told["seconds"] > 0
+    judged = rows.judge({"kind": "rows", "prompt": ids, "rows": 8, "tokens": 8})
+    assert judged["tokens"] == best[-8:] and len(judged["chosen"]) == 8

@@ -47,4 +47,5 @@ def chain_plan(ids: Sequence[int], start: int = 0, read: Iterable[int] | None = 
         "chain": np.array([count], np.int32),
         "context": np.array([start], np.int32),
     }
-    return SimpleNamespace(rows=count, sequences=1, page_size=PAGE, mask_words=1, selector="full", **arrays)
+    shape = {"rows": count, "sequences": 1, "page_size": PAGE, "mask_words": 1}
+    return SimpleNamespace(**shape, selector="full", embedded=None, **arrays)
