@@ -24,10 +24,13 @@ def shared(left: Sequence[int], right: Sequence[int]) -> int:
     return next(differing, min(len(left), len(right)))
 
 
-def chain_plan(ids: Sequence[int], start: int = 0, read: Iterable[int] | None = None) -> Any:
+def chain_plan(
+    ids: Sequence[int], start: int = 0, read: Iterable[int] | None = None, *, selector: str = "full"
+) -> Any:
     """One text in pages 0, 1, …: the tokens `ids` at the positions from `start` on, what is before being cached.
 
-    `read`: rows whose logits are wanted, from 0; all if None. Nothing is drafted: the rows are a known chain.
+    `read`: rows that are read, from 0; all if None. `selector`: what is wanted of them, "full" logits or the "argmax".
+    Nothing is drafted: the rows are a known chain.
     """
     count = len(ids)
     positions = np.arange(start, start + count, dtype=np.int32)
@@ -48,4 +51,4 @@ def chain_plan(ids: Sequence[int], start: int = 0, read: Iterable[int] | None = 
         "context": np.array([start], np.int32),
     }
     shape = {"rows": count, "sequences": 1, "page_size": PAGE, "mask_words": 1}
-    return SimpleNamespace(**shape, selector="full", embedded=None, **arrays)
+    return SimpleNamespace(**shape, selector=selector, embedded=None, **arrays)

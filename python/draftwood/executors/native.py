@@ -169,7 +169,7 @@ class NativeExecutor:
         )  # fmt: skip
         embedded = None if plan.embedded is None else (plan.embedded.rows, plan.embedded.vectors)
         best = self._core.forward(arrays, plan.masks.shape[1], logits, states, embedded)
-        return NativeRows(logits, states, None if best is None else np.frombuffer(best, np.int32))
+        return NativeRows(logits, states, None if best is None else np.frombuffer(best, np.int32).reshape(-1, 2))
 
     def embed(self, token_ids: NDArray[np.int32]) -> NDArray[np.float32]:
         """The embeddings [n, d] of tokens [n], without positions: what their rows begin with.

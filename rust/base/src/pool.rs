@@ -23,8 +23,6 @@ use std::time::Duration;
 pub struct Pool {
     threads: usize,
     spin: SpinLimits,
-    /// Jobs that keep the threads awake longer, see [`Pool::hot`].
-    hot: Arc<AtomicU32>,
     /// Process id of the caller that runs a job or starts threads; 0 for nobody. A foreign id was left by a fork.
     holder: AtomicU32,
     /// Only touched by the holder.
@@ -39,7 +37,8 @@ unsafe impl Send for Pool {}
 /// Locked for the length of a pointer copy.
 static SHARED: Mutex<Option<Arc<Pool>>> = Mutex::new(None);
 
-/// How long a thread spins before it parks.
+/// How long a thread spins before it parks: `hot` where jobs follow each other that closely, as the steps of a generation
+/// do, `idle` otherwise.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SpinLimits {
     pub idle: Duration,
@@ -53,7 +52,8 @@ impl SpinLimits {
         if quota {
             Self { idle: micros(5), hot: micros(5) }
         } else {
-            Self { idle: micros(50), hot: micros(200) }
+            // Between two steps of a generation lie 0.1 to 0.2 ms, its caller's part included.
+            Self { idle: micros(50), hot: micros(500) }
         }
     }
 }
@@ -64,7 +64,6 @@ impl Pool {
         Self {
             threads: threads.clamp(1, 1 << 10),
             spin: SpinLimits::new(count::has_quota()),
-            hot: Arc::default(),
             holder: AtomicU32::new(0),
             crew: UnsafeCell::new(None),
         }
@@ -88,13 +87,6 @@ impl Pool {
         self.threads
     }
 
-    /// While the guard lives, idle threads spin for 200 µs before they park instead of 50 µs: a generation loop holds
-    /// it from its first step to its last.
-    pub fn hot(&self) -> Hot {
-        self.hot.fetch_add(1, Ordering::Relaxed);
-        Hot(Arc::clone(&self.hot))
-    }
-
     /// Runs `job` on every thread and returns when all are done. A second caller waits its turn. `job` must not call
     /// `run` of the same pool.
     ///
@@ -113,9 +105,8 @@ impl Pool {
             // The threads stayed in the parent. Their handles are left alone: joining or detaching threads that do not
             // exist is undefined.
             std::mem::forget(crew.take());
-            self.hot.store(0, Ordering::Relaxed);
         }
-        let crew = crew.get_or_insert_with(|| Crew::start(self.threads, self.spin, Arc::clone(&self.hot)));
+        let crew = crew.get_or_insert_with(|| Crew::start(self.threads, self.spin));
         let panic = crew.run(&job);
         drop(hold);
         if let Some(payload) = panic {
@@ -139,17 +130,6 @@ impl Drop for Pool {
                 std::mem::forget(crew);
             }
         }
-    }
-}
-
-/// Keeps a pool's threads awake longer; see [`Pool::hot`].
-#[derive(Debug)]
-pub struct Hot(Arc<AtomicU32>);
-
-impl Drop for Hot {
-    fn drop(&mut self) {
-        // After a fork the count began anew, so it may already be 0.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
     }
 }
 

@@ -117,9 +117,13 @@ class Rows:
         ids, start = work["prompt"], self._cache_beginning(work)
         times: list[float] = []
         best: Any = None
+        finds_best = "argmax" in self._executor.caps.selectors
         for _ in range(work["repeats"]):
             begin = perf_counter()
-            best = self._forward(ids[start:], start).argmax(axis=1)
+            if finds_best:  # as greedy decoding and its drafts do
+                best = self._forward(ids[start:], start, selector="argmax").best[:, 0]
+            else:
+                best = self._forward(ids[start:], start).logits.argmax(axis=1)
             times.append(perf_counter() - begin)
         return {"tokens": best.tolist(), "seconds": median(times), "counted": 1}
 
@@ -128,7 +132,7 @@ class Rows:
         import numpy as np
 
         start = self._cache_beginning(work)
-        logits = self._forward(work["prompt"][start:], start)
+        logits = self._forward(work["prompt"][start:], start).logits
         shifted = logits[: work["tokens"]].astype(np.float64)
         shifted -= shifted.max(axis=1, keepdims=True)
         rows = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -151,10 +155,10 @@ class Rows:
             self._cached = list(ids)
         return start
 
-    def _forward(self, ids: list[int], start: int, read: Any = None) -> Any:
+    def _forward(self, ids: list[int], start: int, read: Any = None, selector: str = "full") -> Any:
         from draftwood.bench.chains import chain_plan
 
-        return self._executor.forward(chain_plan(ids, start, read)).logits
+        return self._executor.forward(chain_plan(ids, start, read, selector=selector))
 
 
 def _engine(settings: Frame) -> Any:

@@ -19,6 +19,8 @@ pub struct Crew {
     pub pid: u32,
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    /// When the last job ended.
+    ended: Option<Instant>,
 }
 
 struct Shared {
@@ -34,7 +36,8 @@ struct Shared {
     shares: Shares,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     spin: SpinLimits,
-    hot: Arc<AtomicU32>,
+    /// The last two jobs lay no further apart than [`SpinLimits::hot`]; written by the caller before a job.
+    hot: AtomicBool,
 }
 
 // SAFETY: `job` is written only while no worker runs (all have added to `done`), and published by the release store of
@@ -44,7 +47,7 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Crew {
-    pub fn start(threads: usize, spin: SpinLimits, hot: Arc<AtomicU32>) -> Self {
+    pub fn start(threads: usize, spin: SpinLimits) -> Self {
         let shared = Arc::new(Shared {
             job_number: Alone::default(),
             done: Alone::default(),
@@ -55,7 +58,7 @@ impl Crew {
             shares: Shares::new(threads),
             panic: Mutex::new(None),
             spin,
-            hot,
+            hot: AtomicBool::new(false),
         });
         let worker = |index: usize| {
             let shared = Arc::clone(&shared);
@@ -63,12 +66,14 @@ impl Crew {
             builder.spawn(move || shared.work(index)).expect("the system must be able to start a thread")
         };
         let workers = (1..threads).map(worker).collect();
-        Self { pid: std::process::id(), shared, workers }
+        Self { pid: std::process::id(), shared, workers, ended: None }
     }
 
     /// Runs the job on all threads, this one as thread 0; returns what a panic carried.
     pub fn run(&mut self, job: &(dyn Fn(&mut Team<'_>) + Sync)) -> Option<Box<dyn Any + Send>> {
         let shared = &*self.shared;
+        let hot = self.ended.is_some_and(|ended| ended.elapsed() <= shared.spin.hot);
+        shared.hot.store(hot, Ordering::Relaxed);
         shared.done.0.store(0, Ordering::Relaxed);
         shared.barrier.mend();
         shared.shares.reset();
@@ -92,7 +97,14 @@ impl Crew {
             spins += 1;
             if spins < 2_000 { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
+        self.ended = Some(Instant::now());
         shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether threads wait as long as inside a generation.
+    #[cfg(test)]
+    pub fn is_hot(&self) -> bool {
+        self.shared.hot.load(Ordering::Relaxed)
     }
 
     pub fn stop(self) {
@@ -132,7 +144,7 @@ impl Shared {
                     }
                     std::hint::spin_loop();
                 }
-                let hot = self.hot.load(Ordering::Relaxed) > 0;
+                let hot = self.hot.load(Ordering::Relaxed);
                 if began.elapsed() > if hot { self.spin.hot } else { self.spin.idle } {
                     break;
                 }

@@ -119,13 +119,23 @@ fn parked_threads_wake() {
         pool.run(|_| {
             jobs.fetch_add(1, Ordering::Relaxed);
         });
-        let _hot = pool.hot();
-        pool.run(|_| {
-            jobs.fetch_add(1, Ordering::Relaxed);
-        });
     }
-    assert_eq!(jobs.into_inner(), 20);
-    assert_eq!(pool.hot.load(Ordering::Relaxed), 0);
+    assert_eq!(jobs.into_inner(), 10);
+}
+
+#[test]
+fn threads_wait_longer_where_jobs_follow_closely() {
+    let mut pool = Pool::new(2);
+    pool.spin = SpinLimits { idle: Duration::ZERO, hot: Duration::from_millis(500) };
+    let is_hot = || {
+        pool.run(|_| {});
+        // SAFETY: nobody runs a job.
+        unsafe { (*pool.crew.get()).as_ref() }.unwrap().is_hot()
+    };
+    assert!(!is_hot());
+    assert!(is_hot());
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(!is_hot());
 }
 
 #[test]
