@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub(crate) const HEAD_TILE: usize = 768;
 /// Rows whose attention is computed between two barriers: bounds the memory of partial results.
 pub(crate) const ROWS_AT_ONCE: usize = 64;
+/// Of working memory for partial results of attention, which grow with rows and context.
+const PARTIAL_BYTES: usize = 64 << 20;
 
 /// Runs plans on a model. Everything it computes for a row depends on nothing but the tokens that the row sees.
 pub struct Executor {
@@ -266,6 +268,13 @@ impl Executor {
     }
 }
 
+/// Rows whose attention is computed together: [`ROWS_AT_ONCE`], fewer where their partial results would fill more than
+/// [`PARTIAL_BYTES`], but a tree of ordinary size.
+pub(crate) fn rows_at_once(heads: usize, splits: usize, padded_dim: usize) -> usize {
+    let row = heads * splits * Partials::stride(padded_dim) * size_of::<f32>();
+    (PARTIAL_BYTES / row).clamp(8, ROWS_AT_ONCE)
+}
+
 /// Of a row nothing was seen yet.
 pub(crate) const NOTHING: Scan = Scan { token: 0, value: f32::NEG_INFINITY, fault: None };
 
@@ -301,7 +310,8 @@ impl Memory {
         let spec = &model.spec;
         let padded = |n: usize| n.next_multiple_of(WIDTH);
         let head = padded(spec.head_dim);
-        let partials = rows.min(ROWS_AT_ONCE) * spec.heads * splits * Partials::stride(head);
+        let partials =
+            rows.min(rows_at_once(spec.heads, splits, head)) * spec.heads * splits * Partials::stride(head);
         if self.partials.len() < partials {
             self.partials.resize(partials, 0.0);
         }
@@ -348,6 +358,13 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn partial_results_of_long_texts_stay_small() {
+        assert_eq!(rows_at_once(9, 32, 64), 64); // SmolLM2's whole context
+        assert_eq!(rows_at_once(32, 128, 128), 28); // 32k
+        assert_eq!(rows_at_once(64, 4096, 128), 8); // 1M
+    }
 
     #[test]
     fn parts_of_a_row_in_any_order_are_the_row() {

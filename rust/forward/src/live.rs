@@ -94,10 +94,22 @@ impl Weights for Live {
     }
 
     fn row(&self, name: &str, row: usize, to: &mut [f32]) -> Result<()> {
-        let kind = self.part(name).map_or(GgmlType::F32, |(tensor, ..)| tensor.kind);
-        let mut bytes = vec![0; to.len() * kind.block_bytes()];
-        self.stored_row(name, row, &mut bytes)?;
-        dequantize_blocks(kind, &bytes, to, 1).map_err(|_| {
+        let (kind, lying) =
+            self.part(name).map_or((GgmlType::F32, None), |(tensor, [rows, columns], lying)| {
+                let whole = row < rows && columns == to.len() && lying.step == tensor.size();
+                (tensor.kind, whole.then_some(lying))
+            });
+        let size = to.len() * kind.block_bytes();
+        let mut copied = Vec::new();
+        let bytes = if let Some(lying) = lying {
+            // SAFETY: `LiveTensor::new` was promised all values, and row and length were checked.
+            unsafe { std::slice::from_raw_parts(lying.start.wrapping_add(row * lying.row_step), size) }
+        } else {
+            copied.resize(size, 0);
+            self.stored_row(name, row, &mut copied)?;
+            &copied
+        };
+        dequantize_blocks(kind, bytes, to, 1).map_err(|_| {
             Error::invalid(format!("row {row} of tensor \"{name}\""), "finite", "infinity or NaN", "")
         })
     }

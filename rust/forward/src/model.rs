@@ -96,8 +96,9 @@ pub struct Layer {
     pub output: Linear,
     /// Before the feed-forward layer.
     pub feed_forward_norm: Norm,
-    /// Per [`GATED`] outputs: so many rows of gate, if there is one, then as many of up.
-    pub gate_up: Linear,
+    /// Per [`GATED`] outputs so many rows of gate, if there is one, then as many of up; or, where their types differ, gate
+    /// and up, each for itself.
+    pub gate_up: Vec<Linear>,
     /// [hidden, feed_forward].
     pub down: Linear,
 }
@@ -209,7 +210,7 @@ impl Model {
 
 impl Layer {
     fn matrices(&self) -> impl Iterator<Item = &Panels> {
-        self.qkv.iter().chain([&self.output, &self.gate_up, &self.down]).map(|linear| &linear.weights)
+        self.qkv.iter().chain(&self.gate_up).chain([&self.output, &self.down]).map(|linear| &linear.weights)
     }
 }
 
@@ -225,18 +226,10 @@ struct Packer<'a> {
 impl Packer<'_> {
     fn layer(&self, layer: usize) -> Result<Layer> {
         let Spec { hidden, feed_forward, heads, kv_heads, head_dim, .. } = *self.spec;
-        let Spec { output_bias, feed_forward_bias, head_norm, gated, .. } = *self.spec;
+        let Spec { output_bias, feed_forward_bias, head_norm, .. } = *self.spec;
         let name = |part: &str| format!("blk.{layer}.{part}");
         let queries = heads * head_dim;
         let norm_of = |part: &str| self.vector(&name(part), head_dim);
-        let parts = if gated { &["ffn_gate", "ffn_up"][..] } else { &["ffn_up"] };
-        let unit = parts.len() * GATED;
-        let parts: Vec<_> = parts.iter().map(|part| (name(part), feed_forward)).collect();
-        let outputs = feed_forward.div_ceil(GATED) * unit;
-        let output_of = |row: usize| {
-            let output = row / unit * GATED + row % GATED;
-            (output < feed_forward).then_some(output + row % unit / GATED * feed_forward)
-        };
         Ok(Layer {
             attention_norm: self.norm(&name("attn_norm"))?,
             qkv: [
@@ -250,7 +243,7 @@ impl Packer<'_> {
             },
             output: self.linear(&[(name("attn_output"), hidden)], queries, hidden, &Some, output_bias)?,
             feed_forward_norm: self.norm(&name("ffn_norm"))?,
-            gate_up: self.linear(&parts, hidden, outputs, &output_of, feed_forward_bias)?,
+            gate_up: self.gate_up(&name)?,
             down: self.linear(
                 &[(name("ffn_down"), hidden)],
                 feed_forward,
@@ -259,6 +252,26 @@ impl Packer<'_> {
                 feed_forward_bias,
             )?,
         })
+    }
+
+    /// See [`Layer::gate_up`].
+    fn gate_up(&self, name: &dyn Fn(&str) -> String) -> Result<Vec<Linear>> {
+        let Spec { hidden, feed_forward, feed_forward_bias, gated, .. } = *self.spec;
+        let names = if gated { &["ffn_gate", "ffn_up"][..] } else { &["ffn_up"] };
+        let parts: Vec<_> = names.iter().map(|part| (name(part), feed_forward)).collect();
+        let kinds = parts.iter().map(|(name, rows)| self.expect(&format!("{name}.weight"), &[*rows, hidden]));
+        let kinds: Vec<GgmlType> = kinds.collect::<Result<_>>()?;
+        let together = self.dtype == Dtype::F32 || kinds.iter().all(|kind| *kind == kinds[0]);
+        let matrices = if together { vec![&parts[..]] } else { parts.chunks(1).collect() };
+        let of = |parts: &[(String, usize)]| {
+            let unit = parts.len() * GATED;
+            let source = |row: usize| {
+                let output = row / unit * GATED + row % GATED;
+                (output < feed_forward).then_some(output + row % unit / GATED * feed_forward)
+            };
+            self.linear(parts, hidden, feed_forward.div_ceil(GATED) * unit, &source, feed_forward_bias)
+        };
+        matrices.into_iter().map(of).collect()
     }
 
     /// Heads padded to whole panels; of those that are `turned`, rope pairs as halves.
@@ -376,10 +389,11 @@ impl Packer<'_> {
         }
         let mut panels = Panels::zeroed_in(&self.arena, stored.unwrap_or(Layout::F32), rows, columns)?;
         if stored.is_some() {
-            panels.fill_blocks(self.pool, source, &|row, to| {
+            let filled = panels.fill_blocks(self.pool, source, &|row, to| {
                 let (name, row) = part(row).ok_or_else(|| missing(row))?;
                 self.weights.stored_row(name, row, to)
-            })?;
+            });
+            filled.or_else(|error| self.first_fault(parts, columns).and(Err(error)))?;
         } else {
             panels.fill_f32(self.pool, source, &|row, to| {
                 let (name, row) = part(row).ok_or_else(|| missing(row))?;
@@ -388,6 +402,14 @@ impl Packer<'_> {
         }
         parts.iter().for_each(|(name, _)| self.weights.release(name));
         Ok(panels)
+    }
+
+    /// Reads all rows as values, whose source tells the tensor, the file and the place of the first that is not finite.
+    fn first_fault(&self, parts: &[(String, usize)], columns: usize) -> Result<()> {
+        let mut values = vec![0.0; columns];
+        parts.iter().try_for_each(|(name, rows)| {
+            (0..*rows).try_for_each(|row| self.weights.row(name, row, &mut values))
+        })
     }
 
     /// Where the tensors of a matrix lie, if it is to be read there and they are alike.

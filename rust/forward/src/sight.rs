@@ -103,6 +103,13 @@ impl Sight {
                 format!("{}", self.rows.len()),
             );
         }
+        if plan.head_rows.len() > total {
+            return broken(
+                "the plan's read rows",
+                format!("at most {total}"),
+                format!("{}", plan.head_rows.len()),
+            );
+        }
         plan.head_rows.iter().try_for_each(|&row| index(row, total, "read row").map(drop))
     }
 
@@ -246,5 +253,7 @@ mod tests {
         for limits in limits {
             assert!(sight.plan(&plan(&MASKS, &POSITIONS, &SLOTS), limits).is_err(), "{limits:?}");
         }
+        let often = StepRows { head_rows: &[1; 6], ..plan(&MASKS, &POSITIONS, &SLOTS) };
+        assert!(sight.plan(&often, LIMITS).is_err());
     }
 }

@@ -47,6 +47,7 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Crew {
+    /// Fewer threads where the system starts no more.
     pub fn start(threads: usize, spin: SpinLimits) -> Self {
         let shared = Arc::new(Shared {
             job_number: Alone::default(),
@@ -63,10 +64,16 @@ impl Crew {
         let worker = |index: usize| {
             let shared = Arc::clone(&shared);
             let builder = std::thread::Builder::new().name(format!("draftwood-{index}"));
-            builder.spawn(move || shared.work(index)).expect("the system must be able to start a thread")
+            builder.spawn(move || shared.work(index)).ok()
         };
-        let workers = (1..threads).map(worker).collect();
-        Self { pid: std::process::id(), shared, workers, ended: None }
+        let workers: Vec<_> = (1..threads).map_while(worker).collect();
+        let started = workers.len() + 1;
+        let crew = Self { pid: std::process::id(), shared, workers, ended: None };
+        if started == threads {
+            return crew;
+        }
+        crew.stop();
+        Self::start(started, spin)
     }
 
     /// Runs the job on all threads, this one as thread 0; returns what a panic carried.

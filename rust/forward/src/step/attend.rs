@@ -9,7 +9,7 @@ use crate::attention;
 use crate::attention::Partials;
 use crate::attention::merge::MergeRows;
 use crate::executor::PerThread;
-use crate::executor::ROWS_AT_ONCE;
+use crate::executor::rows_at_once;
 use crate::linear;
 use crate::linear::Outputs;
 use crate::linear::Rows;
@@ -78,10 +78,11 @@ impl Worker<'_, '_, '_> {
         let window = model.spec.layers[number].window;
         let same = number > 0 && model.spec.layers[number - 1].window == window;
         let Buffers { attended, partials, queries, .. } = *self.buffers;
-        for first_row in (0..rows).step_by(ROWS_AT_ONCE) {
-            let block = first_row..(first_row + ROWS_AT_ONCE).min(rows);
+        let at_once = rows_at_once(heads, splits, head);
+        for first_row in (0..rows).step_by(at_once) {
+            let block = first_row..(first_row + at_once).min(rows);
             // One block of rows has the list of the layer before, unless the window changes.
-            if !same || rows > ROWS_AT_ONCE {
+            if !same || rows > at_once {
                 if self.team.index() == 0 {
                     // SAFETY: one thread writes the list, after the last reader's barrier and before the next.
                     let units = unsafe { &mut self.buffers.units.write(0, 1)[0] };

@@ -40,20 +40,29 @@ impl Worker<'_, '_, '_> {
     }
 
     /// activation(gate) · up, or activation(up).
-    pub(super) fn activate(&mut self, Linear { weights, bias }: &Linear, x: Rows, forms: Forms) {
+    pub(super) fn activate(&mut self, gate_up: &[Linear], x: Rows, forms: Forms) {
         let Step { machine, model, gated: stride, .. } = self.step;
         let activation = model.spec.activation;
         let gated = self.buffers.gated;
         let own = &mut self.own.outputs;
         let width = if model.spec.gated { 2 * GATED } else { GATED };
-        let panels = width / PANEL;
-        self.team.share(weights.count() / panels, |units| {
+        let part = width / gate_up.len();
+        let panels = part / PANEL;
+        self.team.share(stride / GATED, |units| {
             for unit in units {
                 let outputs = &mut own[..x.count * width];
-                let y = Outputs { start: outputs.as_mut_ptr(), stride: width };
-                // SAFETY: x is complete, `outputs` is ours and holds all rows.
-                unsafe { linear::multiply(machine, weights, unit * panels..(unit + 1) * panels, x, y) };
-                let bias = bias.as_ref().map(|bias| &bias[unit * width..(unit + 1) * width]);
+                for (number, Linear { weights, bias }) in gate_up.iter().enumerate() {
+                    let at = number * part;
+                    let y = Outputs { start: outputs[at..].as_mut_ptr(), stride: width };
+                    // SAFETY: x is complete, `outputs` is ours and holds all rows.
+                    unsafe { linear::multiply(machine, weights, unit * panels..(unit + 1) * panels, x, y) };
+                    if let Some(bias) = bias.as_ref().filter(|_| part < width) {
+                        let bias = &bias[unit * part..][..part];
+                        outputs.chunks_exact_mut(width).for_each(|row| add(&mut row[at..at + part], bias));
+                    }
+                }
+                let together = gate_up.first().filter(|_| part == width);
+                let bias = together.and_then(|linear| Some(&linear.bias.as_ref()?[unit * width..][..width]));
                 let (outputs, place) = ((&*outputs, width), (stride, unit * GATED));
                 // SAFETY: these columns are ours.
                 machine.run_blocks(unsafe { Gate::new(activation, outputs, bias, (gated, forms), place) });

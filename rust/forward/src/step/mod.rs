@@ -145,7 +145,7 @@ impl Worker<'_, '_, '_> {
             let attended = self.buffers.attended.rows(step.attended, step.rows);
             self.add_to_residual(&layer.output, attended);
             self.team.meet();
-            let forms = step.forms([&layer.gate_up]);
+            let forms = step.forms(&layer.gate_up);
             let normed = self.norm(step.rows, |row| row, &layer.feed_forward_norm, forms);
             self.activate(&layer.gate_up, normed, step.forms([&layer.down]));
             self.team.meet();
