@@ -18,7 +18,8 @@ use std::time::Instant;
 const LINE: usize = 64;
 /// What threads take at once.
 const UNIT: usize = 64 << 10;
-const AHEAD: usize = 2048;
+/// Distances of hints; the best is what memory can give.
+const HINTS: [Hint; 4] = [Hint::Once(2 << 10), Hint::Level2(3 << 10), Hint::Level2(8 << 10), Hint::None];
 const PASSES: usize = 12;
 const MOST_THREADS: usize = 1 << 10;
 
@@ -55,10 +56,9 @@ pub fn read_bandwidth(threads: usize, bytes: usize) -> Result<f64> {
         unsafe { all.write(from, len) }.fill(1.0);
     });
     let machine = Machine::get();
-    let hints = [Hint::Once, Hint::Level2, Hint::None];
     let mut best = 0.0_f64;
     for pass in 0..PASSES {
-        let hint = hints[pass % hints.len()];
+        let hint = HINTS[pass % HINTS.len()];
         let seconds = timed(&pool, |team| {
             team.share(pieces, |units| {
                 let (from, len) = of(units);
@@ -144,8 +144,8 @@ fn timed(pool: &Pool, work: impl Fn(&mut Team<'_>) + Sync) -> f64 {
 
 #[derive(Clone, Copy)]
 enum Hint {
-    Once,
-    Level2,
+    Once(usize),
+    Level2(usize),
     None,
 }
 
@@ -168,10 +168,9 @@ impl Kernel for Sum<'_> {
             let lines = self.words.len() / WIDTH;
             for _ in 0..lines / CHAINS {
                 for sum in &mut sums {
-                    let ahead = line.wrapping_byte_add(AHEAD).cast();
                     match self.hint {
-                        Hint::Once => prefetch_once(ahead),
-                        Hint::Level2 => prefetch_level2(ahead),
+                        Hint::Once(ahead) => prefetch_once(line.wrapping_byte_add(ahead).cast()),
+                        Hint::Level2(ahead) => prefetch_level2(line.wrapping_byte_add(ahead).cast()),
                         Hint::None => {}
                     }
                     *sum = sum.add(L::load(line));
@@ -198,7 +197,7 @@ mod tests {
             for lines in [0, 1, 3, 4, 5, 100] {
                 let words: Vec<f32> = (0..lines * WIDTH).map(|i| (i % 61) as f32).collect();
                 let expected: f32 = words.iter().sum();
-                for hint in [Hint::Once, Hint::Level2, Hint::None] {
+                for hint in HINTS {
                     assert_eq!(machine.run(Sum { words: &words, hint }), expected, "{lines}");
                 }
             }

@@ -13,8 +13,6 @@ pub(super) trait Format {
     const BLOCKS: usize;
     /// Bytes of 16 rows.
     const BYTES: usize;
-    /// Most rows of activations with which the weights' own stream is hinted, see [`super::tiles`]; as measured.
-    const STREAM_ROWS: usize;
     /// Adds the products with N rows of activations to N sums.
     ///
     /// # Safety
@@ -69,7 +67,7 @@ unsafe fn offset<D: Dots, const N: usize>(
 }
 
 macro_rules! format {
-    ($(#[$doc:meta])* $name:ident: $blocks:expr, $bytes:expr, $stream:expr, |$w:ident, $x:ident, $sums:ident, $d:ident| $body:block) => {
+    ($(#[$doc:meta])* $name:ident: $blocks:expr, $bytes:expr, |$w:ident, $x:ident, $sums:ident, $d:ident| $body:block) => {
         $(#[$doc])*
         #[allow(non_camel_case_types, reason = "names as ggml spells them")]
         pub(super) struct $name;
@@ -77,7 +75,6 @@ macro_rules! format {
         impl Format for $name {
             const BLOCKS: usize = $blocks;
             const BYTES: usize = $bytes;
-            const STREAM_ROWS: usize = $stream;
             #[inline(always)]
             unsafe fn add<$d: Dots, const N: usize>(
                 $w: *const u8,
@@ -93,20 +90,20 @@ macro_rules! format {
 
 format! {
     /// `d: [16] f16`, eight vectors.
-    Q8_0: 1, HALVES + 2 * NIBBLES, 4, |w, x, sums, D| {
+    Q8_0: 1, HALVES + 2 * NIBBLES, |w, x, sums, D| {
         scaled::<D, N>(D::bytes(w.add(HALVES), x), D::Lanes::load_f16(w.cast()), x, sums);
     }
 }
 format! {
     /// `d: [16] f16`, nibbles less 8.
-    Q4_0: 1, HALVES + NIBBLES, 1, |w, x, sums, D| {
+    Q4_0: 1, HALVES + NIBBLES, |w, x, sums, D| {
         let dots = offset::<D, N>(D::nibbles(w.add(HALVES), x), 8, x);
         scaled::<D, N>(dots, D::Lanes::load_f16(w.cast()), x, sums);
     }
 }
 format! {
     /// `d, m: [16] f16`, nibbles.
-    Q4_1: 1, 2 * HALVES + NIBBLES, 1, |w, x, sums, D| {
+    Q4_1: 1, 2 * HALVES + NIBBLES, |w, x, sums, D| {
         let dots = D::nibbles(w.add(2 * HALVES), x);
         scaled::<D, N>(dots, D::Lanes::load_f16(w.cast()), x, sums);
         least::<D, N>(D::Lanes::load_f16(w.add(HALVES).cast()), x, sums);
@@ -114,7 +111,7 @@ format! {
 }
 format! {
     /// `d: [16] f16`, high bits, nibbles; less 16.
-    Q5_0: 1, HALVES + VECTOR + NIBBLES, 1, |w, x, sums, D| {
+    Q5_0: 1, HALVES + VECTOR + NIBBLES, |w, x, sums, D| {
         let dots = D::fives(w.add(HALVES + VECTOR), w.add(HALVES), x);
         let dots = offset::<D, N>(dots, 16, x);
         scaled::<D, N>(dots, D::Lanes::load_f16(w.cast()), x, sums);
@@ -122,7 +119,7 @@ format! {
 }
 format! {
     /// `d, m: [16] f16`, high bits, nibbles.
-    Q5_1: 1, 2 * HALVES + VECTOR + NIBBLES, 1, |w, x, sums, D| {
+    Q5_1: 1, 2 * HALVES + VECTOR + NIBBLES, |w, x, sums, D| {
         let dots = D::fives(w.add(2 * HALVES + VECTOR), w.add(2 * HALVES), x);
         scaled::<D, N>(dots, D::Lanes::load_f16(w.cast()), x, sums);
         least::<D, N>(D::Lanes::load_f16(w.add(HALVES).cast()), x, sums);
@@ -130,7 +127,7 @@ format! {
 }
 format! {
     /// `d, m: [16] f16`, then eight times `[16] u8` scales, `[16] u8` minima, nibbles.
-    Q4K: 8, 2 * HALVES + 8 * (HALVES + NIBBLES), 1, |w, x, sums, D| {
+    Q4K: 8, 2 * HALVES + 8 * (HALVES + NIBBLES), |w, x, sums, D| {
         let (d, m) = (D::Lanes::load_f16(w.cast()), D::Lanes::load_f16(w.add(HALVES).cast()));
         let m = D::Lanes::splat(0.0).sub(m);
         for b in 0..8 {
@@ -144,7 +141,7 @@ format! {
 }
 format! {
     /// As `Q4K`, with high bits before the nibbles.
-    Q5K: 8, 2 * HALVES + 8 * (HALVES + VECTOR + NIBBLES), 1, |w, x, sums, D| {
+    Q5K: 8, 2 * HALVES + 8 * (HALVES + VECTOR + NIBBLES), |w, x, sums, D| {
         let (d, m) = (D::Lanes::load_f16(w.cast()), D::Lanes::load_f16(w.add(HALVES).cast()));
         let m = D::Lanes::splat(0.0).sub(m);
         for b in 0..8 {
@@ -160,7 +157,7 @@ format! {
     /// `d: [16] f16`, then eight times `[2][16] i8` scales of 16 columns, pairs of high bits, nibbles; less 32.
     ///
     /// The scaled sum of a block stays below 2 · 16 · 32 · 127 · 128 < 2²⁴: exact as f32 too.
-    Q6K: 8, HALVES + 8 * (HALVES + 2 * VECTOR + NIBBLES), 1, |w, x, sums, D| {
+    Q6K: 8, HALVES + 8 * (HALVES + 2 * VECTOR + NIBBLES), |w, x, sums, D| {
         let d = D::Lanes::load_f16(w.cast());
         for b in 0..8 {
             let w = w.add(HALVES + b * (HALVES + 2 * VECTOR + NIBBLES));

@@ -1,7 +1,7 @@
 //! Panels of floats.
 
 use super::Outputs;
-use super::tiles::{LINE, Prefetch};
+use super::tiles::{AHEAD, AHEAD_OF_FLOATS, LINE, Prefetch};
 use crate::lanes::Lanes;
 
 /// Columns whose products are summed by themselves before they are added to those of the columns before: a chain of 1536
@@ -12,8 +12,8 @@ pub(super) const RUN: usize = 256;
 pub(super) trait Values {
     /// Columns of a line.
     const COLUMNS: usize;
-    /// Most rows of activations with which the weights' own stream is hinted, see [`super::tiles`]; as measured.
-    const STREAM_ROWS: usize = 1;
+    /// How far ahead one row's own stream is hinted, see [`super::tiles`].
+    const AHEAD: usize = AHEAD;
     /// The sixteen values of column `column` of a line.
     ///
     /// # Safety
@@ -30,6 +30,7 @@ pub(super) struct BF16;
 
 impl Values for F32 {
     const COLUMNS: usize = 1;
+    const AHEAD: usize = AHEAD_OF_FLOATS;
     #[inline(always)]
     unsafe fn load<L: Lanes>(line: *const u8, _: usize) -> L {
         // SAFETY: passed on to the caller.

@@ -157,7 +157,7 @@ impl<F: float::Values> Kernel for Floats<F> {
             let from = x.start.wrapping_add(tile.first * x.stride);
             let hint = match self.0.ahead {
                 Some((address, bytes)) => tile.spread(address, bytes, columns.div_ceil(F::COLUMNS)),
-                None => tile.hint(panel, bytes, F::STREAM_ROWS),
+                None => tile.hint(panel, bytes, F::AHEAD),
             };
             // SAFETY: the panel exists, and rows and outputs are as `multiply` demands.
             unsafe { float::tile::<L, F>(panel, columns, from, x.stride, tile.rows, y, hint, self.0.carry) }
@@ -174,7 +174,7 @@ impl<F: blocks::Format> BlockKernel for Blocks<F> {
         for tile in self.0.tiles(D::ROWS) {
             let (panel, y) = self.0.place(&tile);
             let from = x.blocks.wrapping_add(tile.first * x.block_stride);
-            let hint = tile.hint(panel, bytes, F::STREAM_ROWS);
+            let hint = tile.hint(panel, bytes, tiles::AHEAD);
             // SAFETY: as above.
             unsafe { blocks::tile::<D, F>(panel, columns, from, x.block_stride, tile.rows, y, hint) }
         }

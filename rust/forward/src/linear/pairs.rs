@@ -4,7 +4,7 @@
 //! still one accumulator in column order, so its bits depend on nothing but its row of W and its row of x; but other
 //! machines have other kernels, and other bits.
 
-use super::tiles::{LINE, Prefetch, Tile};
+use super::tiles::{AHEAD, LINE, Prefetch, Tile};
 use super::{Outputs, Work};
 use crate::machine::PairKernel;
 use crate::panels::PANEL;
@@ -12,9 +12,6 @@ use std::arch::x86_64::*;
 
 /// Most rows of activations at once.
 const ROWS: usize = 16;
-
-/// Most rows of activations with which the weights' own stream is hinted, see [`super::tiles`].
-const STREAM_ROWS: usize = 1;
 
 /// Columns of f16 that become bf16 at a time: 16 KiB.
 const STRETCH: usize = 512;
@@ -32,7 +29,7 @@ impl PairKernel for Pairs {
         for tile in self.0.tiles(ROWS) {
             let (panel, y) = self.0.place(&tile);
             let from = x.halves.wrapping_add(tile.first * x.stride);
-            let hint = tile.hint(panel, bytes, STREAM_ROWS);
+            let hint = tile.hint(panel, bytes, AHEAD);
             // SAFETY: rows and outputs are as `multiply` demands.
             unsafe { rows(panel, columns.div_ceil(2), from, x.stride, tile, y, hint, false) }
         }
