@@ -89,6 +89,7 @@ def test_named_errors_exist(thing):
     "module",
     [
         "engine",
+        "running",
         "search",
         "constraints",
         "testing",
