@@ -9,25 +9,17 @@ import draftwood as dw
 from draftwood.loading import Parts
 from draftwood.models.toy import ToyExecutor
 from support.drafters import RandomTrees
+from support.rules import GeneratedText
 from support.samples import PARAMS, TOY, VOCAB, engine, texts_of
 
 pytestmark = pytest.mark.usefixtures("leaks")
 
 
-class Refusing:
-    """A processor that raises where a text is refused, and counts its forks."""
+class Refusing(GeneratedText):
+    """A processor that raises where a text is refused."""
 
     def __init__(self, refuses):
         self.refuses = refuses
-
-    def init(self, ids):
-        return []
-
-    def fork(self, state):
-        return list(state)
-
-    def advance(self, state, token):
-        state.append(token)
 
     def apply(self, state, row):
         if self.refuses(state):

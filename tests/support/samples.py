@@ -1,4 +1,4 @@
-"""The toy engine that tests of several samples share."""
+"""The toy engine that tests of several samples, and of texts that take tokens back, share."""
 
 from __future__ import annotations
 
