@@ -17,6 +17,7 @@ mod constrain;
 mod corpus_search;
 mod follow;
 mod follower_trie;
+mod huge_pages;
 pub mod index;
 mod key_reader;
 mod key_scorer;

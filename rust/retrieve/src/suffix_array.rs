@@ -1,5 +1,6 @@
 //! Suffix arrays in linear time, for texts of integers.
 
+use crate::huge_pages;
 use crate::prefetch::prefetch;
 
 /// A text element: 16 bits where the alphabet allows it, because the sort is bound by reads of the text.
@@ -37,7 +38,7 @@ const AHEAD: usize = 32;
 /// If the text has 2^32 − 1 symbols or more, or a symbol is out of range.
 pub(crate) fn suffix_array<S: Symbol>(text: &[S], symbols: usize) -> Vec<u32> {
     assert!(text.len() < EMPTY as usize, "a text of {} symbols needs more than 32 bits", text.len());
-    let mut sa = vec![0; text.len()];
+    let mut sa = huge_pages::zeros(text.len());
     sort(text, symbols, &mut sa);
     sa
 }
@@ -189,7 +190,8 @@ fn sort_lms<S: Symbol>(text: &[S], sa: &mut [u32], lms: usize) {
         sa.copy_within(n - lms.., 0);
         return;
     }
-    let mut reduced: Vec<u32> = names.iter().copied().filter(|&name| name != EMPTY).collect();
+    let mut reduced: Vec<u32> = huge_pages::with_capacity(lms);
+    reduced.extend(names.iter().copied().filter(|&name| name != EMPTY));
     sort(&reduced, count as usize, &mut sa[..lms]);
     let mut i = lms;
     for_each_lms(text, |at| {

@@ -3,6 +3,7 @@
 use crate::index::format::{Counts, Kind, MARK_ROWS, Writer};
 use crate::index::packed::{PackedWriter, put, width_for};
 use crate::index::piece;
+use crate::huge_pages;
 use crate::index::{Corpus, Index, Tier};
 use crate::prefetch::prefetch;
 use crate::suffix_array::{Symbol, suffix_array};
@@ -171,7 +172,7 @@ fn write_rows<S: Symbol, W: Write + Seek>(
     mut progress: impl FnMut(Phase),
 ) -> io::Result<()> {
     let tier = counts.tier;
-    let mut reversed: Vec<S> = Vec::with_capacity(counts.rows as usize);
+    let mut reversed: Vec<S> = huge_pages::with_capacity(counts.rows as usize);
     let symbol_of = |id: u32| symbols.get(id as usize).copied().unwrap_or(0);
     let mut changed = false;
     corpus.read_documents(|document| {
@@ -189,7 +190,7 @@ fn write_rows<S: Symbol, W: Write + Seek>(
     progress(Phase::Sort);
     let sa = suffix_array(&reversed, counts.symbols as usize);
     progress(Phase::Transform);
-    let mut bwt: Vec<S> = Vec::with_capacity(reversed.len());
+    let mut bwt: Vec<S> = huge_pages::with_capacity(reversed.len());
     for (row, &at) in sa.iter().enumerate() {
         if let Some(&ahead) = sa.get(row + AHEAD) {
             prefetch(&reversed, (ahead as usize).wrapping_sub(1));
@@ -375,8 +376,8 @@ fn write_lists<S: Symbol, W: Write + Seek>(
     writer.write_all(&bits.to_le_bytes())?;
     writer.end(Kind::Lists)?;
 
-    let mut pieces = vec![0u32; directory as usize];
-    let mut low = vec![0u8; bits.div_ceil(8) as usize + 8];
+    let mut pieces: Vec<u32> = huge_pages::zeros(directory as usize);
+    let mut low: Vec<u8> = huge_pages::zeros(bits.div_ceil(8) as usize + 8);
     for (row, symbol) in bwt.iter().enumerate() {
         let list = &mut lists[symbol.bucket()];
         let (at, shift) = (list.bits + u64::from(list.taken) * u64::from(list.shift), list.shift);
