@@ -4,7 +4,7 @@ use crate::huge_pages;
 use crate::prefetch::prefetch;
 
 /// A text element: 16 bits where the alphabet allows it, because the sort is bound by reads of the text.
-pub(crate) trait Symbol: Copy + Ord + Sync {
+pub(crate) trait Symbol: Copy + Ord + Send + Sync {
     /// The symbol as a bucket number.
     fn bucket(self) -> usize;
 }
