@@ -19,6 +19,7 @@ mod follow;
 mod follower_trie;
 mod huge_pages;
 pub mod index;
+mod induce_marked;
 mod key_reader;
 mod key_scorer;
 mod log_rows;
