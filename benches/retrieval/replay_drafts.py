@@ -1,14 +1,15 @@
 """Recorded texts through our drafters and through the peers': tokens per step, and what the drafters themselves cost.
 
     python benches/retrieval/replay_drafts.py FOLDER [--recorded FILE …] [--arctic PYTHON] [--lookup PYTHON]
-        [--corpus FOLDER] [--rounds 3] [--json FOLDER]
+        [--corpus FOLDER] [--rounds 5] [--json FOLDER]
 
 The texts are the 128 greedy continuations of tests/data and those of FILE, lines of JSON with `prompt` and `out` as ids
 (`task` names their group). Without a model: a draft is accepted as far as the text goes on like that, then the text's
 next token comes as if from the model. PYTHON is that of an environment with arctic-inference, or with transformers and
 torch. With --corpus, a folder of `make_corpus.py`, appends and proposals are timed at 32,768 and 2,000,000 tokens.
-FOLDER takes what is made on the way. Steps are the same in every run; times need a quiet machine. A minute without
---corpus, ten with it.
+FOLDER takes what is made on the way. Steps are the same in every run; times need a quiet machine, and the ratios to
+`Suffix` are taken within rounds, because a processor may change its clock between them. A minute without --corpus,
+fifteen with it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 import draftwood as dw
+from draftwood.bench.figures import ratio_of
 from draftwood.bench.rows import append_rows
 from draftwood.cli.machine import describe
 
@@ -116,9 +118,16 @@ def costs(corpus: Path, folder: Path, programs: dict[str, list[str]], rounds: in
         for name, values in told.items():
             bulk, append, propose = np.median(values, axis=0).tolist()
             shown = f"{bulk:8.0f} ns per token read, {append:9.0f} per append, {propose:9.0f} per draft"
-            print(f"{context:9,} tokens: {name:52} {shown}")
             row = {"drafter": name, "context": context, "ns_per_token_read": bulk, "ns_per_append": append}
-            rows.append({**row, "ns_per_proposal": propose})
+            row["ns_per_proposal"] = propose
+            if " " in name:  # a peer's: how many times as long as `Suffix` in the same round
+                for at, what in ((1, "append"), (2, "proposal")):
+                    each = [[one[at] for one in told[arm]] for arm in (name, "suffix")]
+                    ratio = ratio_of(*each)
+                    shown += f", {ratio.median:5.1f}× [{ratio.low:.1f}, {ratio.high:.1f}] suffix's {what}"
+                    row[f"{what}_ratio"] = [ratio.median, ratio.low, ratio.high]
+            print(f"{context:9,} tokens: {name:52} {shown}", flush=True)
+            rows.append(row)
     return rows
 
 
@@ -143,6 +152,6 @@ if __name__ == "__main__":
     parser.add_argument("--arctic", metavar="PYTHON")
     parser.add_argument("--lookup", metavar="PYTHON")
     parser.add_argument("--corpus", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, metavar="FOLDER")
     main(parser.parse_args())

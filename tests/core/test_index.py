@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -196,6 +198,24 @@ def test_threads_share_an_index(tmp_path):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_processes_share_an_index(tmp_path):
+    documents = corpus(8)
+    path = tmp_path / "a.dwx"
+    index = dw.FMIndex.build(documents, path=path)
+    asked = [ids for ids in corpus(9, documents=20, longest=4) if ids]
+    code = "import json, sys, draftwood as dw; i = dw.FMIndex.open(sys.argv[1])\n"
+    code += "print(json.dumps([i.locate(ids, 1000).tolist() for ids in json.loads(sys.argv[2])]))"
+    others = [
+        subprocess.Popen([sys.executable, "-c", code, str(path), json.dumps(asked)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    expected = [places(documents, ids) for ids in asked]
+    assert any(expected)
+    assert [index.locate(ids, 1000).tolist() for ids in asked] == expected
+    for other in others:
+        assert json.loads(other.communicate()[0]) == expected
 
 
 def test_documents_are_data_for_a_tokenizer(tmp_path):

@@ -1,9 +1,11 @@
 //! Suffix arrays in linear time, for texts of integers.
 
+use crate::huge_pages;
+use crate::induce_marked::{self, MARK};
 use crate::prefetch::prefetch;
 
 /// A text element: 16 bits where the alphabet allows it, because the sort is bound by reads of the text.
-pub(crate) trait Symbol: Copy + Ord + Sync {
+pub(crate) trait Symbol: Copy + Ord + Send + Sync {
     /// The symbol as a bucket number.
     fn bucket(self) -> usize;
 }
@@ -22,7 +24,8 @@ impl Symbol for u32 {
     }
 }
 
-const EMPTY: u32 = u32::MAX;
+/// No entry.
+pub(crate) const EMPTY: u32 = u32::MAX;
 /// Entries looked ahead: the text is read at random, far beyond the caches.
 const AHEAD: usize = 32;
 
@@ -37,12 +40,13 @@ const AHEAD: usize = 32;
 /// If the text has 2^32 − 1 symbols or more, or a symbol is out of range.
 pub(crate) fn suffix_array<S: Symbol>(text: &[S], symbols: usize) -> Vec<u32> {
     assert!(text.len() < EMPTY as usize, "a text of {} symbols needs more than 32 bits", text.len());
-    let mut sa = vec![0; text.len()];
-    sort(text, symbols, &mut sa);
+    let mut sa = huge_pages::zeros(text.len());
+    sort(text, symbols, &mut sa, text.len() < MARK as usize);
     sa
 }
 
-fn sort<S: Symbol>(text: &[S], symbols: usize, sa: &mut [u32]) {
+/// With `marked`, the text is short enough for [`induce_marked`].
+fn sort<S: Symbol>(text: &[S], symbols: usize, sa: &mut [u32], marked: bool) {
     let n = text.len();
     if n < 2 {
         sa.fill(0);
@@ -61,28 +65,49 @@ fn sort<S: Symbol>(text: &[S], symbols: usize, sa: &mut [u32]) {
     let mut cursors = ends.clone();
 
     sa.fill(EMPTY);
+    // Before an LMS suffix stands a larger one.
+    let mark = if marked { MARK } else { 0 };
     let mut lms = 0;
     for_each_lms(text, |at| {
         let cursor = &mut cursors[text[at].bucket()];
         *cursor -= 1;
-        sa[*cursor as usize] = at as u32;
+        sa[*cursor as usize] = at as u32 | mark;
         lms += 1;
     });
-    induce_larger(text, &ends, &mut cursors, sa);
-    induce_smaller(text, &ends, &mut cursors, sa, Some(lms));
+    induce(text, &ends, &mut cursors, sa, Some(lms), marked);
     if lms > 0 {
-        sort_lms(text, sa, lms);
+        sort_lms(text, sa, lms, marked);
     }
     sa[lms..].fill(EMPTY);
     cursors.copy_from_slice(&ends);
     for i in (0..lms).rev() {
+        if i >= AHEAD {
+            prefetch(text, sa[i - AHEAD] as usize);
+        }
         let at = std::mem::replace(&mut sa[i], EMPTY);
         let cursor = &mut cursors[text[at as usize].bucket()];
         *cursor -= 1;
-        sa[*cursor as usize] = at;
+        sa[*cursor as usize] = at | mark;
     }
-    induce_larger(text, &ends, &mut cursors, sa);
-    induce_smaller(text, &ends, &mut cursors, sa, None);
+    induce(text, &ends, &mut cursors, sa, None, marked);
+}
+
+/// From the LMS suffixes at the ends of their buckets, all others; with `collect` the LMS ones alone, in the last entries.
+fn induce<S: Symbol>(
+    text: &[S],
+    ends: &[u32],
+    cursors: &mut [u32],
+    sa: &mut [u32],
+    collect: Option<usize>,
+    marked: bool,
+) {
+    if marked {
+        induce_marked::larger(text, ends, cursors, sa, collect.is_some());
+        induce_marked::smaller(text, ends, cursors, sa, collect);
+    } else {
+        induce_larger(text, ends, cursors, sa);
+        induce_smaller(text, ends, cursors, sa, collect);
+    }
 }
 
 /// Calls `found` for each LMS position from the right.
@@ -156,7 +181,7 @@ fn induce_smaller<S: Symbol>(
 }
 
 /// Sorts the LMS suffixes, whose pieces stand sorted in the last `lms` entries of `sa`, into its first entries.
-fn sort_lms<S: Symbol>(text: &[S], sa: &mut [u32], lms: usize) {
+fn sort_lms<S: Symbol>(text: &[S], sa: &mut [u32], lms: usize, marked: bool) {
     let n = text.len();
     let (names, sorted) = sa.split_at_mut(n - lms);
     let names = &mut names[..n.div_ceil(2)];
@@ -189,15 +214,19 @@ fn sort_lms<S: Symbol>(text: &[S], sa: &mut [u32], lms: usize) {
         sa.copy_within(n - lms.., 0);
         return;
     }
-    let mut reduced: Vec<u32> = names.iter().copied().filter(|&name| name != EMPTY).collect();
-    sort(&reduced, count as usize, &mut sa[..lms]);
+    let mut reduced: Vec<u32> = huge_pages::with_capacity(lms);
+    reduced.extend(names.iter().copied().filter(|&name| name != EMPTY));
+    sort(&reduced, count as usize, &mut sa[..lms], marked);
     let mut i = lms;
     for_each_lms(text, |at| {
         i -= 1;
         reduced[i] = at as u32;
     });
-    for entry in &mut sa[..lms] {
-        *entry = reduced[*entry as usize];
+    for i in 0..lms {
+        if let Some(&ahead) = sa[..lms].get(i + AHEAD) {
+            prefetch(&reduced, ahead as usize);
+        }
+        sa[i] = reduced[sa[i] as usize];
     }
 }
 
@@ -209,6 +238,13 @@ mod tests {
     fn by_comparison<S: Symbol>(text: &[S]) -> Vec<u32> {
         let mut sa: Vec<u32> = (0..text.len() as u32).collect();
         sa.sort_by(|&a, &b| text[a as usize..].cmp(&text[b as usize..]));
+        sa
+    }
+
+    /// As for a text of 2^31 symbols and more.
+    fn unmarked<S: Symbol>(text: &[S], symbols: usize) -> Vec<u32> {
+        let mut sa = vec![0; text.len()];
+        sort(text, symbols, &mut sa, false);
         sa
     }
 
@@ -228,6 +264,7 @@ mod tests {
             let expected = by_comparison(&text);
             prop_assert_eq!(&suffix_array(&text, alphabet.into()), &expected);
             prop_assert_eq!(&suffix_array(&wide, alphabet.into()), &expected);
+            prop_assert_eq!(&unmarked(&text, alphabet.into()), &expected);
         }
     }
 
@@ -240,7 +277,9 @@ mod tests {
         }
         let morse: Vec<u16> = (0..4096u32).map(|i| (i.count_ones() & 1) as u16).collect();
         for text in [b, morse, vec![7; 1000], (0..500).collect(), (0..500).rev().collect()] {
-            assert_eq!(suffix_array(&text, 600), by_comparison(&text));
+            let expected = by_comparison(&text);
+            assert_eq!(suffix_array(&text, 600), expected);
+            assert_eq!(unmarked(&text, 600), expected);
         }
     }
 }

@@ -1,22 +1,22 @@
 //! From documents to a file.
 
+use crate::huge_pages;
 use crate::index::format::{Counts, Kind, MARK_ROWS, Writer};
-use crate::index::packed::{PackedWriter, put, width_for};
-use crate::index::piece;
+use crate::index::lists::Lists;
+use crate::index::packed::{PackedWriter, width_for};
 use crate::index::{Corpus, Index, Tier};
 use crate::prefetch::prefetch;
 use crate::suffix_array::{Symbol, suffix_array};
 use draftwood_base::{Error, Result};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::Path;
+use std::thread;
 
 /// Bytes per write. The system keeps what is written together in huge pages where it can, and maps them as such: a query
 /// then misses the address translation less often.
 const WRITTEN_AT_ONCE: usize = 32 << 20;
 /// Rows looked ahead where the text is read in suffix order.
 const AHEAD: usize = 32;
-/// Occurrences per piece of a symbol's list that the directory aims at, as a power of two.
-const PIECE: u32 = 4;
 
 /// The parts of a build, for a progress display; about in proportion 6 : 1 : 1 : 2 of the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +171,7 @@ fn write_rows<S: Symbol, W: Write + Seek>(
     mut progress: impl FnMut(Phase),
 ) -> io::Result<()> {
     let tier = counts.tier;
-    let mut reversed: Vec<S> = Vec::with_capacity(counts.rows as usize);
+    let mut reversed: Vec<S> = huge_pages::with_capacity(counts.rows as usize);
     let symbol_of = |id: u32| symbols.get(id as usize).copied().unwrap_or(0);
     let mut changed = false;
     corpus.read_documents(|document| {
@@ -189,31 +189,30 @@ fn write_rows<S: Symbol, W: Write + Seek>(
     progress(Phase::Sort);
     let sa = suffix_array(&reversed, counts.symbols as usize);
     progress(Phase::Transform);
-    let mut bwt: Vec<S> = Vec::with_capacity(reversed.len());
-    for (row, &at) in sa.iter().enumerate() {
-        if let Some(&ahead) = sa.get(row + AHEAD) {
-            prefetch(&reversed, (ahead as usize).wrapping_sub(1));
-        }
-        // Cyclic: before the first position stands the separator that ends the last document.
-        bwt.push(if at == 0 { narrow(0) } else { reversed[at as usize - 1] });
-    }
+    let bwt = transform(&reversed, &sa, narrow(0))?;
     drop(reversed);
-    if tier.has(Kind::Bwt) {
-        write_packed(writer, bwt.iter().map(|c| c.bucket() as u32), counts.symbol_width)?;
-        writer.end(Kind::Bwt)?;
-        progress(Phase::Places);
-        write_places(writer, corpus, &sa, counts)?;
-    }
-    if tier.has(Kind::Positions) {
-        for at in &sa {
-            writer.write_all(&at.to_le_bytes())?;
+    // The lists need the transform alone, and what else is written does not need them.
+    let lists = thread::scope(|scope| {
+        let lists = thread::Builder::new().spawn_scoped(scope, || Lists::of(&bwt, counts))?;
+        if tier.has(Kind::Bwt) {
+            write_packed(writer, bwt.iter().map(|c| c.bucket() as u32), counts.symbol_width)?;
+            writer.end(Kind::Bwt)?;
+            progress(Phase::Places);
+            write_places(writer, corpus, &sa, counts)?;
         }
-        writer.end(Kind::Positions)?;
-    }
-    drop(sa);
-    progress(Phase::Lists);
-    write_lists(writer, &bwt, counts)?;
+        if tier.has(Kind::Positions) {
+            for at in &sa {
+                writer.write_all(&at.to_le_bytes())?;
+            }
+            writer.end(Kind::Positions)?;
+        }
+        drop(sa);
+        progress(Phase::Lists);
+        lists.join().map_err(|_| io::Error::other("the thread that makes the lists panicked"))
+    })?;
     drop(bwt);
+    lists.write(writer)?;
+    drop(lists);
     if tier.has(Kind::Text) {
         let mut packed =
             PackedWriter::new(BufWriter::with_capacity(1 << 16, &mut *writer), counts.symbol_width);
@@ -222,6 +221,31 @@ fn write_rows<S: Symbol, W: Write + Seek>(
         writer.end(Kind::Text)?;
     }
     Ok(())
+}
+
+/// The symbol before each suffix, by two threads: half the time goes by waiting for memory.
+fn transform<S: Symbol>(text: &[S], sa: &[u32], separator: S) -> io::Result<Vec<S>> {
+    let mut bwt: Vec<S> = huge_pages::with_capacity(sa.len());
+    bwt.resize(sa.len(), separator);
+    let half = sa.len() / 2;
+    let (first, second) = bwt.split_at_mut(half);
+    let fill = |out: &mut [S], sa: &[u32]| {
+        for (row, (symbol, &at)) in out.iter_mut().zip(sa).enumerate() {
+            if let Some(&ahead) = sa.get(row + AHEAD) {
+                prefetch(text, (ahead as usize).wrapping_sub(1));
+            }
+            // Cyclic: before the first position stands the separator that ends the last document.
+            if at > 0 {
+                *symbol = text[at as usize - 1];
+            }
+        }
+    };
+    thread::scope(|scope| -> io::Result<()> {
+        thread::Builder::new().spawn_scoped(scope, || fill(first, &sa[..half]))?;
+        fill(second, &sa[half..]);
+        Ok(())
+    })?;
+    Ok(bwt)
 }
 
 fn write_packed(out: &mut impl Write, values: impl Iterator<Item = u32>, width: u32) -> io::Result<()> {
@@ -333,79 +357,4 @@ impl<'a> Documents<'a> {
         let start = if document == 0 { 0 } else { self.ends[document as usize - 1] + document };
         (document, at - start)
     }
-}
-
-/// Every symbol's rows: cut at multiples of 2^shift, a directory of the pieces, the low `shift` bits of each row.
-fn write_lists<S: Symbol, W: Write + Seek>(
-    writer: &mut Writer<W>,
-    bwt: &[S],
-    counts: Counts,
-) -> io::Result<()> {
-    struct List {
-        first: u32,
-        taken: u32,
-        directory: u32,
-        bits: u64,
-        shift: u32,
-    }
-    let (rows, symbols) = (counts.rows, counts.symbols as usize);
-    let mut totals = vec![0u32; symbols];
-    for symbol in bwt {
-        totals[symbol.bucket()] += 1;
-    }
-    let mut lists = Vec::with_capacity(symbols);
-    let (mut first, mut directory, mut bits) = (0u32, 0u64, 0u64);
-    for total in totals {
-        let mut shift = 0;
-        while u64::from(total >> PIECE) < (rows >> shift) + 1 && rows >> shift > 0 {
-            shift += 1;
-        }
-        lists.push(List { first, taken: 0, directory: directory as u32, bits, shift });
-        first += total;
-        directory += (rows >> shift) + 2;
-        bits += u64::from(total) * u64::from(shift);
-    }
-    for list in &lists {
-        writer.write_all(&list.first.to_le_bytes())?;
-        writer.write_all(&list.directory.to_le_bytes())?;
-        writer.write_all(&(list.bits | u64::from(list.shift) << 58).to_le_bytes())?;
-    }
-    writer.write_all(&first.to_le_bytes())?;
-    writer.write_all(&(directory as u32).to_le_bytes())?;
-    writer.write_all(&bits.to_le_bytes())?;
-    writer.end(Kind::Lists)?;
-
-    let mut pieces = vec![0u32; directory as usize];
-    let mut low = vec![0u8; bits.div_ceil(8) as usize + 8];
-    for (row, symbol) in bwt.iter().enumerate() {
-        let list = &mut lists[symbol.bucket()];
-        let (at, shift) = (list.bits + u64::from(list.taken) * u64::from(list.shift), list.shift);
-        put(&mut low, at, (row as u64 & ((1 << shift) - 1)) as u32);
-        list.taken += 1;
-        pieces[list.directory as usize + (row >> shift) + 1] = list.taken;
-    }
-    let mut starts = lists.iter().map(|list| list.directory as usize).peekable();
-    let mut before = 0;
-    for (i, piece) in pieces.iter_mut().enumerate() {
-        if starts.next_if_eq(&i).is_some() {
-            before = 0;
-        }
-        before = before.max(*piece);
-        *piece = before;
-    }
-    for piece in &pieces {
-        writer.write_all(&piece.to_le_bytes())?;
-    }
-    writer.end(Kind::Directory)?;
-    let mut memory = Vec::new();
-    for (list, next) in
-        lists.iter().zip(lists.iter().skip(1).map(|next| next.directory).chain([directory as u32]))
-    {
-        for piece in pieces[list.directory as usize..next as usize].windows(2) {
-            let at = list.bits + u64::from(piece[0]) * u64::from(list.shift);
-            piece::cut(&mut low, at, piece[1] - piece[0], list.shift, &mut memory);
-        }
-    }
-    writer.write_all(&low[..low.len() - 8])?;
-    writer.end(Kind::LowBits)
 }

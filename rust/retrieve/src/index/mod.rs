@@ -14,6 +14,7 @@ mod corpus;
 mod extend;
 mod format;
 mod group;
+mod lists;
 mod locate;
 mod matcher;
 mod names;

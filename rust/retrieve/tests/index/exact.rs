@@ -1,6 +1,6 @@
 //! Every operation equals a scan.
 
-use crate::{Documents, TIERS, corpus, documents};
+use crate::{Documents, TIERS, at_least, corpus, documents};
 use draftwood_base::Token;
 use draftwood_retrieve::index::{Followers, Index, MAX_TOKEN, Matcher, Rows, Tier};
 use proptest::prelude::*;
@@ -100,7 +100,7 @@ fn check(index: &Index, documents: &Documents, ids: &[Token], out: &mut Follower
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2500))]
+    #![proptest_config(at_least(2500))]
     #[test]
     fn every_operation_equals_a_scan(
         documents in documents(),

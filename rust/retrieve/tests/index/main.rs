@@ -12,6 +12,12 @@ const TIERS: [Tier; 4] = [Tier::Tiny, Tier::Compact, Tier::Standard, Tier::Fast]
 
 type Documents = Vec<Vec<Token>>;
 
+/// As many cases as proptest is told to try (`make test-long` says 20,000), at least so many.
+fn at_least(cases: u32) -> ProptestConfig {
+    let told = ProptestConfig::default();
+    ProptestConfig { cases: told.cases.max(cases), ..told }
+}
+
 fn corpus(documents: &Documents) -> Corpus {
     let mut corpus = Corpus::default();
     documents.iter().for_each(|document| corpus.push(document).unwrap());
