@@ -18,7 +18,7 @@ from .results import ArmResult, CaseResult
 
 __all__ = ["SCHEMA", "append_rows", "folder_name", "rows_of"]
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 def rows_of(result: CaseResult, machine: dict[str, Any]) -> list[dict[str, Any]]:
