@@ -21,7 +21,8 @@ _ROWS, _REPEATS, _ROWS_CONTEXT = (1, 2, 4, 8, 12, 16, 24, 32), 5, 128
 _LONG_ROWS, _LONG_REPEATS = (8, 1), 3
 _COPY_TOKENS, _COPY_PROMPTS, _COPY_KINDS = 128, 3, ("code edit", "extraction")
 _BEAMS, _MANY_BEAMS, _BEAM_TOKENS, _FEW_BEAMS = (1, 4, 16), (1, 64), 48, 32
-_SIXTEEN_BITS, _ON_REQUEST = ("f16", "bf16"), ("toy", "spec-bench", "prefill-fast")
+_SIXTEEN_BITS, _IN_PIECES = ("f16", "bf16"), ("spec-bench", "spec-bench-5")
+_ON_REQUEST, _FEW_QUESTIONS = ("toy", "prefill-fast", *_IN_PIECES), 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ class Case:
     """The type of the weights."""
     step_bytes: float = 0.0
     """What one row reads of them."""
+    in_pieces: bool = False
+    """Whether a round is too long to be quiet: then the gate judges pieces of it, see `pieces.py`."""
 
     @property
     def units(self) -> int:
@@ -153,7 +156,10 @@ def _build(name: str, about: str, make: _Make, weights: Weights, setting: Settin
         )
     full = name if weights.kind == "f32" else f"{name} {weights.kind}"
     about = f"{about}, {weights.kind}"
-    return Case(full, about, weights.model, works, tuple(arms), setting.threads, weights.kind, model.step_bytes)
+    in_pieces = name in _IN_PIECES
+    return Case(
+        full, about, weights.model, works, tuple(arms), setting.threads, weights.kind, model.step_bytes, in_pieces
+    )
 
 
 def _ours(
@@ -280,13 +286,23 @@ def _prefill_fast(model: BenchModel, setting: Setting) -> _Made:
 
 
 def _spec_bench(model: BenchModel, setting: Setting) -> _Made:
+    from .spec_bench import PER_TASK
+
+    return _questions(model, setting, PER_TASK)
+
+
+def _few_of_spec_bench(model: BenchModel, setting: Setting) -> _Made:
+    return _questions(model, setting, _FEW_QUESTIONS)
+
+
+def _questions(model: BenchModel, setting: Setting, per_task: int) -> _Made:
     from .spec_bench import TOKENS, questions
 
     if setting.data is None:
         hint = "it must hold spec-bench/question.jsonl.gz (github.com/hemingkx/Spec-Bench)"
         raise InvalidArgument.of("DRAFTWOOD_DATA", "a folder of text collections", "none", hint)
     works = []
-    for question in questions(setting.data):
+    for question in questions(setting.data, per_task):
         ids = model.ids(question.messages(model.ids))
         work = _decoding(model, question.name, ids, TOKENS)
         works.append(replace(work, ends=True, group=question.task))
@@ -307,6 +323,7 @@ CASES: Mapping[str, tuple[str, _Make]] = {
     "start": ("from the start of a process to the first token", _start),
     "load": ("reading the weights in a warm process, the file in the page cache", _load),
     "spec-bench": ("drafts on 20 prompts of each of Spec-Bench's tasks, 128 tokens", _spec_bench),
+    "spec-bench-5": ("the same on the first 5 of each, for looking", _few_of_spec_bench),
     "retrieval": ("counts, places, constrained steps and drafts of an index, beside scans", _decode),
     "toy": ("two arms over a model of hashes, without weights: the harness in seconds", _decode),
 }

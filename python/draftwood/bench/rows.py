@@ -11,18 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .cases import Work
-from .figures import Ratio, ratio_of, spread_of
-from .rounds import ArmResult, CaseResult
-from .spec_bench import loop_start
+from .figures import claimed, ratio_of, spread_of
+from .groups import groups_of, ratio_of_arm
+from .results import ArmResult, CaseResult
 
 __all__ = ["SCHEMA", "append_rows", "folder_name", "rows_of"]
 
-SCHEMA = 3
-_COPYING = 2.5
+SCHEMA = 4
 
 
 def rows_of(result: CaseResult, machine: dict[str, Any]) -> list[dict[str, Any]]:
@@ -47,7 +43,7 @@ def rows_of(result: CaseResult, machine: dict[str, Any]) -> list[dict[str, Any]]
         "isa": result.isa,
         "machine": machine,
         "gate": None if result.plan.gate is None else asdict(result.plan.gate),
-        "rounds": len(result.readings),
+        "rounds": result.rounds,
         "discarded": result.discarded,
         "refused": result.refused,
         "bandwidth": _bandwidth(result),
@@ -91,17 +87,16 @@ def _arm_row(result: CaseResult, arm: ArmResult) -> dict[str, Any]:
         "ratio": None,
         "floor": None,
         "by_work": {work.name: _work_row(result, arm, work) for work in result.case.works if work.name in arm.by_work},
-        "groups": _groups(result, arm),
+        "groups": groups_of(result, arm),
     }
     if arm.status != "timed":
         return row
     spread = spread_of(arm.seconds)
-    row |= {"spread": asdict(spread), "units_per_second": result.case.units / spread.median}
-    row["floor"] = _floor(result, result.case.run, spread.median, spec.cache)
-    reference = result.arms[0].seconds
-    if arm is not result.arms[0] and len(arm.seconds) == len(reference):
-        ratio = ratio_of(arm.seconds, reference)
-        row["ratio"] = _claimed(result, ratio)
+    works = result.timed_works(arm)
+    row |= {"spread": asdict(spread), "units_per_second": sum(work.units for work in works) / spread.median}
+    row["floor"] = _floor(result, works, spread.median, spec.cache)
+    if arm is not result.arms[0] and len(arm.seconds) == len(result.arms[0].seconds):
+        row["ratio"] = ratio_of_arm(result, arm)
     return row
 
 
@@ -111,7 +106,7 @@ def _work_row(result: CaseResult, arm: ArmResult, work: Work) -> dict[str, Any]:
     spread = spread_of(seconds)
     ratio = None
     if arm is not result.arms[0] and len(seconds) == len(reference):
-        ratio = _claimed(result, ratio_of(seconds, reference))
+        ratio = claimed(ratio_of(seconds, reference), guarded=result.guarded)
     return {
         "median": spread.median,
         "p10": spread.p10,
@@ -121,58 +116,6 @@ def _work_row(result: CaseResult, arm: ArmResult, work: Work) -> dict[str, Any]:
         "floor": _floor(result, (work,), spread.median, arm.arm.spec.cache),
         "seconds_per_100_mb": spread.median / (work.loaded / 1e8) if work.loaded else None,
     }
-
-
-def _claimed(result: CaseResult, ratio: Ratio) -> dict[str, Any]:
-    """Rounds that were not guarded, or too few quiet ones, are no ground for a claim."""
-    claim = ratio.claim if result.plan.gate is not None and result.refused is None else None
-    return {**asdict(ratio), "claim": claim}
-
-
-def _groups(result: CaseResult, arm: ArmResult) -> dict[str, Any] | None:
-    """Geometric means over texts of an arm's seconds over the reference's: of each group, of all groups' means, and of
-    all texts up to where they begin to loop.
-    """
-    reference, works = result.arms[0], [work for work in result.case.works if work.group is not None]
-    if arm is reference or not works or len(arm.seconds) != len(reference.seconds) or not arm.seconds:
-        return None
-    groups: dict[str, list[str]] = {}
-    for work in works:
-        groups.setdefault(str(work.group), []).append(work.name)
-
-    def mean(logs: NDArray[np.float64]) -> dict[str, Any]:
-        return _claimed(result, ratio_of(np.exp(logs).tolist(), [1.0] * len(logs)))
-
-    def means(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> dict[str, Any]:
-        logs = {
-            group: np.log([ours[name] for name in names]).mean(axis=0)
-            - np.log([theirs[name] for name in names]).mean(axis=0)
-            for group, names in groups.items()
-        }
-        each = {group: mean(values) for group, values in logs.items()}
-        return {"all": mean(np.mean(list(logs.values()), axis=0)), "each": each}
-
-    cut, looping = None, None
-    if set(arm.cut) == set(reference.cut) == {work.name for work in works}:
-        cut = means(arm.cut, reference.cut)
-        looping = sum(loop_start(arm.answers[name]) < len(arm.answers[name]) for name in arm.cut)
-    return {
-        "whole": means(arm.by_work, reference.by_work),
-        "cut": cut,
-        "looping": looping,
-        "copying": _copying(result, arm, works),
-    }
-
-
-def _copying(result: CaseResult, arm: ArmResult, works: Sequence[Work]) -> dict[str, Any] | None:
-    """The geometric mean over the texts in which a step of the reference brings 2.5 tokens and more."""
-    reference = result.arms[0]
-    texts = [work.name for work in works if reference.tokens_per_step.get(work.name, 0.0) >= _COPYING]
-    if not texts:
-        return None
-    each = [np.log(arm.by_work[name]) - np.log(reference.by_work[name]) for name in texts]
-    ratios = np.exp(np.mean(each, axis=0)).tolist()
-    return {"texts": texts, "ratio": _claimed(result, ratio_of(ratios, [1.0] * len(ratios)))}
 
 
 def _floor(result: CaseResult, works: Sequence[Work], seconds: float, cache: str) -> dict[str, Any] | None:

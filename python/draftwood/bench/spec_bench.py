@@ -11,9 +11,9 @@ from typing import Any
 
 from ..errors import InvalidArgument
 
-__all__ = ["TOKENS", "Question", "loop_start", "questions"]
+__all__ = ["PER_TASK", "TOKENS", "Question", "loop_start", "questions"]
 
-TOKENS, _PER_TASK, _MOST_PROMPT = 128, 20, 1150
+TOKENS, PER_TASK, _MOST_PROMPT = 128, 20, 1150
 _FILE = "spec-bench/question.jsonl.gz"
 _MT_BENCH = {"writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities"}
 _LOOP = 16
@@ -35,7 +35,7 @@ class Question:
         return [{"role": "user", "content": text}]
 
 
-def questions(data: Path, per_task: int = _PER_TASK) -> Iterator[Question]:
+def questions(data: Path, per_task: int = PER_TASK) -> Iterator[Question]:
     """The first `per_task` of each task; MT-bench's eight categories are one task, taken in turn."""
     path = data / _FILE
     if not path.is_file():
