@@ -91,7 +91,7 @@ class PromptSearch:
             _check_look_ahead(params, ids, has_hidden)
             self._ahead = LookAhead(self._scorer)
         self.width = beams * (asked + len(end_tokens)) if self._ahead else beams + (params.stochastic is not False)
-        """Most texts that live at once; a stochastic search keeps one more, whose noise is the threshold of the weights."""
+        """Most texts at once; a stochastic search keeps one more, whose noise is the threshold of the weights."""
         self._keeps_lattice = bool(params.keep_lattice)
         self._core = _core.BeamSearch(
             ids,

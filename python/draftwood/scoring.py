@@ -79,8 +79,8 @@ class Scored:
 class LookAhead:
     """The steps of a search whose scorer reads hidden states.
 
-    Continuations are forwarded before they are chosen. Those that are chosen have thereby been read: their rows are where
-    the next ones come from, so that a step of the search is one forward, of all continuations.
+    Continuations are forwarded before they are chosen. Those that are chosen have thereby been read: their rows are
+    where the next ones come from, so that a step of the search is one forward, of all continuations.
     """
 
     def __init__(self, scored: Scored) -> None:

@@ -236,19 +236,19 @@ def test_bad_answers_end_their_search_alone(value, error, words):
 
 def test_what_cannot_be_asked_is_refused():
     scored = dataclasses.replace(PARAMS, scorer=Reader())
-    with (
-        dw.testing.toy_engine() as e,
-        pytest.raises(dw.UnsupportedModel, match="needs hidden states on toy .* has none"),
-    ):
-        e.beam_search([1], scored)
+    with dw.testing.toy_engine() as e:
+        with pytest.raises(dw.UnsupportedModel, match=r"needs hidden states on toy .* has none"):
+            e.beam_search([1], scored)
+        assert idle(e)
+    table = np.tile(log_softmax(np.zeros(5, np.float32)), (5, 1))
+    functional = dataclasses.replace(scored, bos_token_id=0, eos_token_id=None)
     with pytest.raises(dw.InvalidArgument, match=r"scorer.needs_hidden must be False: a step function .*use an engine"):
-        table = np.tile(log_softmax(np.zeros(5, np.float32)), (5, 1))
-        dw.search.beam(lambda tokens, state: table[tokens], None, dataclasses.replace(scored, bos_token_id=0))
+        dw.search.beam(lambda tokens, state: table[tokens], None, functional)
     with engine(drafter=dw.drafters.NGram(max_nodes=16)) as e:
         for fields, words in [
-            ({"processors": [dw.search.Phrases([[4, 5]])]}, "processors with .* must be rules without progress"),
+            ({"processors": [dw.search.Phrases([[4, 5]])]}, r"processors with .* must be rules without progress"),
             ({"num_beams": 8}, r"num_beams · \(scorer_top_k \+ end tokens\) must be at most 32, .*got 88"),
         ]:
-            with pytest.raises(dw.InvalidArgument, match=words):
+            with pytest.raises(dw.DraftwoodError, match=words):
                 e.beam_search([1], dataclasses.replace(scored, **fields))
         assert idle(e)
