@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import DraftwoodError, InvalidArgument
+from .errors import DraftwoodError, InvalidArgument, UnsupportedModel
 from .loading import _STEP_ROWS
 from .types import BeamParams, Beams
 
@@ -72,6 +72,10 @@ class BeamDriver:
             token_bytes=None if engine.tokenizer is None else engine.tokenizer.token_bytes,
             since=engine._session.times,
         )
+        caps = engine.executor.caps
+        if search.looks_ahead and not caps.hidden_states:
+            what = f"a scorer that needs hidden states on {caps.name}, which has none,"
+            raise UnsupportedModel.of(what, "take a scorer that reads tokens, or a model with weights")
         with engine._lock:
             engine._admit()
             self.core.add(search)

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .constraints import NativeRule
 from .errors import InternalError, InvalidArgument, OutOfPages, UnsupportedModel
 from .processing import Processed, rules_of
 from .requests import _count as count_of
 from .requests import _field as field_of
-from .scoring import Scored
+from .scoring import LookAhead, Scored
 from .types import BeamParams, Beams, BeamStats, Hypothesis, Lattice, PhaseTimes
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def end_tokens_of(params: BeamParams | SuperposedParams, own: Sequence[int]) -> 
 class PromptSearch:
     """The search of one prompt. It is fed rows of its live beams and knows no cache.
 
-    Shapes: ids [T] int32; end_tokens and banned are ids; limit: most tokens; own_rules: those of the model.
+    Shapes: ids [T] int32; end_tokens and banned are ids; limit: most tokens; own_rules: those of the model; has_hidden:
+    whether rows come with hidden states.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class PromptSearch:
         limit: int | None = None,
         token_bytes: _core.TokenBytes | None = None,
         own_rules: Sequence[_core.Rule] = (),
+        has_hidden: bool = False,
     ) -> None:
         limit = count_of(params.max_new_tokens, "max_new_tokens") if limit is None else limit
         if params.early_stopping not in (True, False, "never"):
@@ -83,6 +86,12 @@ class PromptSearch:
                 "processors with backspace_token_id", "rules of draftwood", "one written in Python"
             )
         self._scorer = None if params.scorer is None else Scored(params)
+        self._ahead: LookAhead | None = None
+        if self._scorer is not None and self._scorer.needs_hidden:
+            _check_look_ahead(params, ids, has_hidden)
+            self._ahead = LookAhead(self._scorer)
+        self.width = beams * (asked + len(end_tokens)) if self._ahead else beams + (params.stochastic is not False)
+        """Most texts at once; a stochastic search keeps one more, whose noise is the threshold of the weights."""
         self._keeps_lattice = bool(params.keep_lattice)
         self._core = _core.BeamSearch(
             ids,
@@ -124,20 +133,42 @@ class PromptSearch:
     def step(self, values: Any, rows: Sequence[int], kind: str) -> list[tuple[int, int, float]]:
         """Moves the beams on; beam i reads row `rows[i]` of `values` [R, V] f32. Returns (beam, token, score) of each
         beam of the next step, best first."""
-        banked: list[Any] = []
-        if self._processors is not None:
-            scratch = np.empty((len(rows), values.shape[1]), np.float32)
-            self._core.write_rows(values, rows, kind, scratch)
-            self._processors.apply(scratch)
-            banked = self._processors.banked(scratch, self._width)
-            values, rows, kind = scratch, range(len(rows)), "processed"
-        if self._scorer is None:
-            survivors = self._core.step(values, rows, kind, banked)
-        else:
-            survivors = self._scorer.step(self._core, values, rows, kind, banked)
+        ruled = self._ruled(values, rows, kind)
+        survivors = self._core.step(*ruled) if self._scorer is None else self._scorer.step(self._core, *ruled)
         if self._processors is not None:
             self._processors.advance(survivors)
         return survivors
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether its scorer reads hidden states: `look_ahead` then takes the place of `step`."""
+        return self._ahead is not None
+
+    def look_ahead(
+        self, values: Any, states: Any, rows: Sequence[int], begins: bool
+    ) -> tuple[list[tuple[int, int, float]], int]:
+        """Moves the beams on by what the last call has asked to forward: continuation i has row `rows[i]` of `values`
+        [R, V] f32 and `states` [R, d]; if it `begins`, the only row is the prompt's. Returns (i, token, score) of the
+        continuations to forward next, and how many of these rows are those of beams that go on."""
+        assert self._ahead is not None
+        chosen = [0]
+        if not begins:
+            survivors, chosen = self._ahead.choose(self._core, states, rows)
+            if self._processors is not None:
+                self._processors.advance(survivors)
+        if self.done:
+            return [], 0
+        found = self._ahead.extend(self._core, *self._ruled(values, [rows[i] for i in chosen], "logits"))
+        return [(chosen[beam], token, score) for beam, token, score in found], len(chosen)
+
+    def _ruled(self, values: Any, rows: Sequence[int], kind: str) -> tuple[Any, Sequence[int], str, list[Any]]:
+        """The rows after processors in Python, what kind they are then, and progress towards what must occur."""
+        if self._processors is None:
+            return values, rows, kind, []
+        scratch = np.empty((len(rows), values.shape[1]), np.float32)
+        self._core.write_rows(values, rows, kind, scratch)
+        self._processors.apply(scratch)
+        return scratch, range(len(rows)), "processed", self._processors.banked(scratch, self._width)
 
     def beams(
         self,
@@ -190,6 +221,9 @@ class SessionSearch:
         self.lanes = width
         """Most texts of the session at once."""
         self.speculation: _core.Speculation | None = None
+        self.looks_ahead: bool = getattr(search, "looks_ahead", False)
+        """Whether it reads hidden states; its texts are then continuations that may be chosen."""
+        self._begun = False
         self._since = since
         self._times = PhaseTimes()
 
@@ -210,11 +244,19 @@ class SessionSearch:
             self.speculation = self.search.speculation(self.ids, self.lanes, sequence)
 
     def advance(
-        self, logits: Any, rows: Sequence[tuple[int, int]], most: int, costs: _core.StepCosts | None, searches: int
+        self,
+        logits: Any,
+        rows: Sequence[tuple[int, int]],
+        most: int,
+        costs: _core.StepCosts | None,
+        searches: int,
+        states: Any = None,
     ) -> tuple[list[tuple[int, int, int, float]], list[int]]:
         """Moves the beams on: (sequence, first row) of each text that was forwarded. Returns (sequence, node, token,
         score) of the texts that go on, and texts that end though they were not forwarded."""
         assert self.live is not None
+        if self.looks_ahead:
+            return self._look_ahead(logits, states, [row for _, row in rows]), []
         if self.speculation is None:
             survivors = self.search.step(logits, [row for _, row in rows], "logits")
             paths = [(self.live[row], 0, token, score) for row, token, score in survivors]
@@ -228,6 +270,17 @@ class SessionSearch:
         self.steps += 1
         self.beam_steps += steps
         return paths, closed
+
+    def _look_ahead(self, logits: Any, states: Any, rows: Sequence[int]) -> list[tuple[int, int, int, float]]:
+        assert self.live is not None
+        begins, self._begun = not self._begun, True
+        survivors, kept = self.search.look_ahead(logits, states, rows, begins)
+        self.prefill_steps += begins
+        if not begins:
+            self.steps += 1
+            self.beam_steps += 1
+            self.drafted += len(rows) - kept
+        return [(self.live[row], 0, token, score) for row, token, score in survivors]
 
     def arranged(self, ids: Sequence[int]) -> None:
         """The session has made these texts of what `speculation.committed` asked for."""
@@ -276,10 +329,8 @@ def open_search(
         raise InvalidArgument.of("backspace_token_id", f"below the vocabulary size {vocab}", params.backspace_token_id)
     banned = [] if token_bytes is None else [*token_bytes.holes(), *range(len(token_bytes), vocab)]
     own = [] if read is None else read.rules(len(ids), limit)
-    search = PromptSearch(ids, params, ends, banned, limit, token_bytes, own)
-    # A stochastic search keeps one text more, whose noise is the threshold of the weights.
-    width = count_of(params.num_beams, "num_beams") + (params.stochastic is not False)
-    found = SessionSearch(ids, search, width, limit, since)
+    search = PromptSearch(ids, params, ends, banned, limit, token_bytes, own, has_hidden=True)
+    found = SessionSearch(ids, search, search.width, limit, since)
     found.encoded = read
     return found
 
@@ -327,6 +378,28 @@ def _backspace(params: BeamParams) -> int | None:
         other = "scorer" if params.scorer is not None else "stochastic"
         raise InvalidArgument.of(f"backspace_token_id with {other}", "None", params.backspace_token_id)
     return count_of(params.backspace_token_id, "backspace_token_id")
+
+
+def _check_look_ahead(params: BeamParams, ids: NDArray[np.int32], has_hidden: bool) -> None:
+    """What a scorer that reads hidden states cannot do."""
+    if not has_hidden:
+        raise InvalidArgument.of(
+            "scorer.needs_hidden",
+            "False: a step function has no hidden states",
+            True,
+            "use an engine, or a scorer that reads tokens",
+        )
+    # Both add continuations to the best `scorer_top_k`, so that nobody knows how many texts to make room for.
+    if params.stop:
+        raise InvalidArgument.of(
+            "stop with a scorer that needs hidden states", "empty", repr(params.stop), "use eos_token_id"
+        )
+    for rule in params.processors:
+        if hasattr(rule, "progress") and (
+            not isinstance(rule, NativeRule) or rule.progress(rule.init(ids)) is not None
+        ):
+            what = "processors with a scorer that needs hidden states"
+            raise InvalidArgument.of(what, "rules without progress", type(rule).__name__, "accepts(ids) may demand it")
 
 
 def _refusal(params: BeamParams, has_python: bool) -> str:

@@ -206,6 +206,9 @@ class _NotInIndex:
             ids, _ = self._index.next_tokens(list(state))
             row[ids[ids < len(row)]] = float("-inf")
 
+    def allows(self, state: tuple[int, ...], token: int) -> bool:
+        return len(state) < self._reach or not self._index.count([*state, token])
+
 
 class BadWords(NativeRule):
     """Sequences of any lengths that are never completed."""

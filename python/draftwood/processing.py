@@ -83,6 +83,20 @@ class Processed:
                 found.append((i, token, sum(p for p, _ in says), all(done for _, done in says)))
         return found
 
+    @property
+    def prunes(self) -> bool:
+        """Whether a rule says of single tokens whether they may follow."""
+        return any(isinstance(rule, _Own) and rule.prunes for rule in self._rules)
+
+    def forbidden(self, draft: Sequence[tuple[int, int, int]]) -> list[int]:
+        """Nodes of a draft below the only text, (node, parent, token), that some rule forbids; not
+        those below them. Parents come first."""
+        found: set[int] = set()
+        for rule in self._rules:
+            if isinstance(rule, _Own) and rule.prunes:
+                found.update(rule.forbidden([one for one in draft if one[0] not in found]))
+        return sorted(found)
+
     def done(self) -> bool:
         """Whether all texts hold what must occur."""
         return all(rule.done() for rule in self._rules)
@@ -101,6 +115,7 @@ class _Own:
         self._children: dict[tuple[int, int], Any] = {}
         has = {name for name in ("apply", "mask", "candidates") if hasattr(rule, name)}
         self.tests = not has and (hasattr(rule, "allows") or hasattr(rule, "child"))
+        self.prunes = hasattr(rule, "allows")
         self.asks = not isinstance(rule, NativeRule) and hasattr(rule, "progress")
         if isinstance(rule, NativeRule):
             self.asks = rule.progress(states[0]) is not None
@@ -189,6 +204,25 @@ class _Own:
         state = self._rule.fork(self._states[i])
         new = self._rule.advance(state, token)
         return state if new is None else new
+
+    def forbidden(self, draft: Sequence[tuple[int, int, int]]) -> list[int]:
+        """Nodes whose token may not follow; what is below them is not asked about."""
+        above: dict[int, tuple[int, int]] = {}
+        states, found = {0: self._states[0]}, []
+        for node, parent, token in draft:
+            if parent != 0 and parent not in above:
+                continue
+            if parent not in states:
+                grandparent, its = above[parent]
+                state = self._rule.fork(states[grandparent])
+                new = self._rule.advance(state, its)
+                states[parent] = state if new is None else new
+            verdict = self._rule.allows(states[parent], token)
+            if verdict is None or verdict:  # None: the rule changes values
+                above[node] = parent, token
+            else:
+                found.append(node)
+        return found
 
     def done(self) -> bool:
         return not hasattr(self._rule, "done") or all(self._rule.done(state) for state in self._states)

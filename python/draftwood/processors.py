@@ -29,7 +29,8 @@ class Processor(Protocol):
     new one; −inf forbids.
     `mask(state)`: bool [V], True where a token is allowed.
     `candidates(state) → ids | None`: all that may follow; None where another method is to be asked.
-    `allows(state, token) → bool`: tokens are tested in descending order until enough are allowed.
+    `allows(state, token) → bool`: tokens are tested in descending order until enough are allowed. Beside one of the
+    methods above it only tells which drafted tokens need no row, so that it saves time and changes no text.
     `child(state, token) → state | None`: the same test, which carries what it found.
 
     A rule about what must occur has `progress(state) → int`, `advances(state) → ids` (tokens that take the text

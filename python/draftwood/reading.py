@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from .errors import InvalidArgument, UnsupportedModel
 from .reads import decoder_ids, read_prompt
 from .requests import encode_prompt, prompts_of
 from .ticket import sound_output
-from .types import SamplingParams
+from .types import Logprobs, SamplingParams
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -24,14 +25,19 @@ def score(engine: Engine, prompt: Any, continuation: Any) -> Any:
         expected = f"{len(prompts)} continuations, one per prompt"
         raise InvalidArgument.of("continuation", expected, len(continuations))
     pairs = [_ids(engine, *pair) for pair in zip(prompts, continuations, strict=True)]
+    scores = [logprobs.chosen for logprobs in logprobs_of_given(engine, pairs, 0)]
+    return scores[0] if single else scores
+
+
+def logprobs_of_given(engine: Engine, pairs: Sequence[tuple[Any, Any]], alternatives: int) -> list[Logprobs]:
+    """Raw log-probabilities of continuations, and of so many alternatives to each token; pairs of ids."""
 
     def submit(ids: Any, forced: Any) -> Any:
-        params = SamplingParams(max_new_tokens=len(forced), ignore_eos=True, logprobs=0, seed=0)
+        params = SamplingParams(max_new_tokens=len(forced), ignore_eos=True, logprobs=alternatives, seed=0)
         return engine._submit(ids, params, forced=forced)
 
     outputs = [sound_output(ticket) for ticket in engine._run_all(submit(*pair) for pair in pairs)]
-    scores = [output.logprobs.chosen for output in outputs if output.logprobs is not None]
-    return scores[0] if single else scores
+    return [output.logprobs for output in outputs if output.logprobs is not None]
 
 
 def _ids(engine: Engine, prompt: Any, continuation: Any) -> tuple[Any, Any]:

@@ -20,7 +20,7 @@ class RuledCore:
     """A core session with the processors in Python of the texts that have some.
 
     Rules see the rows of the visited path only, on a copy, and their states follow what is committed: a step that is
-    given up leaves them as they were.
+    given up leaves them as they were. Those with `allows` are asked about drafts before the forward, on forked states.
     """
 
     def __init__(self, core: _core.Session) -> None:
@@ -29,6 +29,7 @@ class RuledCore:
         """By request and sample: the states of its text, after those of its beginnings if tokens may be taken back."""
         self._next: dict[tuple[int, int], list[Processed]] = {}
         self._backspace: dict[tuple[int, int], int] = {}
+        self._views: _core.Views
 
     def __bool__(self) -> bool:
         """Whether any text has rules."""
@@ -48,6 +49,24 @@ class RuledCore:
         """A text has ended."""
         for states in (self._rules, self._next, self._backspace):
             states.pop((request, sample), None)
+
+    def begin(self) -> _core.Views:
+        """Chooses what runs."""
+        self._views = self._core.begin()
+        return self._views
+
+    def plan(self, forest: _core.Forest | None, block: NDArray[np.int32]) -> tuple[list[int], int]:
+        """Writes the rows of the step; drafts that a rule forbids get none. What a rule raises ends its text."""
+        if forest is not None and any(its[-1].prunes for its in self._rules.values()):
+            for tree, request, sample, nodes in self._core.foreign_drafts(forest):
+                try:
+                    forbidden = self._rules[request, sample][-1].forbidden(nodes)
+                except Exception as error:
+                    self._views.fail(tree, error)
+                    continue
+                if forbidden:
+                    forest.drop_nodes(tree, forbidden)
+        return self._core.plan(forest, block)
 
     def verify(self, logits: Any) -> None:
         """Reads the rows; one text after the other asks its rules. What a rule raises ends its text."""

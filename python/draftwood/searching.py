@@ -48,6 +48,7 @@ class SearchCore:
         self._forest = _core.Forest()
         self._costs = _core.StepCosts()
         self._turn = 0
+        self._states: Any = None
 
     @property
     def page_size(self) -> int:
@@ -63,7 +64,7 @@ class SearchCore:
         """Queues a search, if the session would take it."""
         if search.width > self.widest:
             raise InvalidArgument.of(
-                "num_beams",
+                "num_beams · (scorer_top_k + end tokens)" if search.looks_ahead else "num_beams",
                 f"at most {self.widest}, the texts that a step of this engine holds",
                 search.width,
                 "an engine with drafter=None holds more",
@@ -144,6 +145,15 @@ class SearchCore:
         stacked = np.stack([vectors[self._views[i]] for i in at])
         return Embedded(plan.row_offsets[at].astype(np.int32), stacked)
 
+    @property
+    def wants_hidden(self) -> bool:
+        """Whether a search of this step reads hidden states."""
+        return any(search.looks_ahead for search in self._running)
+
+    def observe(self, states: Any) -> None:
+        """Takes the hidden states [R', d] of the rows that are verified next."""
+        self._states = states
+
     def verify(self, logits: Any) -> None:
         """Moves every search on that was read. One that fails ends, the others go on."""
         row_of = dict(zip(self._views, self._first, strict=True))
@@ -158,7 +168,7 @@ class SearchCore:
             rows = [(sequence, row_of[sequence]) for sequence in search.live if sequence in row_of]
             self._paths.append((search, []))
             try:
-                paths, closed = search.advance(logits, rows, self.nodes, costs, len(self._running))
+                paths, closed = search.advance(logits, rows, self.nodes, costs, len(self._running), self._states)
             except Exception as error:
                 search.error = error
                 continue

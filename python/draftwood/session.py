@@ -28,7 +28,8 @@ class BatchDrafter(Protocol):
 
 class StepCore(Protocol):
     """The calls of a step: a core session, which verifies drafts, or something that decides otherwise what goes on. It
-    may have `embedded(plan) → Embedded | None`: rows that are vectors instead of tokens."""
+    may have `embedded(plan) → Embedded | None`: rows that are vectors instead of tokens; and `wants_hidden`, with
+    `observe(states)` before `verify`: hidden states of the rows that are read."""
 
     @property
     def page_size(self) -> int:
@@ -110,8 +111,11 @@ class Session:
         planned = perf_counter_ns()
         if plan.copies.size:
             self.executor.apply(plan.copies)
-        rows = self.executor.forward(plan, ("last",) if hidden else ())
+        shows = getattr(core, "wants_hidden", False)
+        rows = self.executor.forward(plan, ("last",) if hidden or shows else ())
         forwarded = perf_counter_ns()
+        if shows:
+            core.observe(rows.hidden)  # type: ignore[attr-defined]
         if plan.selector == "argmax":
             self.core.verify_best(rows.best)  # type: ignore[attr-defined]
         else:

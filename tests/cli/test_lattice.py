@@ -6,6 +6,7 @@ import doctest
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -248,6 +249,47 @@ def test_stats_tell_what_speculation_saved(command: Command) -> None:
     assert "speculation on" in shown.stderr
 
 
+def test_log_probabilities_of_every_text(command: Command) -> None:
+    search = (*BASE, "--beams", "4", "--return", "3")
+    told = document(command(*search, "--logprobs", "2", "--json"))
+    plain = document(command(*search, "--json"))
+    assert [one["token_ids"] for one in told["hypotheses"]] == [one["token_ids"] for one in plain["hypotheses"]]
+    others = 0
+    for one in told["hypotheses"]:
+        law = one["logprobs"]
+        assert law["chosen"] == pytest.approx(one["step_scores"], abs=1e-5)
+        assert [len(ids) for ids in law["top_ids"]] == [2] * len(one["token_ids"])
+        for token, chosen, ids, values in zip(one["token_ids"], law["chosen"], law["top_ids"], law["top"], strict=True):
+            assert values == sorted(values, reverse=True) and chosen <= values[0]
+            assert token not in ids or values[ids.index(token)] == chosen
+            others += ids[0] != token
+    assert others, "a search takes what is not the best token"
+    assert "logprobs" not in plain["hypotheses"][0]
+    shown = command(*search, "--logprobs", "2", "--show")
+    assert shown.stderr.count("log-probability") == 3 and "step  1" in shown.stderr
+    assert shown.stdout == command(*search).stdout
+
+
+def test_every_text_is_cited(command: Command, tmp_path: Path) -> None:
+    search = (*BASE, "--beams", "4", "--return", "3")
+    texts = [one["token_ids"] for one in document(command(*search, "--json"))["hypotheses"]]
+    index = str(tmp_path / "a.dwx")
+    dw.FMIndex.build([("a.txt", "First", texts[0][:4]), ("b.txt", "", texts[1])], path=index)
+    cited = (*search, "--cite", index, "--cite-min", "3")
+    told = document(command(*cited, "--json", "--logprobs", "0"))
+    for one, ids in zip(told["hypotheses"], texts, strict=True):
+        assert one["token_ids"] == ids and len(one["logprobs"]["chosen"]) == len(ids)
+        spans = dw.FMIndex.open(index).attribute(np.array(ids, np.int32), 3)
+        assert [(c["start"], c["end"]) for c in one["citations"]] == [(span.start, span.end) for span in spans]
+        assert all(c["text"] in one["text"] for c in one["citations"])
+    whole = told["hypotheses"][1]["citations"]
+    assert [(c["start"], c["end"], c["places"][0]["id"]) for c in whole] == [(0, len(texts[1]), "b.txt")]
+    shown = command(*cited)
+    assert shown.stdout == command(*search).stdout
+    assert shown.stderr.count("% of the text is in the sources") + shown.stderr.count("no part of the text") == 3
+    assert "b.txt at 0" in shown.stderr and "\x1b" not in shown.stdout + shown.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -255,8 +297,9 @@ def test_stats_tell_what_speculation_saved(command: Command) -> None:
         (("--return", "2"), "--return must be used with --beams, got 2"),
         (("--beam-groups", "2"), "--beam-groups must be used with --beams, got 2"),
         (("--beams", "3", "--beam-groups", "2"), "num_beam_groups must"),
-        (("--beams", "2", "--logprobs", "1"), "--logprobs must be left out with --beams, got 1"),
-        (("--beams", "2", "--cite", "x.dwx"), "--cite must be left out with --beams"),
+        (("--beams", "2", "--logprobs", "257"), "--logprobs must be 0 … 256, the vocabulary size, got 257"),
+        (("--beams", "2", "--logprobs", "-1"), "--logprobs must be 0 … 256, the vocabulary size, got -1"),
+        (("--beams", "2", "--cite", "x.dwx"), "the index file must be readable"),
         (("--beams", "2", "--stochastic", "wild"), "--stochastic must be one of sequences, first-token, got 'wild'"),
         (("--beams", "2", "--top-k", "3"), "--top-k, --top-p and --min-p must be used with --temperature"),
     ],

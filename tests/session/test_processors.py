@@ -11,7 +11,7 @@ import draftwood as dw
 from draftwood.constraints import NativeRule
 from draftwood.loading import Parts
 from draftwood.models.toy import ToyExecutor
-from support.drafters import RandomTrees
+from support.drafters import Chain, RandomTrees
 from support.toy import Oracle, prompts
 
 VOCAB = 48
@@ -157,6 +157,110 @@ def test_drafts_are_accepted_beside_processors():
         assert out.token_ids.tolist() == slow(prompt, parity, 40, ends=())
         assert out.stats.accepted > 0
         assert out.stats.processed_rows == len(out.token_ids)
+
+
+class Guesses:
+    """A chain of what the text without rules would say, and beside each node of it three tokens at random."""
+
+    max_nodes = 24
+
+    def __init__(self, seed=0):
+        self.rng, self.seen = np.random.default_rng(seed), []
+
+    def propose(self, view):
+        text, tokens, parents, last = view.token_ids.tolist(), [int(view.token_ids[-1])], [-1], 0
+        for token in ORACLE.greedy(text, min(5, view.max_depth)):
+            wild = set(self.rng.integers(0, VOCAB, 3).tolist()) - {token}
+            tokens += [token, *wild]
+            parents += [last] * (1 + len(wild))
+            last = len(tokens) - 1 - len(wild)
+        self.seen.append(len(tokens) - 1)
+        return dw.Tree(tokens, parents)
+
+
+@pytest.mark.parametrize(
+    ("name", "prunes"),
+    [("allows", True), ("mask", False), ("no repeat", True), ("bad words", True), ("only", True), ("a chain", False)],
+)
+def test_drafts_that_a_rule_forbids_cost_no_rows(name, prunes):
+    fields, change = RULES[name]
+    drafter, forbidden, drafted = Guesses(), 0, 0
+
+    def watch(plan, _):
+        nonlocal forbidden, drafted
+        text = prompt + told
+        paths = {}
+        for row in range(int(plan.chain[0]), plan.rows):
+            parent = int(plan.parents[row])
+            paths[row] = [*paths.get(parent, []), int(plan.tokens[row])]
+            before = text + paths[row][:-1]
+            allowed = change(before, before[len(prompt) :], np.zeros(VOCAB, np.float32))[paths[row][-1]] > -np.inf
+            drafted, forbidden = drafted + 1, forbidden + (not allowed)
+
+    with engine(drafter, draft_policy="always") as e:
+        for prompt in prompts(4, VOCAB, seed=6):
+            told = []
+            params = dataclasses.replace(GREEDY, ignore_eos=True, **fields())
+            e.on_step(watch)
+            stream = e.stream(prompt, params)
+            for event in stream:
+                told += event.token_ids.tolist()
+            assert told == slow(prompt, change, ends=()) and stream.output.stats.drafted <= drafted
+    assert 0 < drafted < sum(drafter.seen)
+    assert (forbidden == 0) == prunes, (forbidden, drafted)
+
+
+def test_a_draft_of_nothing_but_what_a_rule_forbids_is_no_draft():
+    for how in ("allows", "native"):
+        odd = [token for token in range(VOCAB) if token % 2]
+        rule = dw.processors.AllowedTokens(odd) if how == "native" else OnlyOdd()
+        wrong = Chain(lambda ids, n: [2 * (i + 4) for i in range(n)])
+        params = dataclasses.replace(GREEDY, ignore_eos=True, processors=[rule], n=3, temperature=1.0, seed=2)
+        outputs = []
+        for drafter in (None, wrong):
+            with engine(drafter, draft_policy="always") as e:
+                out = e.generate([1, 2], params)
+                outputs.append([sample.token_ids.tolist() for sample in out.samples])
+                assert [sample.stats.drafted for sample in out.samples] == [0, 0, 0]
+                assert e.stats().drafts.proposed == 0
+        assert outputs[0] == outputs[1]
+
+
+class OnlyOdd:
+    """A rule that tests tokens; its state is a list that every text must have for itself."""
+
+    def init(self, ids):
+        return list(ids)
+
+    def fork(self, state):
+        return list(state)
+
+    def advance(self, state, token):
+        assert token % 2, "nothing is followed that was forbidden"
+        state.append(token)
+
+    def allows(self, state, token):
+        return token % 2 == 1
+
+
+def test_what_allows_raises_ends_its_text_alone():
+    class Boom(OnlyOdd):
+        def apply(self, state, row):
+            row[::2] = -np.inf
+
+        def allows(self, state, token):
+            if len(state) > 6:
+                raise LookupError("the rule's own")
+            return token % 2 == 1
+
+    right = Chain(lambda ids, n: [1] * n)
+    each = [dataclasses.replace(GREEDY, ignore_eos=True, processors=rules) for rules in ([Boom()], [])]
+    with engine(right, draft_policy="always") as e:
+        bad, good = e.generate([[1, 2], [3, 4]], each)
+        assert isinstance(bad.error, LookupError) and bad.finish_reason == "error"
+        assert good.token_ids.tolist() == slow([3, 4], lambda text, new, row: row, ends=())
+        stats = e.stats()
+        assert stats.pages_free == stats.pages_total
 
 
 def test_constraints_in_plain_texts():

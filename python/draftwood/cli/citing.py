@@ -13,7 +13,7 @@ from .terminal import Terminal, printable
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..retrieval import FMIndex
-    from ..types import Output
+    from ..types import Hypothesis, Output
 
 __all__ = ["Citation", "cite", "citations_json", "open_sources", "show_cited", "show_sources"]
 
@@ -44,7 +44,7 @@ def open_sources(paths: Sequence[str], min_length: int, engine: Engine) -> FMInd
     return index
 
 
-def cite(output: Output, index: FMIndex, min_length: int, engine: Engine) -> list[Citation]:
+def cite(output: Output | Hypothesis, index: FMIndex, min_length: int, engine: Engine) -> list[Citation]:
     """The parts of at least so many tokens, in the order of the text."""
     citations = []
     for span in index.attribute(output.token_ids, min_length, places=_PLACES):
@@ -57,7 +57,7 @@ def cite(output: Output, index: FMIndex, min_length: int, engine: Engine) -> lis
     return citations
 
 
-def _characters(tokens: int, output: Output, engine: Engine) -> int:
+def _characters(tokens: int, output: Output | Hypothesis, engine: Engine) -> int:
     """Characters of the text that the first tokens are; an unfinished one does not count."""
     decoded = engine.tokenizer.token_bytes.decode(output.token_ids[:tokens]) if engine.tokenizer is not None else ""
     while not output.text.startswith(decoded):

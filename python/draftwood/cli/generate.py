@@ -16,12 +16,24 @@ from .terminal import INTERRUPTED, Interrupt, Terminal, printable
 from .trees import StepTree, label_of, lines_of, tree_of_step
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..engine import Engine
     from ..step import StepPlan
-    from ..types import BeamStats, Output, SamplingParams, Stats
+    from ..types import BeamStats, Logprobs, Output, SamplingParams, Stats
     from .searching import BeamOptions
 
-__all__ = ["Options", "as_chat", "origin_of", "phases_of", "read_prompt", "run_generate"]
+__all__ = [
+    "Options",
+    "as_chat",
+    "logprobs_json",
+    "origin_of",
+    "phases_of",
+    "read_prompt",
+    "run_generate",
+    "show_logprobs",
+]
 
 _CHUNK = 512
 """Rows of the prompt that one step processes."""
@@ -108,7 +120,7 @@ class _Run:
     def __init__(self, engine: Engine, terminal: Terminal, show: bool, *, holds_text: bool = False) -> None:
         self._engine, self._terminal, self._show = engine, terminal, show
         self._holds_text = holds_text  # shown afterwards, with its sources
-        self._label = label_of(engine)
+        self.label = label_of(engine)
         self._interrupt = Interrupt()
         self.trees: list[StepTree] = []
         self.first_seconds, self.total_seconds, self.first_tokens = 0.0, 0.0, 0
@@ -203,10 +215,10 @@ class _Run:
     def _draw(self, tree: StepTree) -> None:
         err, number = self._terminal.err, f"step {len(self.trees)}"
         if not tree.drafted:
-            err.print(f"{number}: no draft → {self._label(tree.emitted[0])}", style="dim", markup=False)
+            err.print(f"{number}: no draft → {self.label(tree.emitted[0])}", style="dim", markup=False)
             return
         err.print(f"{number}: {len(tree.accepted)} of {tree.drafted} accepted", style="cyan")
-        for line in lines_of(tree, self._label, err.width):
+        for line in lines_of(tree, self.label, err.width):
             err.print(line, soft_wrap=True)
 
     def _write(self, text: str) -> None:
@@ -222,22 +234,29 @@ def _tell(output: Output, run: _Run, options: Options, terminal: Terminal) -> No
     if run.interrupted:
         terminal.note(f"stopped after {output.stats.new_tokens} tokens")
     if output.logprobs is not None:
-        _show_logprobs(output, run, terminal)
+        show_logprobs(output.token_ids, output.logprobs, run.label, terminal)
     if options.stats:
         _show_stats(output, run, terminal)
 
 
-def _show_logprobs(output: Output, run: _Run, terminal: Terminal) -> None:
+def show_logprobs(
+    token_ids: NDArray[np.int32], logprobs: Logprobs, label: Callable[[int], str], terminal: Terminal
+) -> None:
+    """A line per token: its log-probability, and the best ones."""
     from rich.table import Table
 
-    assert output.logprobs is not None
     table = Table("token", "log-probability", "best ones", title="log-probabilities", title_justify="left")
-    for token, chosen, ids, values in zip(
-        output.token_ids, output.logprobs.chosen, output.logprobs.top_ids, output.logprobs.top, strict=True
-    ):
-        best = "  ".join(f"{run._label(int(i))} {value:.2f}" for i, value in zip(ids, values, strict=True))
-        table.add_row(*map(_escaped, (run._label(int(token)), f"{chosen:.3f}", best)))
+    for token, chosen, ids, values in zip(token_ids, logprobs.chosen, logprobs.top_ids, logprobs.top, strict=True):
+        best = "  ".join(f"{label(int(i))} {value:.2f}" for i, value in zip(ids, values, strict=True))
+        table.add_row(*map(_escaped, (label(int(token)), f"{chosen:.3f}", best)))
     terminal.err.print(table)
+
+
+def logprobs_json(logprobs: Logprobs | None) -> dict[str, Any] | None:
+    """For the JSON document."""
+    if logprobs is None:
+        return None
+    return {"chosen": logprobs.chosen, "top_ids": logprobs.top_ids, "top": logprobs.top}
 
 
 def _show_stats(output: Output, run: _Run, terminal: Terminal) -> None:
@@ -267,16 +286,13 @@ def origin_of(engine: Engine, options: Options) -> dict[str, Any]:
 
 def _document(engine: Engine, options: Options, output: Output, run: _Run, loaded: float) -> dict[str, Any]:
     stats = output.stats
-    logprobs = output.logprobs
     return {
         **origin_of(engine, options),
         "text": output.text,
         "token_ids": output.token_ids,
         "finish_reason": output.finish_reason,
         "stop_reason": output.stop_reason,
-        "logprobs": None
-        if logprobs is None
-        else {"chosen": logprobs.chosen, "top_ids": logprobs.top_ids, "top": logprobs.top},
+        "logprobs": logprobs_json(output.logprobs),
         "stats": {**asdict(stats), "tokens_per_step": stats.tokens_per_step},
         "seconds": {"load": loaded, "first_token": run.first_seconds, "total": run.total_seconds},
         "tokens_per_second": run.tokens_per_second,

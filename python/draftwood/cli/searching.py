@@ -7,8 +7,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument
+from .citing import citations_json, cite, open_sources, show_cited, show_sources
 from .draw import elided, visible
-from .generate import as_chat, origin_of, phases_of, read_prompt
+from .generate import as_chat, logprobs_json, origin_of, phases_of, read_prompt, show_logprobs
 from .lattice import LEGEND, draw_lattice
 from .source import drafter_of, open_engine
 from .terminal import Terminal, printable
@@ -16,7 +17,8 @@ from .trees import label_of
 
 if TYPE_CHECKING:
     from ..engine import Engine
-    from ..types import BeamParams, Beams, Hypothesis, SamplingParams
+    from ..types import BeamParams, Beams, Hypothesis, Logprobs, SamplingParams
+    from .citing import Citation
     from .generate import Options
 
 __all__ = ["BeamOptions", "run_search"]
@@ -48,16 +50,13 @@ def run_search(options: Options, sampling: SamplingParams, beams: BeamOptions) -
     """Searches, then shows the texts; 0."""
     terminal = Terminal(as_json=options.as_json, debug=options.debug)
     with terminal.guard():
-        _search(options, _params(options, sampling, beams), terminal)
+        _search(options, _params(options, sampling, beams), sampling.logprobs, terminal)
     return 0
 
 
 def _params(options: Options, sampling: SamplingParams, beams: BeamOptions) -> BeamParams:
     from ..types import BeamParams
 
-    for name, value in (("--logprobs", sampling.logprobs), ("--cite", options.cite or None)):
-        if value is not None:
-            raise InvalidArgument.of(name, "left out with --beams", value)
     if beams.stochastic not in (None, *_STOCHASTIC):
         raise InvalidArgument.of("--stochastic", "one of " + ", ".join(_STOCHASTIC), repr(beams.stochastic))
     draws = sampling.temperature > 0
@@ -84,24 +83,47 @@ def _params(options: Options, sampling: SamplingParams, beams: BeamOptions) -> B
     )
 
 
-def _search(options: Options, params: BeamParams, terminal: Terminal) -> None:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A text, and what was asked about it."""
+
+    text: Hypothesis
+    citations: list[Citation] | None
+    logprobs: Logprobs | None
+
+
+def _search(options: Options, params: BeamParams, alternatives: int | None, terminal: Terminal) -> None:
     drafter = drafter_of(options.drafter, options.max_nodes)
     prompt = read_prompt(options, terminal)
     start = perf_counter()
     with open_engine(options.model, drafter, terminal) as engine:
         loaded = perf_counter() - start
+        vocab = engine.executor.caps.vocab_size
+        if alternatives is not None and not 0 <= alternatives <= vocab:
+            raise InvalidArgument.of("--logprobs", f"0 … {vocab}, the vocabulary size", alternatives)
         ids = engine.encode(as_chat(prompt, options, engine))
+        sources = open_sources(options.cite, options.cite_min, engine) if options.cite else None
         start = perf_counter()
         with terminal.wait(f"searching with {params.num_beams} beams, {len(ids)} prompt tokens"):
             beams: Beams = engine.beam_search(ids, params)
         seconds = perf_counter() - start
+        cited = [None if sources is None else cite(one, sources, options.cite_min, engine) for one in beams]
+        judged = [None] * len(beams) if alternatives is None else _judged(engine, ids, beams, alternatives)
+        found = [_Found(*one) for one in zip(beams, cited, judged, strict=True)]
         if not options.as_json:
             if options.show:
                 _draw(beams, engine, terminal)
-            _write(beams, terminal, headings=not options.show)
+            _write(found, engine, terminal, headings=not options.show)
             if options.stats:
                 _tell(beams, seconds, terminal)
-        terminal.document(_document(engine, options, beams, loaded, seconds))
+        terminal.document(_document(engine, options, beams, found, loaded, seconds))
+
+
+def _judged(engine: Engine, ids: Any, beams: Beams, alternatives: int) -> list[Logprobs]:
+    """The model's law at each token of the texts: they are read once more, since a search keeps no rows."""
+    from ..reading import logprobs_of_given
+
+    return logprobs_of_given(engine, [(ids, one.token_ids) for one in beams], alternatives)
 
 
 def _draw(beams: Beams, engine: Engine, terminal: Terminal) -> None:
@@ -125,14 +147,24 @@ def _about(one: Hypothesis) -> str:
     return ", ".join(parts)
 
 
-def _write(beams: Beams, terminal: Terminal, *, headings: bool) -> None:
-    """The texts on stdout; headings between several of them on stderr, so that a pipe gets texts alone."""
-    out = terminal.out
-    for rank, one in enumerate(beams, 1):
-        if headings and len(beams) > 1:
-            terminal.err.print(f"{rank}: {_about(one)}", style="cyan", markup=False)
-        out.file.write((printable(one.text) if out.is_terminal else one.text) + "\n")
+def _write(found: list[_Found], engine: Engine, terminal: Terminal, *, headings: bool) -> None:
+    """The texts on stdout; headings between several of them, and all about them, on stderr, so that a pipe gets texts
+    alone."""
+    out, label = terminal.out, label_of(engine)
+    for rank, one in enumerate(found, 1):
+        if headings and len(found) > 1:
+            terminal.err.print(f"{rank}: {_about(one.text)}", style="cyan", markup=False)
+        text = one.text.text
+        if one.citations is not None:
+            show_cited(text, one.citations, terminal)
+            out.print()
+        else:
+            out.file.write((printable(text) if out.is_terminal else text) + "\n")
         out.file.flush()
+        if one.logprobs is not None:
+            show_logprobs(one.text.token_ids, one.logprobs, label, terminal)
+        if one.citations is not None:
+            show_sources(text, one.citations, terminal)
 
 
 def _tell(beams: Beams, seconds: float, terminal: Terminal) -> None:
@@ -146,12 +178,23 @@ def _tell(beams: Beams, seconds: float, terminal: Terminal) -> None:
         terminal.note(line)
 
 
-def _document(engine: Engine, options: Options, beams: Beams, loaded: float, seconds: float) -> dict[str, Any]:
+def _document(
+    engine: Engine, options: Options, beams: Beams, found: list[_Found], loaded: float, seconds: float
+) -> dict[str, Any]:
     lattice = beams.lattice
     return {
         **origin_of(engine, options),
-        "hypotheses": [asdict(one) for one in beams],
+        "hypotheses": [_told(one) for one in found],
         "stats": asdict(beams.stats),
         "seconds": {"load": loaded, "total": seconds},
         "lattice": None if lattice is None else asdict(lattice),
     }
+
+
+def _told(one: _Found) -> dict[str, Any]:
+    told = asdict(one.text)
+    if one.logprobs is not None:
+        told["logprobs"] = logprobs_json(one.logprobs)
+    if one.citations is not None:
+        told["citations"] = citations_json(one.text.text, one.citations)
+    return told

@@ -66,7 +66,8 @@ class BeamStats:
     steps: int
     """Forwards that moved the beams on; with speculation one may take several steps of the search."""
     prefill_steps: int
-    """Forwards that only cached a part of the prompt."""
+    """Forwards that did not move the beams: they read a part of the prompt, or all of it if a scorer reads hidden
+    states."""
     seed: int | None
     """Of the noise, with `do_sample`."""
     times: PhaseTimes

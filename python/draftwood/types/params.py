@@ -142,7 +142,10 @@ class BeamParams:
     The search keeps it anyway; copying it out takes 21 bytes per node, at most 2 · B nodes per step."""
     scorer: Any = None
     """Something with `log_prob(ids) → [n]`, log c(A | text) of n texts (generated ids), called once per step, and
-    perhaps `accepts(ids) → bool`: only accepted hypotheses are returned (yoshida2024; `draftwood.scoring` has two)."""
+    perhaps `accepts(ids) → bool`: only accepted hypotheses are returned (yoshida2024; `draftwood.scoring` has two).
+    With `needs_hidden = True` it is called as `log_prob(ids, hidden=states)`, states [n, d] float32: what the head of
+    the engine's model reads after each text. A step then forwards all n ≤ num_beams · (scorer_top_k + end tokens)
+    continuations instead of num_beams rows; not with `stop` or phrases, nor in `dw.search.beam`."""
     scorer_weight: float = 1.0
     """Texts are kept by log p + weight · log c, and ranked by log p at the end."""
     scorer_top_k: int = 0

@@ -43,6 +43,18 @@ impl Forest {
         })
     }
 
+    /// Drops nodes of tree `i`, and those below them.
+    fn drop_nodes(&self, py: Python<'_>, i: usize, nodes: Vec<u32>) -> PyResult<()> {
+        enter(py, || {
+            let mut forest = lock(&self.0);
+            if i >= forest.len() {
+                return Err(Error::invalid("a tree", format!("below {}", forest.len()), i, ""));
+            }
+            forest.drop_nodes(i, &nodes);
+            Ok(())
+        })
+    }
+
     /// Adds the tree of view `i` after checking it; a wrong tree adds nothing.
     #[pyo3(signature = (views, i, tokens, parents, prob=None))]
     fn add(

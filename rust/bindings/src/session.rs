@@ -188,6 +188,21 @@ impl Session {
         })
     }
 
+    /// (tree, request, sample, [(node, parent, token)]) of each draft of a text with processors in Python: the nodes that
+    /// the rules in Rust allow.
+    #[expect(clippy::type_complexity, reason = "drafts are lists of triples")]
+    fn foreign_drafts(
+        &self,
+        py: Python<'_>,
+        forest: &Forest,
+    ) -> PyResult<Vec<(usize, u32, u32, Vec<(u32, u32, Token)>)>> {
+        enter(py, || {
+            let forest = lock(&forest.0);
+            let drafts = lock(&self.inner).foreign_drafts(&forest);
+            Ok(drafts.into_iter().map(|d| (d.tree, d.request.0, d.sample, d.nodes)).collect())
+        })
+    }
+
     /// Writes the rows of the step into `block`; returns the borders of its arrays and the mask words per row. `all`: the
     /// policy does not choose among the nodes of the forest.
     #[pyo3(signature = (forest, block, all=false))]

@@ -60,48 +60,6 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps of each draft what may be accepted: nodes within budget and depth, none at or below an end token or a backspace (the token
-    /// is chosen by its parent's row, so its own row is never needed) or a token that the model does not have (a corpus
-    /// may know more). Forced tokens are a chain of their own.
-    fn prune(&mut self, forest: Option<&Forest>) {
-        self.proposals.clear();
-        let mut views = 0;
-        for s in &self.scheduled {
-            let sequence = &self.running[s.at];
-            let ends: &[u32] = if sequence.spec.ignore_end { &[] } else { &self.config.end_tokens };
-            let root = sequence.tokens[self.store.len(sequence.id) as usize + s.chunk as usize - 1];
-            self.proposals.open(root);
-            if s.is_forced && s.is_read() {
-                let mut parent = 0;
-                for &token in &sequence.forced()[..s.budget as usize - 1] {
-                    parent = self.proposals.push(parent, token, 1.0);
-                }
-                views += 1;
-            } else if let (true, Some(forest)) = (s.is_read(), forest) {
-                let draft = forest.tree(views);
-                views += 1;
-                draft.depths_into(&mut self.scratch.depths);
-                let renumbered = &mut self.scratch.renumbered;
-                renumbered.clear();
-                renumbered.push(Some(0));
-                let mut kept = 1;
-                for node in 1..draft.len() {
-                    let parent = renumbered[draft.parents[node] as usize];
-                    let allowed = kept < s.budget
-                        && self.scratch.depths[node] <= s.max_depth
-                        && draft.tokens[node] < self.config.vocab
-                        && !ends.contains(&draft.tokens[node])
-                        && sequence.spec.backspace != Some(draft.tokens[node]);
-                    renumbered.push(parent.filter(|_| allowed).map(|parent| {
-                        kept += 1;
-                        self.proposals.push(parent, draft.tokens[node], draft.prob[node])
-                    }));
-                }
-            }
-            self.proposals.close();
-        }
-    }
-
     fn fill_sequence(&mut self, i: usize) {
         let Scheduled { at, chunk, .. } = self.scheduled[i];
         let (sequence, tree, plan) = (&self.running[at], self.trees.tree(i), &mut self.plan);

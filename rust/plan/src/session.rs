@@ -9,6 +9,7 @@ use crate::sequence::Sequence;
 use crate::verify::Record;
 use crate::{DraftCounts, SessionConfig};
 use draftwood_base::{Error, Result, SequenceId, Token};
+use draftwood_logits::States;
 use draftwood_sample::Sampler;
 use draftwood_store::{GroupKind, Reservation, Stats, Store, StoreConfig, Want};
 use draftwood_tree::Forest;
@@ -75,6 +76,7 @@ pub(crate) struct Scratch {
     pub best: Vec<(Token, f32)>,
     pub wants: Vec<Want>,
     pub mask_bits: Vec<u32>,
+    pub states: Vec<Option<States>>,
 }
 
 impl Session {

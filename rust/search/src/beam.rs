@@ -1,7 +1,7 @@
 //! One search: groups of live beams, finished hypotheses, and the step from one to the next.
 
 use crate::config::BeamConfig;
-use crate::group::{Banked, Group, Scratch, Shared, Survivor, Task};
+use crate::group::{Banked, Group, Live, Scratch, Shared, Survivor, Task};
 use crate::paths::{Hypothesis, LatticeNode, Paths};
 use crate::retrace::{ACTIONS_PER_TOKEN, Texts};
 use crate::row::Rows;
@@ -297,8 +297,21 @@ impl BeamSearch {
 
     /// The sums of the live beams, in the order of their rows.
     pub fn sums(&self) -> impl Iterator<Item = f32> {
+        self.living().map(|live| live.sum)
+    }
+
+    /// The states of the rules of the live beams, in this order too.
+    pub(crate) fn states(&self) -> impl Iterator<Item = &States> {
+        self.living().map(|live| &live.states)
+    }
+
+    pub(crate) fn rules(&self) -> &[AnyProcessor] {
+        &self.task.rules
+    }
+
+    fn living(&self) -> impl Iterator<Item = &Live> {
         let groups = if self.task.length == 0 { &self.groups[..1] } else { &self.groups[..] };
-        groups.iter().flat_map(|group| &group.live).map(|live| live.sum)
+        groups.iter().flat_map(|group| &group.live)
     }
 
     /// Number of live beams: the rows of the next step. All groups read the prompt's row.

@@ -1,10 +1,11 @@
 //! Speculative beams over a model and a session that are obvious: texts are lists of tokens, rows are hashes of them.
 
 use draftwood_base::Token;
-use draftwood_logits::RowResult;
+use draftwood_logits::{RowResult, States};
 use draftwood_search::{AnyProcessor, StepCosts};
 use draftwood_search::{
-    BeamConfig, BeamSearch, Budget, EarlyStopping, Hypothesis, NoRepeatNgrams, Rows, Speculation,
+    BeamConfig, BeamSearch, Budget, EarlyStopping, Hypothesis, NoRepeatNgrams, OnlyTokens, Phrases,
+    RepetitionPenalty, Rows, Speculation, Trie,
 };
 use draftwood_tree::Forest;
 use proptest::prelude::*;
@@ -46,7 +47,14 @@ struct Run {
     drafted: u32,
 }
 
-fn speculate(mut search: BeamSearch, prompt: &[Token], lanes: usize, most: usize, auto: bool) -> Run {
+fn speculate(
+    mut search: BeamSearch,
+    rules: &[AnyProcessor],
+    prompt: &[Token],
+    lanes: usize,
+    most: usize,
+    auto: bool,
+) -> Run {
     let mut ours = Speculation::new(&search, prompt, lanes, 0).unwrap();
     let (last, cached) = prompt.split_last().unwrap();
     let mut texts = Texts::from([(0, (cached.to_vec(), Some(*last)))]);
@@ -73,6 +81,7 @@ fn speculate(mut search: BeamSearch, prompt: &[Token], lanes: usize, most: usize
                 let path: Vec<Token> = path.iter().map(|&at| tree.tokens[at as usize]).collect();
                 let text = [&cached[..], &path[..]].concat();
                 row(&text, &mut values);
+                assert!(node == 0 || obeys(rules, prompt, &text), "a draft that no rule forbids");
                 paths.insert((sequence, node as u32), text);
             }
         }
@@ -122,12 +131,40 @@ fn speculate(mut search: BeamSearch, prompt: &[Token], lanes: usize, most: usize
     run
 }
 
-fn search(config: &BeamConfig, prompt: &[Token], no_repeat: bool) -> BeamSearch {
-    let rules = match no_repeat {
-        true => vec![AnyProcessor::new(NoRepeatNgrams::new(4).unwrap())],
-        false => Vec::new(),
-    };
-    BeamSearch::new(config.clone(), prompt, rules).unwrap()
+/// Whether the rules allow the last token of a text.
+fn obeys(rules: &[AnyProcessor], prompt: &[Token], text: &[Token]) -> bool {
+    let mut states = States::init(rules, prompt);
+    let (&last, before) = text[prompt.len()..].split_last().unwrap();
+    before.iter().for_each(|&token| states.advance(rules, token));
+    states.allow(rules, last, false)
+}
+
+fn search(config: &BeamConfig, prompt: &[Token], kind: usize) -> BeamSearch {
+    BeamSearch::new(config.clone(), prompt, rules(kind)).unwrap()
+}
+
+/// No rule, and rules that test tokens, change values, list tokens, or ask for some.
+fn rules(kind: usize) -> Vec<AnyProcessor> {
+    let no_repeat = || AnyProcessor::new(NoRepeatNgrams::new(4).unwrap());
+    let penalty = || AnyProcessor::new(RepetitionPenalty::new(1.3).unwrap());
+    match kind {
+        0 => vec![],
+        1 => vec![no_repeat()],
+        2 => vec![penalty(), no_repeat()],
+        3 => vec![trie()],
+        4 => vec![AnyProcessor::new(OnlyTokens::new((0..VOCAB as Token).step_by(2).collect()).unwrap())],
+        _ => {
+            let phrase = vec![vec![3, 5], vec![7]];
+            vec![AnyProcessor::new(Phrases::new(vec![phrase], false).unwrap())]
+        }
+    }
+}
+
+/// Forty sequences of 30 tokens that part within the first two.
+fn trie() -> AnyProcessor {
+    let sequences: Vec<Token> =
+        (0..40u32).flat_map(|i| (0..30).map(move |j| (i % 6 + j * (i / 6 + 1)) % VOCAB as u32)).collect();
+    AnyProcessor::new(Trie::new(&sequences, &[30; 40]).unwrap())
 }
 
 proptest! {
@@ -137,7 +174,7 @@ proptest! {
     fn equals_one_step_at_a_time(
         prompt in prop::collection::vec(0..VOCAB as Token, 1..12),
         beams in 1u32..7, limit in 1u32..40, minimum in 0u32..5, penalty in -1.0f64..2.0, stopping in 0usize..3,
-        ends in prop::collection::vec(0..VOCAB as Token, 0..3), no_repeat: bool, keep_candidates: bool,
+        ends in prop::collection::vec(0..VOCAB as Token, 0..3), kind in 0usize..6, keep_candidates: bool,
         more_lanes in 0usize..8, most in 1usize..24, auto: bool,
     ) {
         let config = BeamConfig {
@@ -146,8 +183,8 @@ proptest! {
             early_stopping: [EarlyStopping::Heuristic, EarlyStopping::WhenFull, EarlyStopping::Never][stopping],
             end_tokens: ends, keep_candidates, ..BeamConfig::default()
         };
-        let (want, steps) = plain(search(&config, &prompt, no_repeat), &prompt);
-        let run = speculate(search(&config, &prompt, no_repeat), &prompt, beams as usize + more_lanes, most, auto);
+        let (want, steps) = plain(search(&config, &prompt, kind), &prompt);
+        let run = speculate(search(&config, &prompt, kind), &rules(kind), &prompt, beams as usize + more_lanes, most, auto);
         prop_assert_eq!((run.found, run.steps), (want, steps));
         prop_assert!(run.forwards <= steps);
     }
@@ -159,8 +196,17 @@ fn texts_that_repeat_themselves_need_fewer_forwards() {
     for seed in 0..20 {
         let prompt: Vec<Token> = (0..6).map(|i| (seed * 7 + i * i) % VOCAB as Token).collect();
         let config = BeamConfig { num_beams: 3, num_return: 3, max_new_tokens: 60, ..BeamConfig::default() };
-        let run = speculate(search(&config, &prompt, false), &prompt, 6, 12, false);
+        let run = speculate(search(&config, &prompt, 0), &[], &prompt, 6, 12, false);
         (steps, forwards, drafted) = (steps + run.steps, forwards + run.forwards, drafted + run.drafted);
     }
     assert!(forwards * 4 < steps * 3 && drafted > 0, "{steps} steps in {forwards} forwards");
+}
+
+#[test]
+fn texts_within_a_trie_need_fewer_forwards() {
+    let config = BeamConfig { num_beams: 3, num_return: 3, max_new_tokens: 30, ..BeamConfig::default() };
+    let (want, steps) = plain(search(&config, &[1, 2], 3), &[1, 2]);
+    let run = speculate(search(&config, &[1, 2], 3), &rules(3), &[1, 2], 6, 12, false);
+    assert_eq!(run.found, want);
+    assert!(run.forwards * 2 < steps && run.drafted > 0, "{steps} steps in {} forwards", run.forwards);
 }

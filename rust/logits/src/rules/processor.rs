@@ -202,6 +202,11 @@ impl States {
         self.each(rules).any(|(rule, state)| rule.allows(state, 0).is_none())
     }
 
+    /// Whether some rule says of single tokens whether they may follow.
+    pub fn test(&self, rules: &[AnyProcessor]) -> bool {
+        self.each(rules).any(|(rule, state)| rule.allows(state, 0).is_some())
+    }
+
     /// Changes a scratch row by the rules' own hands: what end tokens may do is left to the caller.
     pub fn apply_alone(&self, rules: &[AnyProcessor], row: &mut [f32]) {
         self.each(rules).for_each(|(rule, state)| rule.apply(state, row));

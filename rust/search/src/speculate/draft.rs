@@ -2,6 +2,7 @@
 
 use super::Speculation;
 use super::nodes::Row;
+use super::obey::Rules;
 use super::predict::LONGEST;
 use draftwood_base::Token;
 use draftwood_logits::{RowResult, log_sum_exp, top_k};
@@ -17,7 +18,13 @@ impl Speculation {
     /// of depth halves the gain (measured at B = 4), since a lower beam's guess is the worse one.
     ///
     /// Returns the nodes that were looked at, level by level, best first; there is one level of guesses in any case.
-    pub(super) fn draft(&mut self, sums: &[f32], budget: usize, fresh: RowResult<'_>) -> Vec<Vec<u32>> {
+    pub(super) fn draft(
+        &mut self,
+        sums: &[f32],
+        budget: usize,
+        fresh: RowResult<'_>,
+        rules: &mut Rules<'_>,
+    ) -> Vec<Vec<u32>> {
         self.epoch += 1;
         let mut level = Vec::new();
         for (&node, &sum) in self.live.iter().zip(sums) {
@@ -31,7 +38,7 @@ impl Speculation {
         let mut levels = vec![level];
         self.drafted = 0;
         loop {
-            let next = self.expand(&levels[levels.len() - 1], fresh);
+            let next = self.expand(&levels[levels.len() - 1], fresh, rules);
             let fits = rows < budget;
             for &node in &next {
                 let cost = self.cost(node, depth);
@@ -77,7 +84,7 @@ impl Speculation {
     }
 
     /// The best B continuations of a level, as a beam search would choose them.
-    fn expand(&mut self, level: &[u32], fresh: RowResult<'_>) -> Vec<u32> {
+    fn expand(&mut self, level: &[u32], fresh: RowResult<'_>, rules: &mut Rules<'_>) -> Vec<u32> {
         // The row of the last token is never needed.
         if self.nodes.get(level[0]).depth + 1 >= self.limit {
             return Vec::new();
@@ -85,7 +92,7 @@ impl Speculation {
         let mut found: Vec<(f32, usize, Token)> = Vec::new();
         let mut next = Vec::new();
         for (i, &node) in level.iter().enumerate() {
-            self.continuations(node, fresh, &mut next);
+            self.continuations(node, fresh, rules, &mut next);
             let score = self.nodes.get(node).score;
             let goes_on =
                 |&&(token, _): &&(Token, f32)| !self.ends.contains(&token) && !self.banned.contains(token);
@@ -101,13 +108,20 @@ impl Speculation {
         found.iter().map(child).collect()
     }
 
-    /// The likeliest tokens behind a node: what the model says where its row is known, else a guess.
-    fn continuations(&mut self, node: u32, fresh: RowResult<'_>, out: &mut Vec<(Token, f32)>) {
+    /// The likeliest tokens behind a node that the rules allow: what the model says where its row is known, else a guess.
+    fn continuations(
+        &mut self,
+        node: u32,
+        fresh: RowResult<'_>,
+        rules: &mut Rules<'_>,
+        out: &mut Vec<(Token, f32)>,
+    ) {
         let values = match self.nodes.get(node).row {
             Row::Unknown => {
                 let mut recent = [0; LONGEST];
                 let count = self.nodes.context(node, &mut recent);
-                return self.predictor.predict(&recent[..count], out);
+                self.predictor.predict(&recent[..count], out);
+                return rules.correct(&self.nodes, node, self.width, out);
             }
             Row::Fresh(row) => fresh.row(row as usize),
             Row::Kept(slot) => self.kept.row(slot),
@@ -117,8 +131,12 @@ impl Speculation {
             return out.extend_from_slice(top);
         }
         let lse = log_sum_exp(values);
-        top_k(values, self.width + self.ends.len(), out);
-        out.iter_mut().for_each(|(_, value)| *value = (f64::from(*value) - lse) as f32);
+        if rules.is_empty() {
+            top_k(values, self.width + self.ends.len(), out);
+            out.iter_mut().for_each(|(_, value)| *value = (f64::from(*value) - lse) as f32);
+        } else {
+            rules.best(&self.nodes, node, values, lse, self.width, out);
+        }
         out.retain(|(_, value)| *value > f32::NEG_INFINITY);
         let mut recent = [0; 2];
         let count = self.nodes.context(node, &mut recent);

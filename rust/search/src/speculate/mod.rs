@@ -4,7 +4,7 @@
 //! search are **replayed** while the rows of all beams are known, so the search sees the very rows that it would have
 //! seen one step at a time, and finds the same texts with the same scores.
 //!
-//! Three things make it pay. Rows that were computed below a beam that goes on are **kept**, with their place in the
+//! Drafts obey the rules of the search (`obey.rs`). Three things make it pay. Rows that were computed below a beam that goes on are **kept**, with their place in the
 //! cache. One **draft beam** shares out a budget of rows over all beams (`draft.rs`). And a row that is missing is not
 //! needed if its beam cannot go on anyway ([`crate::BeamSearch::step_known`]).
 //!
@@ -16,6 +16,7 @@ mod draft;
 mod kept;
 mod lanes;
 mod nodes;
+mod obey;
 mod predict;
 
 use crate::{BeamSearch, Rows, TokenSet};
@@ -27,6 +28,7 @@ use kept::Kept;
 pub use lanes::LaneChange;
 use lanes::{Desired, Lane};
 use nodes::{NIL, Nodes, Row};
+use obey::Rules;
 use predict::{LONGEST, Predictor};
 use rustc_hash::FxHashMap;
 
@@ -174,7 +176,8 @@ impl Speculation {
                 Some(costs) => costs.rows(self.width, self.hits.rate(), budget),
                 None => budget.most,
             };
-            levels = self.draft(&sums, rows, fresh);
+            let mut rules = Rules::of(search, &self.live);
+            levels = self.draft(&sums, rows, fresh, &mut rules);
             self.guesses.clear();
             self.guesses.extend(levels[1..].iter().flatten());
             self.guessed_depth = search.length() + levels.len() as u32 - 1;
