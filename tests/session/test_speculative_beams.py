@@ -64,8 +64,9 @@ def draw(rng, vocab, ends, **more):
         fields |= {"num_beam_groups": groups, "diversity_penalty": float(rng.choice([0.0, 0.5]))}
     if rng.random() < 0.2:
         phrase = [int(t) for t in rng.integers(0, vocab, 2)]
-        one = [dw.search.Phrases([phrase]), dw.search.BlockNgrams({(phrase[0],)}, 1)][rng.integers(2)]
-        fields["processors"] = [one]
+        texts = [(phrase[0] + 7 * i * np.arange(1, 9)) % vocab for i in range(12)]
+        rules = dw.search.Phrases([phrase]), dw.search.BlockNgrams({(phrase[0],)}, 1), dw.search.Trie(texts)
+        fields["processors"] = [rules[rng.integers(3)]]
     return dw.BeamParams(**fields, **more)
 
 
@@ -220,3 +221,27 @@ def test_drafts_are_given_up_where_they_do_not_pay():
             core.commit = told
             drafted[name] = e.beam_search(prompt, params).stats.drafted
     assert drafted["dear"] < 0.3 * drafted["cheap"], drafted
+
+
+def test_drafts_obey_the_rules_of_their_search():
+    """What a rule forbids gets no row; where it leaves one way to go on, that is drafted."""
+    rng = np.random.default_rng(6)
+    thirds = list(range(0, 48, 3))
+    titles = [[*rng.integers(0, 48, 2), *np.arange(i, i + 18) % 48] for i in range(30)]
+    rules = {"only": dw.processors.AllowedTokens(thirds), "trie": dw.search.Trie(titles)}
+    for name, rule in rules.items():
+        params = dw.BeamParams(
+            num_beams=3, num_return=3, max_new_tokens=20, eos_token_id=[], processors=[rule], length_penalty=0.0
+        )
+        tokens, drafted, steps, kept = set(), 0, 0, 0
+        with toy() as ours, toy(drafter=None) as plain:
+            ours.on_step(lambda plan, _: tokens.update(plan.tokens[plan.chain.sum() :].tolist()))
+            for prompt in ([1, 2, 3] * 4, [5, 6], [9] * 7):
+                a, b = ours.beam_search(prompt, params), plain.beam_search(prompt, params)
+                assert_same(a, b)
+                drafted, steps, kept = drafted + a.stats.drafted, steps + a.stats.beam_steps, kept + saved(a)
+        assert drafted > 0
+        if name == "only":
+            assert tokens <= {*thirds, 1, 2, 5, 6, 9}
+        else:
+            assert kept > 0.4 * steps, (kept, steps)
