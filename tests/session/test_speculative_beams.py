@@ -235,7 +235,7 @@ def test_drafts_obey_the_rules_of_their_search():
         )
         tokens, drafted, steps, kept = set(), 0, 0, 0
         with toy() as ours, toy(drafter=None) as plain:
-            ours.on_step(lambda plan, _: tokens.update(plan.tokens[plan.chain.sum() :].tolist()))
+            ours.on_step(lambda plan, _, seen=tokens: seen.update(plan.tokens[plan.chain.sum() :].tolist()))
             for prompt in ([1, 2, 3] * 4, [5, 6], [9] * 7):
                 a, b = ours.beam_search(prompt, params), plain.beam_search(prompt, params)
                 assert_same(a, b)

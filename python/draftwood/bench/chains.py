@@ -24,9 +24,7 @@ def shared(left: Sequence[int], right: Sequence[int]) -> int:
     return next(differing, min(len(left), len(right)))
 
 
-def chain_plan(
-    ids: Sequence[int], start: int = 0, read: Iterable[int] | None = None, *, selector: str = "full"
-) -> Any:
+def chain_plan(ids: Sequence[int], start: int = 0, read: Iterable[int] | None = None, *, selector: str = "full") -> Any:
     """One text in pages 0, 1, …: the tokens `ids` at the positions from `start` on, what is before being cached.
 
     `read`: rows that are read, from 0; all if None. `selector`: what is wanted of them, "full" logits or the "argmax".
