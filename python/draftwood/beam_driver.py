@@ -11,7 +11,7 @@ from .types import BeamParams, Beams
 
 if TYPE_CHECKING:
     from .beams import SessionSearch
-    from .engine import Engine
+    from .running import RunningEngine
     from .searching import SearchCore
 
 __all__ = ["BeamDriver"]
@@ -23,7 +23,7 @@ _NAP_SECONDS = 0.02
 class BeamDriver:
     """All searches of an engine. Their steps and those of other texts take turns under the engine's lock."""
 
-    def __init__(self, engine: Engine, nodes: int, stop_ids: Sequence[int], max_context: int) -> None:
+    def __init__(self, engine: RunningEngine, nodes: int, stop_ids: Sequence[int], max_context: int) -> None:
         self._engine, self._nodes, self._stop_ids, self._context = engine, nodes, stop_ids, max_context
         self._core: SearchCore | None = None
 

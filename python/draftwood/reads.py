@@ -11,7 +11,7 @@ from .errors import InvalidArgument, UnsupportedModel
 from .requests import encode_prompt, prompts_of
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .running import RunningEngine
 
 __all__ = ["Read", "decoder_ids", "decoder_prompts", "read_prompt"]
 
@@ -50,7 +50,7 @@ def decoder_prompts(given: Any, count: int) -> Sequence[Any]:
     return each
 
 
-def read_prompt(engine: Engine, prompt: Any, decoder_prompt: Any) -> tuple[Any, Read | None]:
+def read_prompt(engine: RunningEngine, prompt: Any, decoder_prompt: Any) -> tuple[Any, Read | None]:
     """The ids [T] that a text begins with, and what its encoder reads, if the model has one."""
     settings = getattr(engine.executor, "settings", None)
     if settings is None:
@@ -66,7 +66,7 @@ def read_prompt(engine: Engine, prompt: Any, decoder_prompt: Any) -> tuple[Any, 
     return settings.prompt(ids), Read(executor, source, engine.max_context)
 
 
-def decoder_ids(engine: Engine, prompt: Any) -> Any:
+def decoder_ids(engine: RunningEngine, prompt: Any) -> Any:
     """Ids [T] of what a decoder says. A string is continued, so the tokenizer must not put its end tokens behind it."""
     if not isinstance(prompt, str):
         return encode_prompt(prompt, engine.tokenizer, engine._tokenizer_problem)

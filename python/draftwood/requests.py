@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidArgument, UnsupportedModel
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .reads import Read
     from .session import Session
 
+Prompt = Any
+"""A string, a sequence of ids, or a list of chat messages."""
 
 _MOST_SAMPLES = 4096
 
@@ -39,6 +41,20 @@ def prompts_of(prompt: Any) -> tuple[list[Any], bool]:
     if _is_message(items[0]) or not _is_prompt(items[0]):
         return [items], True
     return items, False
+
+
+def params_of(params: Any, count: int, kind: type) -> list[Any]:
+    """The parameters of each of `count` prompts: the same for all, or a list of as many; None takes the defaults."""
+    if params is None:
+        return [kind()] * count
+    if isinstance(params, kind):
+        return [params] * count
+    each = list(params) if isinstance(params, Sequence) else [params]
+    if len(each) != count or not all(isinstance(one, kind) for one in each):
+        expected = f"a {kind.__name__} or a list of {count}, one per prompt"
+        got = f"{len(each)} values" if len(each) != count else ", ".join(type(one).__name__ for one in each)
+        raise InvalidArgument.of("params", expected, got)
+    return each
 
 
 def _is_message(item: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .types import Output, StreamEvent, error_of_output
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .running import RunningEngine
     from .ticket import Ticket
 
 
@@ -20,7 +20,7 @@ UNREAD_EVENTS = 64
 class Stream:
     """An iterator of `StreamEvent`; leaving it early, `close()` or garbage collection cancels the request."""
 
-    def __init__(self, engine: Engine, ticket: Ticket) -> None:
+    def __init__(self, engine: RunningEngine, ticket: Ticket) -> None:
         self._engine, self._ticket, self._raised = engine, ticket, False
 
     def __iter__(self) -> Stream:
@@ -67,7 +67,7 @@ class Stream:
 class AsyncStream:
     """An asynchronous iterator of `StreamEvent`."""
 
-    def __init__(self, engine: Engine, ticket: Ticket) -> None:
+    def __init__(self, engine: RunningEngine, ticket: Ticket) -> None:
         self._engine, self._ticket = engine, ticket
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
@@ -144,7 +144,7 @@ class AsyncStream:
 class AsyncDriver:
     """Leads steps for the asynchronous streams of an engine, in one thread that lives while there are any."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: RunningEngine) -> None:
         self._engine = engine
         self._streams: list[AsyncStream] = []
         self._changed = threading.Condition()

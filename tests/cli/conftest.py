@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from draftwood.cli import app
 from draftwood.errors import InvalidArgument
 from draftwood.loading import Parts
 from draftwood.models.toy import ToyExecutor
+from support.bench_toys import Toys, gone
 
 
 class LetterTokenizer:
@@ -59,3 +61,11 @@ def command(toy: dict[str, Any]) -> Callable[..., Result]:
         return CliRunner().invoke(app.app, list(arguments), input=input, catch_exceptions=False)
 
     return run
+
+
+@pytest.fixture
+def toys(tmp_path: Path) -> Iterator[Toys]:
+    made = Toys(tmp_path)
+    yield made
+    # Whatever happened to an arm, its process is gone.
+    assert all(gone(int(path.read_text())) for path in tmp_path.glob("*.pid"))

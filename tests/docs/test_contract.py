@@ -89,6 +89,7 @@ def test_named_errors_exist(thing):
     "module",
     [
         "engine",
+        "running",
         "search",
         "constraints",
         "testing",
@@ -101,6 +102,7 @@ def test_named_errors_exist(thing):
         "drafters.trigram",
         "executors.hf",
         "retrieval.blocking",
+        "retrieval.documents",
         "retrieval.index",
         "retrieval.seal",
     ],

@@ -16,15 +16,7 @@ from support.hf_greedy import Tally
 torch = pytest.importorskip("torch")
 
 from support.hf_tiny import tiny_model  # noqa: E402
-from support.seq2seq import FAMILIES, HEARD, MEL, VOCAB, decoder_logits, greedy, sources, tiny  # noqa: E402
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def run(request):
-    """A family, its model, ragged prompts and their references."""
-    torch.set_num_threads(1)
-    model, some = tiny(request.param), sources(request.param, 8, seed=1)
-    return request.param, model, some, [greedy(model, source, 24) for source in some]
+from support.seq2seq import FAMILIES, VOCAB, decoder_logits, greedy, idle, sources, tiny  # noqa: E402
 
 
 def near(model, some, references):
@@ -40,12 +32,6 @@ def near(model, some, references):
                 largest = max(largest, float(np.abs(ours - law).max()))
     assert 0 < largest < 1e-3
     return 2 * largest
-
-
-def idle(engine):
-    """Whether nothing is left of any request."""
-    stats = engine.stats()
-    return stats.pages_free == stats.pages_total and not engine.executor.sources
 
 
 def test_greedy_with_every_drafter_alone_and_in_ragged_batches(run):
@@ -143,196 +129,6 @@ def test_drafters_in_python_see_the_source(run):
     assert seen and set(seen) == {None}
 
 
-# ── what is computed, and what is freed ─────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_encoder_runs_once_per_prompt_whatever_shares_it(run):
-    _, model, some, _ = run
-    encoded = []
-    hook = model.get_encoder().register_forward_hook(lambda *_: encoded.append(1))
-    with dw.Engine(model, drafter=None) as engine:
-        held = []
-        engine.on_step(lambda plan, events: held.append((len(engine.executor.sources), plan.sequences)))
-        engine.beam_search(some[:3], dw.BeamParams(num_beams=8, max_new_tokens=10))
-        assert len(encoded) == engine.executor.encoder_runs == 3
-        assert max(texts for _, texts in held) == 24 and {sources for sources, _ in held[:-1]} == {3}
-        assert idle(engine)
-        drawn = engine.generate(some[0], dw.SamplingParams(max_new_tokens=10, temperature=1.0, seed=1, n=4))
-        assert len(encoded) == 4 and len({tuple(sample.token_ids) for sample in drawn.samples}) > 1
-        assert idle(engine)
-    hook.remove()
-
-
-def test_keys_are_freed_when_requests_end_however_they_do(run):
-    _, model, some, _ = run
-    with dw.Engine(model) as engine:
-        stream = engine.stream(some[0], dw.SamplingParams(max_new_tokens=50))
-        next(stream)
-        assert len(engine.executor.sources) == 1
-        stream.close()
-        assert idle(engine)
-
-        def fails(ids, row):
-            raise RuntimeError("no")
-
-        class Broken:
-            init, fork, advance = staticmethod(len), staticmethod(lambda s: s), staticmethod(lambda s, t: s)
-            apply = staticmethod(fails)
-
-        params = dw.SamplingParams(max_new_tokens=9, processors=[Broken()])
-        assert isinstance(engine.generate([some[0]], params)[0].error, RuntimeError) and idle(engine)
-        beams = dw.BeamParams(max_new_tokens=9, processors=[Broken()])
-        assert isinstance(engine.beam_search([some[0]], beams)[0].error, RuntimeError) and idle(engine)
-        with pytest.raises(dw.InvalidArgument):
-            engine.generate([some[0], []], dw.SamplingParams(max_new_tokens=9))
-        with pytest.raises(dw.InvalidArgument):
-            engine.beam_search(some[:2], [dw.BeamParams(), dw.BeamParams(num_beams=0)])
-        assert idle(engine)
-
-
-def test_waiting_prompts_hold_no_keys(run):
-    """The cache has room for one text at a time."""
-    _, model, some, references = run
-    pages = 2 * 2 * 64 * 4 * 16 * 3
-    with dw.Engine(model, drafter=None, cache=dw.CacheConfig(bytes=pages)) as engine:
-        held = []
-
-        def look(plan, events):
-            held.append(sum(source.cross is not None for source in engine.executor.sources.values()))
-
-        engine.on_step(look)
-        outputs = engine.generate(some[:4], dw.SamplingParams(max_new_tokens=24))
-        assert [out.token_ids.tolist() for out in outputs] == [ids for ids, _, _ in references[:4]]
-        assert max(held) == 1 and idle(engine)
-        params = dw.BeamParams(num_beams=2, max_new_tokens=12)
-        assert all(beams.error is None for beams in engine.beam_search(some[:3], params))
-        assert max(held) == 1 and idle(engine)
-
-
-def test_a_step_that_fails_leaves_texts_as_they_were(run):
-    _, model, some, references = run
-    broken = [True]
-
-    def fail(*_):
-        if broken and broken.pop():
-            raise RuntimeError("boom")
-
-    hook = model.get_encoder().register_forward_hook(fail)
-    with dw.Engine(model) as engine:
-        with pytest.raises(RuntimeError, match="boom"):
-            engine.generate(some[0], dw.SamplingParams(max_new_tokens=4))
-        assert idle(engine)
-        output = engine.generate(some[0], dw.SamplingParams(max_new_tokens=4))
-        assert output.token_ids.tolist() == references[0][0][:4]
-    hook.remove()
-
-
-# ── how a decoder begins and ends ───────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("family", ["t5", "bart", "marian"])
-def test_decoder_prompts(family):
-    model, some = tiny(family), sources(family, 3)
-    begins = [[7, 30], [1, 7, 30], [9]]
-    with dw.Engine(model) as engine:
-        outputs = engine.generate(some, dw.SamplingParams(max_new_tokens=12), decoder_prompt=begins)
-        for source, begin, output in zip(some, begins, outputs, strict=True):
-            whole = begin if begin[0] == 1 else [1, *begin]  # the start is put in front
-            assert output.token_ids.tolist() == greedy(model, source, 12, decoder_input_ids=torch.tensor([whole]))[0]
-            assert output.stats.prompt_tokens == len(whole)
-        same = engine.generate(some[:2], dw.SamplingParams(max_new_tokens=12), decoder_prompt=np.array([7, 30]))
-        assert same[0].token_ids.tolist() == outputs[0].token_ids.tolist()
-        stream = engine.stream(some[0], dw.SamplingParams(max_new_tokens=12), decoder_prompt=begins[0])
-        assert [int(t) for event in stream for t in event.token_ids] == outputs[0].token_ids.tolist()
-        beams = engine.beam_search(some[0], dw.BeamParams(num_beams=1, max_new_tokens=12), decoder_prompt=begins[0])
-        assert beams[0].token_ids.tolist() == outputs[0].token_ids.tolist()
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"forced_bos_token_id": 77},
-        {"forced_eos_token_id": 12, "eos_token_id": 12},
-        {"forced_bos_token_id": 77, "forced_eos_token_id": [12, 13], "eos_token_id": [12, 13]},
-        {"suppress_tokens": "said"},
-        {"begin_suppress_tokens": "said"},
-        {"forced_bos_token_id": 77, "begin_suppress_tokens": "said"},
-        {"bad_words_ids": "said"},
-    ],
-    ids=lambda settings: "+".join(settings),
-)
-def test_settings_of_the_model(run, settings):
-    family, _, some, references = run
-    if family == "whisper" and "forced_bos_token_id" in settings:
-        return  # its start is longer than one token in all released models; the rule is the same
-    said = sorted({token for ids, _, _ in references for token in ids[:4]})
-    named = {name: said if value == "said" else value for name, value in settings.items()}
-    if settings.get("bad_words_ids"):
-        named["bad_words_ids"] = [[token] for token in said]
-    other = tiny(family, **named)
-    with dw.Engine(other, draft_policy="always") as engine:
-        changed = 0
-        for source, (plain, _, _) in zip(some, references, strict=True):
-            output = engine.generate(source, dw.SamplingParams(max_new_tokens=10)).token_ids.tolist()
-            assert output == greedy(other, source, 10)[0][: len(output)]
-            changed += output != plain[:10]
-        assert changed == len(some)
-
-
-def test_decoder_only_models_ignore_such_settings():
-    model = tiny_model("llama", 64, seed=0, hidden=32, feed_forward=32, heads=2, kv_heads=1)
-    with dw.Engine(model) as engine:
-        before = engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=9)).token_ids.tolist()
-    forced = next(token for token in range(64) if token not in before)
-    own = {"forced_bos_token_id": forced, "forced_eos_token_id": forced, "suppress_tokens": before}
-    model.generation_config.update(**own, decoder_start_token_id=3)
-    with dw.Engine(model) as engine:
-        assert engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=9)).token_ids.tolist() == before
-        with pytest.raises(dw.InvalidArgument, match="decoder_prompt must be None for a model without an encoder"):
-            engine.generate([1, 2], decoder_prompt=[3])
-        with pytest.raises(dw.InvalidArgument, match="decoder_prompt must be None"):
-            engine.beam_search([1, 2], decoder_prompt=[3])
-        with pytest.raises(dw.InvalidArgument, match="dict of 'input_features'"):
-            engine.generate({"input_features": np.zeros((MEL, 4))})
-
-
-def test_what_whisper_begins_with():
-    model, some = tiny("whisper"), sources("whisper", 2)
-    plain = greedy(model, some[0], 8)[0]
-    config = model.generation_config
-    config.no_timestamps_token_id, config.return_timestamps = 40, False
-    with dw.Engine(model) as engine:
-        output = engine.generate(some[0], dw.SamplingParams(max_new_tokens=8))
-        assert output.stats.prompt_tokens == 2 and output.token_ids.tolist()[:7] == whisper(model, some[0])
-        assert output.token_ids.tolist() != plain
-    config.forced_decoder_ids = [[1, 50], [2, 51]]
-    with dw.Engine(model) as engine:
-        output = engine.generate(some[0], dw.SamplingParams(max_new_tokens=8))
-        assert output.stats.prompt_tokens == 4 and output.token_ids.tolist()[:7] == whisper(model, some[0])
-        given = engine.generate(some[0], dw.SamplingParams(max_new_tokens=8), decoder_prompt=[1, 50, 51, 40])
-        assert given.token_ids.tolist() == output.token_ids.tolist()
-    config.forced_decoder_ids, config.lang_to_id = [[1, None], [2, 51]], {"<|en|>": 60, "<|fr|>": 61}
-    config.task_to_id = {"transcribe": 52, "translate": 53}
-    with dw.Engine(model) as engine:
-        with pytest.raises(dw.InvalidArgument, match=r"decoder_prompt must be start, language.*detect the language"):
-            engine.generate(some[0])
-        assert len(engine.generate(some[0], dw.SamplingParams(max_new_tokens=3), decoder_prompt=[1, 60]).token_ids) == 3
-    config.language, config.task = "fr", None
-    config.forced_decoder_ids, config.is_multilingual = None, True
-    with dw.Engine(model) as engine:
-        assert engine.executor.settings.start == (1, 61, 52, 40)
-
-
-def whisper(model, source):
-    """Whisper's own `generate`, which makes its own beginning and leaves it out: the first 7 new tokens."""
-    with torch.inference_mode():
-        features = torch.from_numpy(source["input_features"])[None]
-        return model.generate(features, do_sample=False, max_new_tokens=12)[0][:7].tolist()
-
-
-# ── the rest of the engine ──────────────────────────────────────────────────────────────────────────────────────────
-
-
 def test_log_probabilities_and_scores(run):
     _, model, some, references = run
     ids = references[0][0][:6]
@@ -362,33 +158,6 @@ def test_a_folder_and_its_module_say_the_same(family, tmp_path):
         for source in some:
             pair = [engine.generate(source, params).token_ids.tolist() for engine in (memory, disk)]
             assert pair[0] == pair[1]
-
-
-def test_text(tmp_path):
-    """A tokenizer puts an end behind what the encoder reads, not behind what the decoder goes on with."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    letters = {"</s>": 0, **{letter: i + 1 for i, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}}
-    letters = {letter: i for letter, i in letters.items() if i < VOCAB}
-    raw = Tokenizer(models.BPE(letters, [], byte_fallback=False))
-    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    raw.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 0)])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>")
-    model = tiny("bart", seed=4)
-    with dw.Engine(model, tokenizer) as engine:
-        ids = engine.encode("go home")
-        assert ids[-1] == 0 and len(ids) == 8
-        params = dw.SamplingParams(max_new_tokens=6)
-        said = engine.generate("go home", params, decoder_prompt="we")
-        we = engine.tokenizer.encode_plain(["we"])[0]
-        same = engine.generate(ids, params, decoder_prompt=we)
-        assert said.token_ids.tolist() == same.token_ids.tolist()
-        assert said.stats.prompt_tokens == 3 and said.text == engine.tokenizer.decode(said.token_ids)
-        scored = engine.score("go home", "we"), engine.score(ids, we)
-        assert np.array_equal(*scored)
-        found = engine.beam_search(["go", "home"], dw.BeamParams(num_beams=2, max_new_tokens=4, stop="e"))
-        assert all(len(beams) for beams in found)
 
 
 def test_two_vocabularies():
@@ -422,19 +191,6 @@ def test_half_precision(run, dtype):
     assert np.abs(output.logprobs.chosen - np.array(law)).max() < 0.5
 
 
-def test_several_engines_and_the_owner_share_a_module(run):
-    _, model, some, references = run
-    with dw.Engine(model) as one, dw.Engine(model) as other:
-        streams = [engine.stream(some[0], dw.SamplingParams(max_new_tokens=12)) for engine in (one, other)]
-        texts = [[], []]
-        for _ in range(12):
-            for text, stream in zip(texts, streams, strict=True):
-                event = next(stream, None)
-                text.extend([] if event is None else event.token_ids.tolist())
-            assert greedy(model, some[0], 2)[0] == references[0][0][:2]
-    assert texts[0] == texts[1] == references[0][0][: len(texts[0])]
-
-
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_every_kind_of_search_runs(family):
     """Those that transformers' core has left are judged without an encoder; here they must reach one."""
@@ -461,80 +217,3 @@ def test_every_kind_of_search_runs(family):
                 assert abs(law - float(h.step_scores.sum())) < 1e-3, name
             assert idle(engine)
         assert plain
-
-
-# ── bad input ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("prompt", "words"),
-    [
-        ([[], [1]], "the prompt must be at least one token for the encoder, got none"),
-        ({"input_features": [[1.0]]}, "the prompt must be a string or ids, got a dict of 'input_features'"),
-        ({"input_ids": [1]}, "the prompt must be a string or ids, got a dict of 'input_ids'"),
-        ([256], "a prompt id must be below the encoder's vocabulary size 256, got 256"),
-        ([1] * 129, "the prompt must be at most 128 tokens, what the encoder can read, got 129"),
-        ([-1], "a prompt id must be 0 or more"),
-        ([0.5], "prompt ids must be integers"),
-        ({"role": "user", "content": "x"}, "put it in a list"),
-    ],
-)
-def test_prompts_that_a_text_encoder_cannot_read(prompt, words):
-    with dw.Engine(tiny("bart")) as engine:
-        for call in (engine.generate, engine.beam_search, engine.stream if prompt != [[], [1]] else engine.generate):
-            with pytest.raises(dw.InvalidArgument, match=words):
-                call(prompt)
-        with pytest.raises(dw.UnsupportedModel, match="text without a tokenizer"):
-            engine.generate("text")
-        assert idle(engine)
-
-
-@pytest.mark.parametrize(
-    ("prompt", "words"),
-    [
-        ([1, 2], rf"the prompt must be {{\"input_features\": numbers \[{MEL}, {2 * HEARD}\]}}, got a list"),
-        ("words", "this model hears"),
-        ({}, "got an empty dict"),
-        ({"input_feature": 1}, "a dict with 'input_feature'"),
-        ({"input_features": np.zeros((MEL, 2 * HEARD)), "attention_mask": 1}, "a dict with 'attention_mask'"),
-        ({"input_features": np.zeros((MEL, HEARD))}, rf"shape \[{MEL}, {2 * HEARD}\], got \[{MEL}, {HEARD}\]"),
-        ({"input_features": np.zeros((2, MEL, 2 * HEARD))}, "one prompt at a time"),
-        ({"input_features": [[1.0], [1.0, 2.0]]}, "input_features must be numbers"),
-        ({"input_features": "loud"}, "input_features must be numbers"),
-        ({"input_features": np.full((MEL, 2 * HEARD), np.nan)}, "input_features must be finite"),
-    ],
-)
-def test_prompts_that_an_encoder_of_sound_cannot_hear(prompt, words):
-    with dw.Engine(tiny("whisper")) as engine:
-        for call in (engine.generate, engine.beam_search, engine.stream):
-            with pytest.raises(dw.InvalidArgument, match=words):
-                call(prompt)
-        assert idle(engine)
-
-
-@pytest.mark.parametrize(
-    ("begin", "words"),
-    [
-        ([], "at least one token"),
-        ([300], "0 … 255, got 300"),
-        ([[1], [2], [3]], "decoder_prompt must be one, or a list of 2, one per prompt, got 3"),
-        ([1] * 128, "shorter than the context of 128 tokens"),
-        ({"input_features": 1}, "dict of 'input_features'"),
-    ],
-)
-def test_decoder_prompts_that_are_none(begin, words):
-    with dw.Engine(tiny("bart")) as engine:
-        for call in (engine.generate, engine.beam_search):
-            with pytest.raises(dw.InvalidArgument, match=words):
-                call([[5, 6], [7]], decoder_prompt=begin)
-        assert idle(engine)
-
-
-def test_sound_may_come_as_a_tensor_and_as_a_batch():
-    model, some = tiny("whisper"), sources("whisper", 2)
-    params = dw.SamplingParams(max_new_tokens=6)
-    with dw.Engine(model) as engine:
-        first, second = engine.generate(some, params)
-        tensor = torch.from_numpy(some[1]["input_features"])[None]
-        assert engine.generate({"input_features": tensor}, params).token_ids.tolist() == second.token_ids.tolist()
-        assert first.token_ids.tolist() != second.token_ids.tolist()

@@ -13,12 +13,13 @@ from draftwood.loading import Parts
 from draftwood.models.toy import ToyExecutor
 from support.drafters import RandomTrees, all_drafters
 from support.hf_tiny import tiny_model
+from support.rules import GeneratedText
+from support.samples import TOY, VOCAB, engine
 from support.scripted import ScriptedExecutor
 from support.tiny_gguf import tiny_file
 from support.toy import Oracle, prompts
 
-VOCAB, BACK = 64, 7
-TOY = {"vocab_size": VOCAB, "context_weight": 0.3}
+BACK = 7
 # Few enough tokens that taking back is common.
 PARAMS = {
     "max_new_tokens": 24,
@@ -27,10 +28,6 @@ PARAMS = {
     "allowed_tokens": [1, 2, 3, BACK],
     "backspace_token_id": BACK,
 }
-
-
-def engine(drafter=None, **more):
-    return dw.testing.toy_engine(**TOY, drafter=drafter, draft_policy="always", **more)
 
 
 def follow(events):
@@ -286,20 +283,11 @@ def test_bad_input(value, words):
         model.generate([1], dw.SamplingParams(backspace_token_id=value))
 
 
-class Spelled:
+class Spelled(GeneratedText):
     """Forbids what follows from the text alone, and checks that it was told the text."""
 
     def __init__(self, seen):
         self.seen = seen
-
-    def init(self, ids):
-        return []
-
-    def fork(self, state):
-        return list(state)
-
-    def advance(self, state, token):
-        state.append(token)
 
     def apply(self, state, row):
         self.seen.append(tuple(state))

@@ -90,7 +90,7 @@ def test_a_stream_that_nobody_reads_stops_and_goes_on_when_read(model):
 
 
 def test_a_request_that_waits_for_an_unread_stream_is_told(monkeypatch):
-    monkeypatch.setattr("draftwood.engine._ADMISSION_SECONDS", 0.1)
+    monkeypatch.setattr("draftwood.running._ADMISSION_SECONDS", 0.1)
     with dw.testing.toy_engine(**TOY, cache=dw.CacheConfig(bytes=8 * 16 * 30)) as model:
         slow = model.stream([1, 2], dw.SamplingParams(max_new_tokens=400))
         next(slow)

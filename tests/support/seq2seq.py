@@ -102,3 +102,9 @@ def greedy(model, source, tokens, **settings):
     logits = torch.stack([row[0] for row in out.logits]).float().numpy()
     best = np.sort(logits, axis=1)[:, -2:]
     return out.sequences[0, begin:].tolist(), best[:, 1] - best[:, 0], logits
+
+
+def idle(engine):
+    """Whether nothing is left of any request."""
+    stats = engine.stats()
+    return stats.pages_free == stats.pages_total and not engine.executor.sources

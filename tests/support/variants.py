@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
+import pytest
+
+import draftwood as dw
 
 F = np.float32
 
@@ -269,3 +273,43 @@ def complete_texts(row, ends, vocab, limit, rule=None, min_new=0):
                     longer.append(new)
         open_ = longer
     return texts + [one for one in open_ if rule.done(one[0])]
+
+
+CASES = [pytest.param(0, 120, id="short"), pytest.param(1000, 1100, id="long", marks=pytest.mark.long)]
+
+
+def draw(rng, vocab, groups=1, width=None):
+    width = int(rng.integers(1, 5)) if width is None else width
+    limit = int(rng.integers(2, 7))
+    returned = int(rng.integers(1, width + 1))
+    return dw.BeamParams(
+        num_beams=width * groups,
+        num_return=returned * groups,
+        num_beam_groups=groups,
+        max_new_tokens=limit,
+        min_new_tokens=int(rng.integers(0, 2)),
+        length_penalty=float(rng.choice([0.0, 1.0, 0.5])),
+        early_stopping=[True, False, "never"][rng.integers(3)],
+        bos_token_id=0,
+        eos_token_id=[int(t) for t in rng.choice(vocab, rng.integers(1, 3), replace=False)],
+    )
+
+
+def same(found, reference, margin):
+    """Equal, unless rounding may have decided."""
+    if margin < 1e-5:
+        return False
+    ours = [(tuple(h.token_ids.tolist()), h.group) for h in found]
+    assert ours == [(tokens, group) for tokens, _, _, group in reference]
+    for h, (_, score, raw, _) in zip(found, reference, strict=True):
+        assert abs(h.score - score) < 1e-4
+        assert abs(h.raw_score - raw) < 1e-4
+    return True
+
+
+def plain(row, params):
+    return dw.search.beam(stepper(row), START, dataclasses.replace(params, processors=(), scorer=None))
+
+
+def texts(found):
+    return [tuple(h.token_ids.tolist()) for h in found]

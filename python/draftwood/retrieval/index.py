@@ -7,24 +7,24 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import _core
-from ..errors import IndexFormatError, InvalidArgument
+from ..errors import InvalidArgument
+from .documents import IndexedDocuments
 from .encoding import title_end_of
 from .ids import ids_of
-from .results import Document, Span
+from .results import Span
 from .spill import fill_corpus
+from .tokens import tokenizer_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from ..models.tokenizer import Tokenizer
 
 __all__ = ["FMIndex"]
 
 Path = str | os.PathLike[str]
 
 
-class FMIndex:
+class FMIndex(IndexedDocuments):
     """An index over documents of tokens: memory-mapped, opened in milliseconds, shared by processes and threads.
 
     No n-gram crosses the border of a document. Several files are one index, documents numbered on.
@@ -36,11 +36,6 @@ class FMIndex:
         >>> index.count([6, 7]), len(index)
         (2, 3)
     """
-
-    core: _core.Index
-
-    def __init__(self, core: _core.Index, tokenizer: Tokenizer | None = None) -> None:
-        self.core, self.tokenizer = core, tokenizer
 
     @classmethod
     def build(
@@ -82,7 +77,7 @@ class FMIndex:
             ...     dw.FMIndex.build([[1, 2], [3]], path=f"{folder}/a.dwx", tier="tiny").info()["tokens"]
             3
         """
-        tokens = _tokenizer(tokenizer)
+        tokens = None if tokenizer is None else tokenizer_of(tokenizer)
         corpus = _core.Corpus()
         tell = progress if progress is not None else lambda phase: None
         tell("tokens")
@@ -116,33 +111,10 @@ class FMIndex:
             draftwood.errors.InvalidArgument: the index file must be ...
         """
         paths = [path] if isinstance(path, str | os.PathLike) else list(path)
-        index = cls(_core.Index.open(paths), _tokenizer(tokenizer))
+        index = cls(_core.Index.open(paths), None if tokenizer is None else tokenizer_of(tokenizer))
         if index.tokenizer is not None:
             index.check_tokenizer(index.tokenizer)
         return index
-
-    def check_tokenizer(self, tokenizer: Any) -> None:
-        """Refuses a tokenizer whose ids do not mean what this index' ids mean.
-
-        An index that was built from bare ids stores no fingerprint and fits all; so does a tokenizer without one.
-        """
-        mine, its = self.fingerprint, getattr(tokenizer, "fingerprint", None)
-        if mine is not None and its is not None and mine != its:
-            what, expected, got = "the index", f"built with the tokenizer {its[:12]}…", f"{mine[:12]}…"
-            hint = "build it again with this model's tokenizer"
-            raise IndexFormatError(
-                f"{what} must be {expected}, got {got}; {hint}", what=what, expected=expected, got=got, hint=hint
-            )
-
-    @property
-    def fingerprint(self) -> str | None:
-        """SHA-256 of the tokenizer that the index was built with, in hexadecimal."""
-        stored = self.core.fingerprint
-        return None if stored is None else bytes(stored).hex()
-
-    def __len__(self) -> int:
-        """Number of documents."""
-        return self.core.documents
 
     def count(self, ids: Any, *, anchored: bool = False) -> int:
         """How often an n-gram occurs; `anchored`: at the start of documents.
@@ -281,143 +253,6 @@ class FMIndex:
             for start, end, count, found in self.core.attribute(self._ids(ids), min_length, places)
         ]
 
-    def extract(self, document: int, start: int = 0, stop: int | None = None) -> NDArray[np.uint32]:
-        """Tokens `start … stop` of a document, to its end if `stop` is None.
-
-        Shapes
-            document: 0 … len(index) − 1.
-        Returns
-            ids [n] uint32.
-        Errors
-            InvalidArgument for a document that does not exist and for the tiny tier; IndexFormatError.
-        Cost
-            One read per token; in the compact tier one step per token from the document's start.
-        Source
-            ferragina2000.
-        Example
-            >>> import draftwood as dw, tempfile
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     dw.FMIndex.build([[1, 2, 3], [4]], path=f"{folder}/a.dwx").extract(0, 1).tolist()
-            [2, 3]
-        """
-        import numpy as np
-
-        if document < 0 or start < 0 or (stop is not None and stop < 0):
-            worst = min(document, start, start if stop is None else stop)
-            raise InvalidArgument.of("document, start and stop", "0 or more", worst)
-        most = 2**32 - 1
-        end = most if stop is None else min(stop, most)
-        return np.frombuffer(self.core.extract(document, min(start, most), end), np.uint32)
-
-    @property
-    def title_end(self) -> tuple[int, ...]:
-        """The ids that end the titles with which documents begin; empty if they have none."""
-        import numpy as np
-
-        return tuple(np.frombuffer(self.core.title_end(), np.uint32).tolist())
-
-    def document(self, number: int) -> Document:
-        """A document: what it is called, and its tokens.
-
-        Shapes
-            number: 0 … len(index) − 1, in the order of the build.
-        Returns
-            A `Document`; its text is None if the index has no tokenizer.
-        Errors
-            As `extract`.
-        Cost
-            As `extract`.
-        Source
-            None.
-        Example
-            >>> import draftwood as dw, tempfile
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     index = dw.FMIndex.build([("a.txt", "First", [1, 2])], path=f"{folder}/a.dwx")
-            ...     one = index.document(0)
-            >>> one.id, one.title, one.token_ids.tolist(), one.text
-            ('a.txt', 'First', [1, 2], None)
-        """
-        ids = self.extract(number)
-        name, title = self.core.name(number)
-        text = None if self.tokenizer is None else self.tokenizer.decode(ids)
-        return Document(number, name or None, title or None, ids, text)
-
-    def name(self, number: int) -> tuple[str | None, str | None]:
-        """What a document's builder called it, and its title; None where it has none. Every tier knows them.
-
-        Shapes
-            number: as in `document`.
-        Returns
-            (id, title).
-        Errors
-            InvalidArgument for a document that does not exist; IndexFormatError.
-        Cost
-            Two reads.
-        Source
-            None.
-        Example
-            >>> import draftwood as dw, tempfile
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     dw.FMIndex.build([("a.txt", "", [1, 2])], path=f"{folder}/a.dwx").name(0)
-            ('a.txt', None)
-        """
-        if number < 0:
-            raise InvalidArgument.of("the document", "0 or more", number)
-        name, title = self.core.name(number)
-        return name or None, title or None
-
-    def info(self) -> dict[str, Any]:
-        """What the index holds: tier, documents, tokens, bytes, fingerprint, and the same for each file.
-
-        Shapes
-            None.
-        Returns
-            A dictionary of plain values.
-        Errors
-            None.
-        Cost
-            None: read from the header.
-        Source
-            None.
-        Example
-            >>> import draftwood as dw, tempfile
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     dw.FMIndex.build([[1, 2, 3], [4]], path=f"{folder}/a.dwx").info()["documents"]
-            2
-        """
-        parts = self.core.parts()
-        for part in parts:
-            part["sections"] = dict(part["sections"])
-            part["fingerprint"] = None if part["fingerprint"] is None else part["fingerprint"].hex()
-        return {
-            "tier": self.core.tier,
-            "documents": self.core.documents,
-            "tokens": self.core.tokens,
-            "bytes": sum(part["bytes"] for part in parts),
-            "fingerprint": self.fingerprint,
-            "files": parts,
-        }
-
-    def verify(self, progress: Callable[[float], None] | None = None) -> None:
-        """Reads the files whole and compares every checksum; `progress` gets the part done, 0 … 1.
-
-        Shapes
-            None.
-        Returns
-            None.
-        Errors
-            IndexFormatError with the offset of the first damaged block.
-        Cost
-            One reading of the files.
-        Source
-            None.
-        Example
-            >>> import draftwood as dw, tempfile
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     dw.FMIndex.build([[1, 2, 3]], path=f"{folder}/a.dwx").verify()
-        """
-        self.core.verify(progress)
-
     def _ids(self, ids: Any) -> NDArray[np.uint32]:
         if isinstance(ids, str) and self.tokenizer is not None:
             return ids_of(self.tokenizer.encode_plain([ids])[0], "ids")
@@ -426,11 +261,3 @@ class FMIndex:
     def __repr__(self) -> str:
         core = self.core
         return f"FMIndex({core.tier}, {core.documents:,} documents, {core.tokens:,} tokens)"
-
-
-def _tokenizer(source: Any) -> Tokenizer | None:
-    if source is None:
-        return None
-    from .tokens import tokenizer_of
-
-    return tokenizer_of(source)

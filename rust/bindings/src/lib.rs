@@ -12,6 +12,8 @@ mod forest;
 mod gguf;
 mod index;
 mod native;
+mod paths;
+mod plan_block;
 mod probe;
 mod rules;
 mod safetensors;

@@ -5,6 +5,8 @@ use crate::enter::{enter, lock};
 use crate::errors;
 use crate::events::{self, Event, News, bytes_of};
 use crate::forest::Forest;
+use crate::paths;
+use crate::plan_block;
 use crate::rules::Rule;
 use crate::text::TokenBytes;
 use crate::views::{Item, Views};
@@ -207,30 +209,7 @@ impl Session {
         })?;
         // Copying out happens under the lock, but makes no Python object.
         let session = lock(&self.inner);
-        let step = session.step_plan();
-        let (r, copies) = (step.rows(), step.copies());
-        let starts = block.fill(
-            py,
-            [
-                r.tokens,
-                r.positions,
-                r.parents,
-                r.slots,
-                r.row_offsets,
-                r.chain,
-                r.context,
-                r.page_offsets,
-                r.pages,
-                r.masks,
-                r.head_rows,
-                step.requests(),
-                copies.0,
-                copies.1,
-            ],
-        )?;
-        let mut borders = starts;
-        borders[13] = starts[13] + copies.1.len();
-        Ok((borders, r.mask_words))
+        plan_block::write(py, session.step_plan(), &block)
     }
 
     fn verify(&self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -325,29 +304,13 @@ impl Session {
     fn commit_paths(
         &self,
         py: Python<'_>,
-        survivors: Vec<(u32, u32, Token, f32)>,
-        finished: Vec<(u32, u32, Token, f32)>,
+        survivors: Vec<paths::Path>,
+        finished: Vec<paths::Path>,
         closed: Vec<u32>,
     ) -> PyResult<(Vec<u32>, Vec<Event>, Option<Py<PyBytes>>)> {
         let (ids, news, moves) = enter(py, || {
-            let survivors: Vec<Survivor> = survivors
-                .into_iter()
-                .map(|(source, leaf, next_token, score)| Survivor {
-                    source: SequenceId(source),
-                    leaf,
-                    next_token,
-                    score,
-                })
-                .collect();
-            let finished: Vec<Finished> = finished
-                .into_iter()
-                .map(|(source, leaf, stop_token, score)| Finished {
-                    source: SequenceId(source),
-                    leaf,
-                    stop_token,
-                    score,
-                })
-                .collect();
+            let survivors: Vec<Survivor> = survivors.into_iter().map(paths::survivor).collect();
+            let finished: Vec<Finished> = finished.into_iter().map(paths::finished).collect();
             let closed: Vec<SequenceId> = closed.into_iter().map(SequenceId).collect();
             let mut session = lock(&self.inner);
             let ids =
@@ -365,9 +328,8 @@ impl Session {
     }
 
     /// Carries out (sequence, whether it forks, cached rows that stay, next token), in order; returns the sequence of each.
-    fn rearrange(&self, py: Python<'_>, changes: Vec<(u32, bool, u32, Option<Token>)>) -> PyResult<Vec<u32>> {
-        let change = |(source, fork, rows, next)| Change { source: SequenceId(source), fork, rows, next };
-        let changes: Vec<Change> = changes.into_iter().map(change).collect();
+    fn rearrange(&self, py: Python<'_>, changes: Vec<paths::Rearranged>) -> PyResult<Vec<u32>> {
+        let changes: Vec<Change> = changes.into_iter().map(paths::change).collect();
         self.with(py, |session| Ok(session.rearrange(&changes)?.into_iter().map(|id| id.0).collect()))
     }
 
@@ -392,11 +354,12 @@ impl Session {
         Ok(tokens.map(|tokens| PyBytes::new(py, &tokens).unbind()))
     }
 
-    /// Tells the nanoseconds of a forward of `rows` rows that was made for this purpose.
+    /// (request, tokens read, tokens to be read) of the prompts whose first token has not come yet.
     fn prefill(&self, py: Python<'_>) -> PyResult<Vec<(u32, u32, u32)>> {
         self.ask(py, |session| session.prefill().map(|(id, done, total)| (id.0, done, total)).collect())
     }
 
+    /// Tells the nanoseconds of a forward of `rows` rows that was made for this purpose.
     fn measured(&self, py: Python<'_>, rows: u32, nanoseconds: u64) -> PyResult<()> {
         self.ask(py, |session| session.measured(rows, seconds(nanoseconds)))
     }

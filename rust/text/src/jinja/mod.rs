@@ -12,12 +12,15 @@
 //! loops, and filters of web pages. What Python makes a generator is a list.
 
 mod ast;
+mod calls;
 mod eval;
 mod eval_expr;
 mod fail;
 mod filters;
 mod lex;
+mod lookup;
 mod methods;
+mod operators;
 mod parse;
 mod parse_expr;
 mod scope;
