@@ -134,4 +134,4 @@ def make_session(parts: Parts, drafter: Any, cache: CacheConfig, draft_policy: s
         draft_policy=draft_policy,
     )
     parts.executor.allocate(min(pages, 2**31 // cache.page_size - 1) + 1, cache.page_size)
-    return Session(core, parts.executor, long_form), nodes
+    return Session(core, parts.executor, long_form, measures=draft_policy == "auto"), nodes
