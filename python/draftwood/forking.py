@@ -1,8 +1,8 @@
-"""What a forked child finds of the engines of its parent: idle ones work on, one that was in a step says that it cannot.
+"""What a forked child finds of its parent's engines: idle ones work on, one that was in a step says that it cannot.
 
-A fork copies memory and one thread. Locks that other threads hold stay locked in the child for ever, and what they guard
-stays half-done. So each lock of an engine is looked at in the child: if it was free, the engine is as it was; if not, the
-engine is lost to the child, and every use of it raises.
+A fork copies memory and one thread. Locks that other threads hold stay locked in the child for ever, and what they
+guard stays half-done. So each lock of an engine is looked at in the child: if it was free, the engine is as it was; if
+not, the engine is lost to the child, and every use of it raises.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def test_what_a_child_lets_go_of_waits_for_nothing(stepping):
 
 
 def test_a_stream_of_the_parent_in_a_step_is_refused(stepping):
-    engine, stream, _ = stepping
+    _, stream, _ = stepping
     assert in_child(lambda: list(stream)) == REFUSED
     assert in_child(lambda: stream.cancel(0)) == REFUSED
 
