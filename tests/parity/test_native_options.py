@@ -89,10 +89,25 @@ def test_fast_numerics_say_what_they_found(prompts, tmp_path):
 def test_other_executors_refuse_by_name(options, name, tmp_path):
     pytest.importorskip("torch")
     path = tiny_file(tmp_path / "tiny.gguf")
-    with pytest.raises(dw.InvalidArgument, match=rf"{name} must be .* with the transformers executor"):
+    with pytest.raises(dw.InvalidArgument, match=rf"{name} must be .* with the transformers executor") as e:
         dw.Engine.load(path, executor="transformers", **options)
-    with dw.testing.toy_engine() as toy, pytest.raises(dw.InvalidArgument, match=f"{name} must be"):
+    assert e.value.hint == 'only the native executor has it: leave out executor="transformers"'
+    with dw.testing.toy_engine() as toy, pytest.raises(dw.InvalidArgument, match=f"{name} must be") as e:
         dw.Engine(toy.executor, **options)
+    assert e.value.hint == "choose where the executor is made"
+
+
+def test_models_that_native_does_not_know_are_refused_with_the_reason():
+    pytest.importorskip("torch")
+    from support.families import family_model
+
+    module = family_model("llama2")
+    module.lm_head.register_forward_hook(lambda *_: None)
+    with pytest.raises(dw.InvalidArgument, match="numerics must be") as e:
+        dw.Engine(module, numerics="fast")
+    assert e.value.hint.startswith("only the native executor has it, which does not know ")
+    assert "lm_head, which has hooks" in e.value.hint
+    assert e.value.hint.endswith(": leave it out")
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,6 @@ def rows_of(result: CaseResult, machine: dict[str, Any]) -> list[dict[str, Any]]
         ],
         "units": result.case.units,
         "threads": result.case.threads,
-        "isa": result.isa,
         "machine": machine,
         "gate": None if result.plan.gate is None else asdict(result.plan.gate),
         "rounds": result.rounds,
@@ -74,6 +73,8 @@ def _arm_row(result: CaseResult, arm: ArmResult) -> dict[str, Any]:
     row: dict[str, Any] = {
         "arm": spec.name,
         "ours": spec.ours,
+        # Ours tell what the kernels of these weights use; beside a peer stands what ours could use here.
+        "isa": arm.arm.about.get("isa", result.isa) if spec.ours else result.isa,
         "reference": arm is result.arms[0],
         "status": arm.status,
         "reason": arm.reason,

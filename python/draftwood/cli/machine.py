@@ -22,6 +22,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "processor": _processor(),
         "instruction_set": backend()["cpu"],
+        "kernels": backend()["kernels"],
         "fast_numerics": backend()["fast"],
         "weights": backend()["weights"],
         "threads": num_threads(),

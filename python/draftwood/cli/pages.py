@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Pages", "advised_pages", "pages_of_model"]
+__all__ = ["Pages", "advised_pages", "pages_beyond", "read_pages"]
 
 _SMAPS = Path("/proc/self/smaps")
 
@@ -41,19 +41,17 @@ def advised_pages(smaps: str) -> Pages:
     return Pages(resident, huge)
 
 
-def pages_of_model(source: str) -> Pages | None:
-    """Loads a model as `Engine.load` does and looks where its weights lie; None where that cannot be told.
-
-    Cost
-        That of loading. Errors of loading are for `Engine.load` to tell.
-    """
-    from ..engine import Engine
-    from ..errors import DraftwoodError
-
+def read_pages() -> Pages | None:
+    """Those of this process at this moment; None where the system does not tell."""
     try:
-        before = advised_pages(_SMAPS.read_text(encoding="utf-8"))
-        with Engine.load(source, executor="native", drafter=None):
-            after = advised_pages(_SMAPS.read_text(encoding="utf-8"))
-    except (DraftwoodError, OSError):
+        return advised_pages(_SMAPS.read_text(encoding="utf-8"))
+    except OSError:
         return None
-    return Pages(after.resident - before.resident, max(0, after.huge - before.huge))
+
+
+def pages_beyond(before: Pages | None) -> Pages | None:
+    """What has come since."""
+    now = read_pages()
+    if before is None or now is None:
+        return None
+    return Pages(now.resident - before.resident, max(0, now.huge - before.huge))

@@ -193,7 +193,7 @@ def _summary(result: Result, rows: list[Row]) -> list[str]:
         f"Draft policy {drafts.policy}: {drafts.rows_per_step:.1f} rows per step on average, drafts in "
         f"{drafts.drafted_steps} of {drafts.steps} steps; milliseconds of a step by rows: {times}.",
         f"{result.drafted.name} on {result.drafted.executor.caps.name}; "
-        f"{machine['processor']}, {machine['cores']} cores{quota}, {machine['instruction_set']}.",
+        f"{machine['processor']}, {machine['cores']} cores{quota}, {machine['kernels']}.",
     ]
 
 

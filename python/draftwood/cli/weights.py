@@ -1,4 +1,4 @@
-"""Where weights lie and what decoding a token reads of them, from the tables of their files alone."""
+"""Where weights lie and how many numbers a token reads of them, from the tables of their files alone."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _HEADS = ("output.weight", "lm_head.weight")
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Where a model lies and what a token costs."""
+    """Where a model lies."""
 
     source: str
     path: str | None
     file_bytes: int | None
-    bytes_per_token: int | None
-    """Bytes of weights that decoding one token reads, as the engine keeps them; None when the file does not tell."""
+    float32_bytes: int | None
+    """Bytes of weights that decoding one token would read in float32; None when the file does not tell."""
     problem: str | None
     hint: str | None
 
@@ -43,7 +43,7 @@ def find_weights(source: str) -> Weights:
     try:
         if not files:
             raise InvalidArgument.of("--model", "a folder with .safetensors files", f"{path} (none there)")
-        return Weights(source, str(path), size, _bytes_read(files), None, None)
+        return Weights(source, str(path), size, _FLOAT32 * numbers_read(files), None, None)
     except DraftwoodError as error:
         return Weights(source, str(path), size, None, str(error), error.hint)
 
@@ -59,25 +59,13 @@ def _locate(source: str) -> Path:
     return path
 
 
-def numbers_read(files: list[Path]) -> tuple[int, int]:
-    """Weights that one token reads, and all of them; an embedding that is not the head is read by the row."""
+def numbers_read(files: list[Path]) -> int:
+    """Weights that one token reads; an embedding that is not the head is read by the row."""
     sizes = {name: math.prod(shape) for file in files for name, shape in _tensors(file)}
-    total = sum(sizes.values())
     if any(name in sizes for name in _HEADS):
         for name in _EMBEDDINGS:
             sizes.pop(name, None)
-    return sum(sizes.values()), total
-
-
-def _bytes_read(files: list[Path]) -> int:
-    """The native executor keeps what a GGUF file stores, to within its metadata; transformers computes in float32."""
-    read, total = numbers_read(files)
-    if files[0].suffix == ".safetensors":
-        return _FLOAT32 * read
-    from .._core import GgufFile
-
-    stored = sum(Path(file).stat().st_size for file in GgufFile.open(files[0]).files())
-    return stored * read // max(total, 1)
+    return sum(sizes.values())
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:

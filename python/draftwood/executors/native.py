@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["NativeExecutor", "NativeRows"]
 
 PAGE_SIZE = 16
-_QUICK_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +80,14 @@ class NativeExecutor:
         return f" {'borrowed' if self._model.in_place else 'copied'} from {self._lender.name}"
 
     @property
-    def quick_steps(self) -> bool:
-        """Whether a few forwards take milliseconds, so that `probe` may be used."""
-        return self._model.step_bytes < _QUICK_BYTES
+    def step_bytes(self) -> int:
+        """Bytes of weights that a step of one row reads, as they are kept here."""
+        return self._model.step_bytes
+
+    @property
+    def instruction_set(self) -> str:
+        """What the kernels of these weights use: "avx512+vnni", "avx512+bf16", "avx512", "avx2" or "scalar"."""
+        return self._core.instruction_set
 
     def probe(self, rows: int) -> None:
         """Computes and reads `rows` rows of no meaning, to be timed. Overwrites the first pages: no text may be in the

@@ -36,8 +36,8 @@ class NativeOptions:
             if value not in values:
                 raise InvalidArgument.of(_NAMES.get(name, name), "one of " + ", ".join(values), repr(value))
 
-    def check_unused(self, executor: str) -> None:
-        """Refuses anything but the defaults, for an executor without these choices."""
+    def check_unused(self, executor: str, hint: str) -> None:
+        """Refuses anything but the defaults, for an executor without these choices; `hint` says who has them."""
         for field in fields(self):
             value = getattr(self, field.name)
             if value != field.default:
@@ -45,5 +45,5 @@ class NativeOptions:
                     _NAMES.get(field.name, field.name),
                     f'"{field.default}" with {executor}',
                     repr(value),
-                    'only the native executor has it: load a GGUF file with executor="native"',
+                    hint,
                 )

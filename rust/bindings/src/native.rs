@@ -16,7 +16,9 @@ use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Weights: repacked for the kernels of this machine, or where their owner has them.
 #[pyclass(frozen, module = "draftwood._core")]
@@ -94,9 +96,57 @@ fn model(
 /// Runs plans on a model.
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct NativeExecutor {
-    inner: Mutex<Executor>,
+    inner: OneCaller,
     kernels: String,
+    instruction_set: String,
     page_bytes: usize,
+}
+
+/// An executor, for one caller at a time. A mutex alone would stay locked for ever in a child that is forked while another
+/// thread computes, so its holder is told by the process: what another process holds was left in the middle.
+struct OneCaller {
+    /// Process id of the caller that holds `executor` or is about to; 0 for nobody, and then `executor` is free.
+    holder: AtomicU32,
+    executor: Mutex<Executor>,
+}
+
+impl OneCaller {
+    fn new(executor: Executor) -> Self {
+        Self { holder: AtomicU32::new(0), executor: Mutex::new(executor) }
+    }
+
+    /// Runs `work` when it is this caller's turn.
+    ///
+    /// # Errors
+    /// In a forked child whose parent was computing at the fork: half of a step is in the cache, and nobody will end it.
+    fn run<T>(&self, work: impl FnOnce(&mut Executor) -> draftwood_base::Result<T>) -> draftwood_base::Result<T> {
+        struct Release<'a>(&'a AtomicU32);
+        impl Drop for Release<'_> {
+            fn drop(&mut self) {
+                self.0.store(0, Ordering::Release);
+            }
+        }
+        let pid = std::process::id();
+        let mut tries = 0u32;
+        while let Err(holder) = self.holder.compare_exchange(0, pid, Ordering::Acquire, Ordering::Relaxed) {
+            if holder != pid {
+                return Err(Error::invalid(
+                    "an executor in a forked process",
+                    "one that no thread ran when the process was forked",
+                    format!("one that process {holder} was running"),
+                    "copy it in the child (copy.copy shares the weights), load it there, or fork between steps",
+                ));
+            }
+            tries += 1;
+            if tries < 100 {
+                std::thread::yield_now();
+            } else {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
+        let _release = Release(&self.holder);
+        work(&mut lock(&self.executor))
+    }
 }
 
 #[pymethods]
@@ -116,7 +166,21 @@ impl NativeExecutor {
         let executor = Executor::new(Arc::clone(&model.0), machine, Pool::shared()).with_cache_type(stored);
         let page_bytes = executor.cache_shape().page_bytes();
         let kernels = kernels(machine, &model.0, fast);
-        Self { inner: Mutex::new(executor), kernels, page_bytes }
+        let instruction_set = instruction_set(machine, Some(&model.0));
+        Self { inner: OneCaller::new(executor), kernels, instruction_set, page_bytes }
+    }
+
+    /// What the exact kernels of this machine may use: "avx512+vnni", "avx512", "avx2" or "scalar".
+    #[staticmethod]
+    fn machine(py: Python<'_>) -> PyResult<String> {
+        enter(py, || Ok(instruction_set(Machine::get(), None)))
+    }
+
+    /// The instruction set that this model's kernels use: with "+vnni" if it has quantised weights that are multiplied in
+    /// 8 bits, with "+bf16" if 16-bit weights are multiplied in pairs.
+    #[getter]
+    fn instruction_set(&self) -> &str {
+        &self.instruction_set
     }
 
     /// The instruction set in use, and what departs from the exact kernels or was asked for in vain.
@@ -133,7 +197,7 @@ impl NativeExecutor {
 
     /// Makes the cache.
     fn allocate(&self, py: Python<'_>, pages: usize) -> PyResult<()> {
-        enter(py, || lock(&self.inner).allocate(pages))
+        enter(py, || self.inner.run(|executor| executor.allocate(pages)))
     }
 
     /// Computes a plan: `plan` holds the arrays of a `StepPlan` in the order of `StepRows`, `logits` is [R', V]. Without
@@ -190,8 +254,7 @@ impl NativeExecutor {
             mask_words,
             head_rows,
         };
-        enter(py, || {
-            let mut executor = lock(&self.inner);
+        let run = |executor: &mut Executor| {
             executor.set_pool(Pool::shared());
             match (logits, embedded) {
                 (Some(logits), embedded) => {
@@ -201,7 +264,8 @@ impl NativeExecutor {
                 (None, None) => executor.forward_best(&rows, hidden).map(|best| Some(best.to_vec())),
                 (None, Some(_)) => Err(Error::invalid("embedded rows", "with logits", "without", "")),
             }
-        })
+        };
+        enter(py, || self.inner.run(run))
         .map(|best| best.map(|best| PyBytes::new(py, &bytes_of(&best, i32::to_ne_bytes)).unbind()))
     }
 
@@ -210,7 +274,7 @@ impl NativeExecutor {
         let tokens = I32In::borrow(tokens, "tokens")?;
         let mut out = F32Out::borrow_any(out, "embeddings")?;
         let (tokens, out) = (tokens.as_slice(), out.as_mut_slice());
-        enter(py, || lock(&self.inner).embed(tokens, out))
+        enter(py, || self.inner.run(|executor| executor.embed(tokens, out)))
     }
 
     /// Copies cache rows from `sources` to `destinations`.
@@ -223,14 +287,16 @@ impl NativeExecutor {
         let sources = I32In::borrow(sources, "sources")?;
         let destinations = I32In::borrow(destinations, "destinations")?;
         let (sources, destinations) = (sources.as_slice(), destinations.as_slice());
-        enter(py, || lock(&self.inner).apply(sources, destinations))
+        enter(py, || self.inner.run(|executor| executor.apply(sources, destinations)))
     }
 
     /// Frees cache and working memory.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         enter(py, || {
-            lock(&self.inner).close();
-            Ok(())
+            self.inner.run(|executor| {
+                executor.close();
+                Ok(())
+            })
         })
     }
 }
@@ -243,4 +309,11 @@ fn kernels(machine: Machine, model: &Model, fast: bool) -> String {
         (true, true) => ", exact: no 16-bit weights",
     };
     format!("{}{products}", machine.name())
+}
+
+fn instruction_set(machine: Machine, model: Option<&Model>) -> String {
+    let takes = |form| model.is_none_or(|model| model.takes(machine, form));
+    let vnni = if machine.vnni() && takes(Form::Blocks) { "+vnni" } else { "" };
+    let pairs = if machine.pairs() && takes(Form::Halves) { "+bf16" } else { "" };
+    format!("{}{vnni}{pairs}", machine.isa().name())
 }

@@ -43,8 +43,9 @@ class Arm:
         versions = {"draftwood": dw.__version__}
         if self._executor == "transformers":
             versions |= {name: backend[name] for name in ("torch", "transformers")}
-        name = self._engine.executor.caps.name
-        return {"versions": versions, "dtype": self._dtype, "isa": backend["cpu"], "executor": name}
+        executor = self._engine.executor
+        name, isa = executor.caps.name, getattr(executor, "instruction_set", backend["cpu"])
+        return {"versions": versions, "dtype": self._dtype, "isa": isa, "executor": name}
 
     def run(self, work: Frame) -> Frame:
         """Streams, since the first event divides reading the prompt from decoding."""

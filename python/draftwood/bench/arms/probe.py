@@ -16,8 +16,8 @@ class Arm:
         self._threads, self._bytes = settings["threads"], settings["bytes"]
 
     def about(self) -> Frame:
-        """The instruction set of our kernels."""
-        return {"isa": _core.isa()}
+        """The instruction set of our exact kernels."""
+        return {"isa": _core.NativeExecutor.machine()}
 
     def run(self, work: Frame) -> Frame:
         """`work["kind"]`: `bandwidth` gives bytes per second, `arithmetic` multiply-adds per second of a "type"."""
