@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import TYPE_CHECKING
 
@@ -68,6 +67,8 @@ class AsyncStream:
     """An asynchronous iterator of `StreamEvent`."""
 
     def __init__(self, engine: RunningEngine, ticket: Ticket) -> None:
+        import asyncio  # a third of what importing this package takes; whoever calls this has it
+
         self._engine, self._ticket = engine, ticket
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
@@ -127,11 +128,15 @@ class AsyncStream:
 
     async def cancel(self, sample: int) -> None:
         """Ends one sample (n > 1); the others go on."""
+        import asyncio
+
         await asyncio.to_thread(self._engine._cancel_sample, self._ticket, sample)
         self._engine._driver.kick()
 
     async def aclose(self) -> None:
         """Cancels what has not ended."""
+        import asyncio
+
         await asyncio.to_thread(self._engine._release, [self._ticket])
         self._engine._driver.kick()
 
