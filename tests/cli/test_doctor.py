@@ -69,11 +69,11 @@ def test_json(command: Command, folder: Path) -> None:
 
 
 def test_bytes_of_a_folder_are_those_that_the_executor_reads(command: Command, folder: Path) -> None:
-    """Two per weight of bfloat16: 211 tokens and 3 layers of width 72, but for vectors; rows are padded a little."""
+    """Two per weight of bfloat16, and not four: 211 tokens and 3 layers of width 72. Panels are padded to 16 rows."""
     told = json.loads(command("doctor", "--model", str(folder), "--json").stdout)
     attention, feed_forward, head = 2 * 72 * 144 + 2 * 72 * 72, 3 * 72 * 90, 211 * 72
     stored = 2 * (3 * (attention + feed_forward) + head)
-    assert stored <= told["model"]["step_bytes"] < 1.1 * stored
+    assert stored <= told["model"]["step_bytes"] < 1.25 * stored
 
 
 def test_a_folder_that_native_runs_needs_no_torch(

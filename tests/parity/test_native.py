@@ -156,9 +156,9 @@ def test_drafters_read_hidden_states_with_the_bits_of_plain_decoding(plain, prom
         assert (output.stats.accepted > 10) == right
     assert texts[0] == texts[1] == plain.generate(ids, params).token_ids.tolist()
     alone, drafted = states
-    assert alone.shape == (39, 576)
-    rows = len(drafted)  # the last step's are shown to nobody
-    assert 30 < rows <= 39
+    assert alone.shape == (38, 576)
+    rows = len(drafted)  # those of the last steps are shown to nobody
+    assert 30 < rows <= 38
     assert drafted.tobytes() == alone[:rows].tobytes()
     # They are what the head reads: an embedding of the text up to there.
     assert plain.embed([*ids, *texts[0][:1]]).tobytes() == alone[1].tobytes()

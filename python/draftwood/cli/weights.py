@@ -15,8 +15,8 @@ __all__ = ["Weights", "find_weights", "numbers_read"]
 
 _FLOAT32 = 4
 _MOST_TABLE = 100 << 20
-_EMBEDDINGS = ("token_embd.weight", "model.embed_tokens.weight")
-_HEADS = ("output.weight", "lm_head.weight")
+_EMBEDDINGS = ("token_embd.weight", "model.embed_tokens.weight", "gpt_neox.embed_in.weight")
+_HEADS = ("output.weight", "lm_head.weight", "embed_out.weight")
 
 
 @dataclass(frozen=True, slots=True)
