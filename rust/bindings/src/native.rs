@@ -119,7 +119,10 @@ impl OneCaller {
     ///
     /// # Errors
     /// In a forked child whose parent was computing at the fork: half of a step is in the cache, and nobody will end it.
-    fn run<T>(&self, work: impl FnOnce(&mut Executor) -> draftwood_base::Result<T>) -> draftwood_base::Result<T> {
+    fn run<T>(
+        &self,
+        work: impl FnOnce(&mut Executor) -> draftwood_base::Result<T>,
+    ) -> draftwood_base::Result<T> {
         struct Release<'a>(&'a AtomicU32);
         impl Drop for Release<'_> {
             fn drop(&mut self) {
@@ -266,7 +269,7 @@ impl NativeExecutor {
             }
         };
         enter(py, || self.inner.run(run))
-        .map(|best| best.map(|best| PyBytes::new(py, &bytes_of(&best, i32::to_ne_bytes)).unbind()))
+            .map(|best| best.map(|best| PyBytes::new(py, &bytes_of(&best, i32::to_ne_bytes)).unbind()))
     }
 
     /// Writes the embeddings of tokens into `out` [n, hidden].
