@@ -68,7 +68,8 @@ def _problem(error: DraftwoodError) -> Examined:
 
 def _step_seconds(executor: NativeExecutor) -> float:
     executor.probe(1)
-    begin, steps = perf_counter(), list[float]()
+    begin = perf_counter()
+    steps: list[float] = []
     while len(steps) < _STEPS and (not steps or perf_counter() - begin < _SECONDS):
         start = perf_counter()
         executor.probe(1)
