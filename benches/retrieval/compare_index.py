@@ -28,7 +28,7 @@ from draftwood.bench.rows import append_rows
 from draftwood.cli.machine import describe
 
 HERE = Path(__file__).parent
-SDSL = Path(os.environ.get("SDSL", "/"))
+SDSL = Path(os.environ["SDSL"]) if "SDSL" in os.environ else None
 QUERIES, ASKED = 20_000, 400
 BUILDS, BUILD_RATIO = 3, 8.0
 # Rows of a query for distinct followers → how many such queries. A pass over fewer is over in less than a clock tick of
@@ -63,10 +63,12 @@ def programs(folder: Path, infini: str | None) -> dict[str, list[str]]:
     target = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target"))
     cargo = ["cargo", "build", "--release", "--quiet", "-p", "draftwood-retrieve", "--example", "index_speed"]
     subprocess.run(cargo, cwd=HERE.parents[1], check=True)
-    peer, libraries = folder / "sdsl_index", next(SDSL.glob("usr/lib/x86_64-linux-gnu"), SDSL / "usr/lib")
-    flags = ["-O3", "-march=native", "-DNDEBUG", "-std=c++17", f"-isystem{SDSL / 'usr/include'}", f"-L{libraries}"]
-    flags += [f"-isystem{one}" for one in SDSL.glob("usr/include/*-linux-gnu")]
-    link = [f"-Wl,-rpath,{libraries}", "-lsdsl", "-ldivsufsort", "-ldivsufsort64", "-o", str(peer)]
+    peer, flags = folder / "sdsl_index", ["-O3", "-march=native", "-DNDEBUG", "-std=c++17"]
+    link = ["-lsdsl", "-ldivsufsort", "-ldivsufsort64", "-o", str(peer)]
+    if SDSL is not None:  # the system's own folders, named again, would hide those of the C library
+        libraries = next(SDSL.glob("usr/lib/x86_64-linux-gnu"), SDSL / "usr/lib")
+        flags += [f"-isystem{SDSL / 'usr/include'}", f"-L{libraries}", f"-Wl,-rpath,{libraries}"]
+        flags += [f"-isystem{one}" for one in SDSL.glob("usr/include/*-linux-gnu")]
     subprocess.run(["g++", *flags, str(HERE / "sdsl_index.cpp"), *link], check=True)
     found = {"ours": [str(target / "release/examples/index_speed"), str(folder)], "sdsl": [str(peer), str(folder)]}
     if infini is not None:
