@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BeamDriver"]
 
-_ADMISSION_SECONDS = 60.0
-_NAP_SECONDS = 0.02
-
 
 class BeamDriver:
     """All searches of an engine. Their steps and those of other texts take turns under the engine's lock."""
@@ -85,12 +82,9 @@ class BeamDriver:
         """Returns when the search has ended: leads the steps of all searches."""
         from .beams import starved
 
-        waited = 0.0
-        while not search.done:
-            if self.lead(search):
-                waited = 0.0
-            elif (waited := waited + _NAP_SECONDS) > _ADMISSION_SECONDS:
-                raise starved(self._engine._session.stats())
+        for _ in self._engine._turns(lambda: self.lead(search), lambda: starved(self._engine._session.stats())):
+            if search.done:
+                break
         search.ended(self._engine._session.times)
 
     def lead(self, search: SessionSearch) -> bool:
@@ -112,9 +106,7 @@ class BeamDriver:
                 engine._deliver(session.step())
             if session.steps != steps or search.done:
                 return True
-        with engine._freed:
-            engine._freed.wait(_NAP_SECONDS)
-        return False
+        return engine._nap()
 
     def hold(self) -> None:
         """Keeps the searches out of the next step. Called under the engine's lock."""

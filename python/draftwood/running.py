@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from .beam_driver import BeamDriver
@@ -113,12 +113,25 @@ class RunningEngine:
 
     def _advance(self, ticket: Ticket) -> None:
         """Returns when the ticket has an unread event or has ended: leads steps, unless another caller's brought it."""
+        for _ in self._turns(lambda: self._lead(ticket), lambda: ticket.starved(self._session)):
+            if ticket.unread or ticket.done:
+                return
+
+    def _turns(self, lead: Callable[[], bool], starved: Callable[[], Exception]) -> Iterator[None]:
+        """Leads a step at each turn but the first; raises `starved()` after a minute in which nothing could run."""
         waited = 0.0
-        while not (ticket.unread or ticket.done):
-            if self._lead(ticket):
+        while True:
+            yield
+            if lead():
                 waited = 0.0
             elif (waited := waited + _NAP_SECONDS) > _ADMISSION_SECONDS:
-                raise ticket.starved(self._session)
+                raise starved()
+
+    def _nap(self) -> bool:
+        """Waits for pages to become free, for a moment: nothing could run. False, as what leads a step then returns."""
+        with self._freed:
+            self._freed.wait(_NAP_SECONDS)
+        return False
 
     def _lead(self, ticket: Ticket) -> bool:
         """One step for everybody. False if nothing could run: streams that nobody reads hold the pages."""
@@ -132,9 +145,7 @@ class RunningEngine:
                 self._deliver(self._session.step())
             if self._session.steps != steps or ticket.done:
                 return True
-        with self._freed:
-            self._freed.wait(_NAP_SECONDS)
-        return False
+        return self._nap()
 
     def _deliver(self, events: list[Any]) -> None:
         for event in events:

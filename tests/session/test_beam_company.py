@@ -7,7 +7,8 @@ import threading
 import numpy as np
 
 import draftwood as dw
-from support.beam_engine import ORACLE, PARAMS, engine, idle, slow
+from support.beam_engine import ORACLE, PARAMS, engine, slow
+from support.idle import idle
 from support.beams import assert_close, shape
 from support.toy import prompts
 

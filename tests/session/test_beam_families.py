@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import draftwood as dw
-from support.beam_engine import ORACLE, PARAMS, engine, idle
+from support.beam_engine import ORACLE, PARAMS, engine
+from support.idle import idle
 from support.beams import assert_close, log_softmax, shape
 from support.toy import prompts
 

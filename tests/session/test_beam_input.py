@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 import draftwood as dw
-from support.beam_engine import PARAMS, engine, idle
+from support.beam_engine import PARAMS, engine
+from support.idle import idle
 
 
 def test_a_closed_engine_says_so():

@@ -10,6 +10,7 @@ import pytest
 import draftwood as dw
 from draftwood.loading import Parts
 from draftwood.models.toy import ToyExecutor
+from support.idle import idle
 from support.beams import assert_close, log_softmax, shape
 from support.same_beams import assert_same
 from support.toy import Oracle, prompts
@@ -74,11 +75,6 @@ class Slow:
 
     def log_prob(self, ids):
         return judge(np.stack([state_of(ORACLE.logits([*self.prompt, *one])) for one in ids]))
-
-
-def idle(e):
-    stats = e.stats()
-    return stats.pages_free == stats.pages_total and stats.running == stats.waiting == 0
 
 
 def draw(rng):

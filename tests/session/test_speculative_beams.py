@@ -8,6 +8,7 @@ import pytest
 import draftwood as dw
 from draftwood.loading import Parts
 from draftwood.models.toy import ToyExecutor
+from support.idle import idle
 from support.same_beams import assert_same, saved
 from support.tiny_gguf import tiny_file
 
@@ -18,11 +19,6 @@ TOKENS = ["<unk>", "<s>", "</s>", *(f"▁w{i}" for i in range(253))]
 def toy(executor=None, drafter="auto", policy="always", **more):
     executor = ToyExecutor(max_context=2048, **SIZES) if executor is None else executor
     return dw.Engine(Parts(executor, "toy", (3,)), drafter=drafter, draft_policy=policy, **more)
-
-
-def idle(e):
-    stats = e.stats()
-    return stats.pages_free == stats.pages_total and stats.running == stats.waiting == 0
 
 
 @pytest.fixture(scope="module")

@@ -25,11 +25,6 @@ def slow(prompt, params, ends=None):
     return SlowBeams(row, params, params.eos_token_id if ends is None else ends).run()
 
 
-def idle(e):
-    stats = e.stats()
-    return stats.pages_free == stats.pages_total and stats.running == stats.waiting == 0
-
-
 def draw(rng):
     beams = int(rng.integers(1, 9))
     return dataclasses.replace(

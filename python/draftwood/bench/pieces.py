@@ -69,19 +69,14 @@ def run_pieces(result: CaseResult, probe: MachineProbe, tell: Callable[[str], No
         before = reading.after
         if result.refused is not None:
             return
-        problem = None if plan.gate is None else plan.gate.problem(reading)
-        if problem is not None:
-            result.discarded.append(problem)
+        if not result.was_quiet(reading):
             # At the end, since what disturbs for seconds often does so for a minute.
             todo.append(piece)
             continue
-        result.readings.append(reading)
         for arm, by_work, cut in times:
             if arm.alive:
                 arm.keep(by_work, cut)
-    # A peak is the best that was seen.
-    for kind, rate in result.multiply_adds_per_second.items():
-        result.multiply_adds_per_second[kind] = max(rate, probe.arithmetic(kind))
+    result.raise_peaks(probe)
     _finish(result, wanted - len(todo), tried, tell)
 
 

@@ -118,6 +118,20 @@ class CaseResult:
         """Bytes per second, the mean over the rounds or pieces that count."""
         return sum(one.bandwidth for one in self.readings) / len(self.readings) if self.readings else None
 
+    def was_quiet(self, reading: Reading) -> bool:
+        """Keeps the reading of a round or piece that the gate lets through, and else why it does not count."""
+        problem = None if self.plan.gate is None else self.plan.gate.problem(reading)
+        if problem is None:
+            self.readings.append(reading)
+        else:
+            self.discarded.append(problem)
+        return problem is None
+
+    def raise_peaks(self, probe: MachineProbe) -> None:
+        """Measures arithmetic again: a peak is the best that was seen."""
+        for kind, rate in self.multiply_adds_per_second.items():
+            self.multiply_adds_per_second[kind] = max(rate, probe.arithmetic(kind))
+
     def timed_works(self, arm: ArmResult) -> tuple[Work, ...]:
         """What the arm did and what counted: all of its works, or those with a quiet piece."""
         return tuple(work for work in self.case.run if work.name in arm.by_work)

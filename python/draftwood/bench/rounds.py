@@ -112,17 +112,12 @@ def _rounds(result: CaseResult, probe: MachineProbe, tell: Callable[[str], None]
         tell(f"{result.case.name}: round {kept + 1} of {plan.rounds}, {len(result.discarded)} not quiet")
         times, reading = watched(result, probe, before, result.case.run, result.arms)
         before = reading.after
-        # A peak is the best that was seen.
-        for kind, rate in result.multiply_adds_per_second.items():
-            result.multiply_adds_per_second[kind] = max(rate, probe.arithmetic(kind))
+        result.raise_peaks(probe)
         if result.refused is not None:
             return
-        problem = None if plan.gate is None else plan.gate.problem(reading)
-        if problem is not None:
-            result.discarded.append(problem)
+        if not result.was_quiet(reading):
             continue
         kept += 1
-        result.readings.append(reading)
         for arm, by_work, cut in times:
             if arm.alive:
                 arm.seconds.append(sum(by_work.values()))

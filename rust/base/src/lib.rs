@@ -9,7 +9,9 @@ pub mod noise;
 #[allow(unsafe_code)]
 pub mod pool;
 mod ragged;
+mod turn;
 
 pub use error::{Error, Mismatch, Result};
 pub use ids::{PageId, SequenceId, SlotId, Token};
 pub use ragged::Ragged;
+pub use turn::{Taken, Turn};

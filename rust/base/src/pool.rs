@@ -13,9 +13,9 @@ mod team;
 pub use count::{threads, threads_from};
 pub use team::Team;
 
+use crate::Turn;
 use crew::Crew;
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,13 +23,13 @@ use std::time::Duration;
 pub struct Pool {
     threads: usize,
     spin: SpinLimits,
-    /// Process id of the caller that runs a job or starts threads; 0 for nobody. A foreign id was left by a fork.
-    holder: AtomicU32,
-    /// Only touched by the holder.
+    /// Of the caller that runs a job or starts threads.
+    turn: Turn,
+    /// Only touched by whose turn it is.
     crew: UnsafeCell<Option<Crew>>,
 }
 
-// SAFETY: `crew` is reached through `Hold` alone, which one thread of a process has at a time; the rest is atomic.
+// SAFETY: `crew` is reached by whose turn it is alone, one thread of a process at a time; the rest is atomic.
 unsafe impl Sync for Pool {}
 // SAFETY: as above; the crew's threads share nothing with the thread that made it.
 unsafe impl Send for Pool {}
@@ -64,7 +64,7 @@ impl Pool {
         Self {
             threads: threads.clamp(1, 1 << 10),
             spin: SpinLimits::new(count::has_quota()),
-            holder: AtomicU32::new(0),
+            turn: Turn::default(),
             crew: UnsafeCell::new(None),
         }
     }
@@ -93,12 +93,12 @@ impl Pool {
     /// # Panics
     /// If the job panics on any thread; the pool stays usable.
     pub fn run(&self, job: impl Fn(&mut Team<'_>) + Sync) {
-        let hold = Hold::take(self);
+        let taken = self.turn.take_over();
         if self.threads == 1 {
             Team::alone(&job);
             return;
         }
-        // SAFETY: `hold` makes this thread the only one that touches `crew`.
+        // SAFETY: `taken` makes this thread the only one that touches `crew`.
         let crew = unsafe { &mut *self.crew.get() };
         let pid = std::process::id();
         if crew.as_ref().is_some_and(|crew| crew.pid != pid) {
@@ -108,7 +108,7 @@ impl Pool {
         }
         let crew = crew.get_or_insert_with(|| Crew::start(self.threads, self.spin));
         let panic = crew.run(&job);
-        drop(hold);
+        drop(taken);
         if let Some(payload) = panic {
             std::panic::resume_unwind(payload);
         }
@@ -130,36 +130,6 @@ impl Drop for Pool {
                 std::mem::forget(crew);
             }
         }
-    }
-}
-
-/// The right to use the crew. A mutex would stay locked for ever in a child that is forked during a job.
-struct Hold<'a>(&'a Pool);
-
-impl<'a> Hold<'a> {
-    fn take(pool: &'a Pool) -> Self {
-        let pid = std::process::id();
-        let mut tries = 0u32;
-        loop {
-            let holder = pool.holder.load(Ordering::Relaxed);
-            if holder != pid
-                && pool.holder.compare_exchange(holder, pid, Ordering::Acquire, Ordering::Relaxed).is_ok()
-            {
-                return Self(pool);
-            }
-            tries += 1;
-            if tries < 100 {
-                std::thread::yield_now();
-            } else {
-                std::thread::sleep(Duration::from_micros(100));
-            }
-        }
-    }
-}
-
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        self.0.holder.store(0, Ordering::Release);
     }
 }
 

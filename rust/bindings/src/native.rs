@@ -5,8 +5,8 @@ use crate::enter::{enter, lock};
 use crate::errors;
 use crate::events::bytes_of;
 use crate::tensors::Files;
-use draftwood_base::Error;
 use draftwood_base::pool::Pool;
+use draftwood_base::{Error, Turn};
 use draftwood_forward::linear::Form;
 use draftwood_forward::{
     CacheType, Dtype, Embedded, Executor, Keep, Live, Machine, Model, Spec, Stored, Weights,
@@ -16,9 +16,7 @@ use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// Weights: repacked for the kernels of this machine, or where their owner has them.
 #[pyclass(frozen, module = "draftwood._core")]
@@ -96,25 +94,15 @@ fn model(
 /// Runs plans on a model.
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct NativeExecutor {
-    inner: OneCaller,
+    inner: Mutex<Executor>,
+    /// Whoever locks `inner` takes it first: a mutex alone would stay locked for ever in a child forked meanwhile.
+    turn: Turn,
     kernels: String,
     instruction_set: String,
     page_bytes: usize,
 }
 
-/// An executor, for one caller at a time. A mutex alone would stay locked for ever in a child that is forked while another
-/// thread computes, so its holder is told by the process: what another process holds was left in the middle.
-struct OneCaller {
-    /// Process id of the caller that holds `executor` or is about to; 0 for nobody, and then `executor` is free.
-    holder: AtomicU32,
-    executor: Mutex<Executor>,
-}
-
-impl OneCaller {
-    fn new(executor: Executor) -> Self {
-        Self { holder: AtomicU32::new(0), executor: Mutex::new(executor) }
-    }
-
+impl NativeExecutor {
     /// Runs `work` when it is this caller's turn.
     ///
     /// # Errors
@@ -123,32 +111,15 @@ impl OneCaller {
         &self,
         work: impl FnOnce(&mut Executor) -> draftwood_base::Result<T>,
     ) -> draftwood_base::Result<T> {
-        struct Release<'a>(&'a AtomicU32);
-        impl Drop for Release<'_> {
-            fn drop(&mut self) {
-                self.0.store(0, Ordering::Release);
-            }
-        }
-        let pid = std::process::id();
-        let mut tries = 0u32;
-        while let Err(holder) = self.holder.compare_exchange(0, pid, Ordering::Acquire, Ordering::Relaxed) {
-            if holder != pid {
-                return Err(Error::invalid(
-                    "an executor in a forked process",
-                    "one that no thread ran when the process was forked",
-                    format!("one that process {holder} was running"),
-                    "copy it in the child (copy.copy shares the weights), load it there, or fork between steps",
-                ));
-            }
-            tries += 1;
-            if tries < 100 {
-                std::thread::yield_now();
-            } else {
-                std::thread::sleep(Duration::from_micros(100));
-            }
-        }
-        let _release = Release(&self.holder);
-        work(&mut lock(&self.executor))
+        let _taken = self.turn.take().map_err(|holder| {
+            Error::invalid(
+                "an executor in a forked process",
+                "one that no thread ran when the process was forked",
+                format!("one that process {holder} was running"),
+                "copy it in the child (copy.copy shares the weights), load it there, or fork between steps",
+            )
+        })?;
+        work(&mut lock(&self.inner))
     }
 }
 
@@ -170,7 +141,7 @@ impl NativeExecutor {
         let page_bytes = executor.cache_shape().page_bytes();
         let kernels = kernels(machine, &model.0, fast);
         let instruction_set = instruction_set(machine, Some(&model.0));
-        Self { inner: OneCaller::new(executor), kernels, instruction_set, page_bytes }
+        Self { inner: Mutex::new(executor), turn: Turn::default(), kernels, instruction_set, page_bytes }
     }
 
     /// What the exact kernels of this machine may use: "avx512+vnni", "avx512", "avx2" or "scalar".
@@ -200,7 +171,7 @@ impl NativeExecutor {
 
     /// Makes the cache.
     fn allocate(&self, py: Python<'_>, pages: usize) -> PyResult<()> {
-        enter(py, || self.inner.run(|executor| executor.allocate(pages)))
+        enter(py, || self.run(|executor| executor.allocate(pages)))
     }
 
     /// Computes a plan: `plan` holds the arrays of a `StepPlan` in the order of `StepRows`, `logits` is [R', V]. Without
@@ -268,7 +239,7 @@ impl NativeExecutor {
                 (None, Some(_)) => Err(Error::invalid("embedded rows", "with logits", "without", "")),
             }
         };
-        enter(py, || self.inner.run(run))
+        enter(py, || self.run(run))
             .map(|best| best.map(|best| PyBytes::new(py, &bytes_of(&best, i32::to_ne_bytes)).unbind()))
     }
 
@@ -277,7 +248,7 @@ impl NativeExecutor {
         let tokens = I32In::borrow(tokens, "tokens")?;
         let mut out = F32Out::borrow_any(out, "embeddings")?;
         let (tokens, out) = (tokens.as_slice(), out.as_mut_slice());
-        enter(py, || self.inner.run(|executor| executor.embed(tokens, out)))
+        enter(py, || self.run(|executor| executor.embed(tokens, out)))
     }
 
     /// Copies cache rows from `sources` to `destinations`.
@@ -290,13 +261,13 @@ impl NativeExecutor {
         let sources = I32In::borrow(sources, "sources")?;
         let destinations = I32In::borrow(destinations, "destinations")?;
         let (sources, destinations) = (sources.as_slice(), destinations.as_slice());
-        enter(py, || self.inner.run(|executor| executor.apply(sources, destinations)))
+        enter(py, || self.run(|executor| executor.apply(sources, destinations)))
     }
 
     /// Frees cache and working memory.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         enter(py, || {
-            self.inner.run(|executor| {
+            self.run(|executor| {
                 executor.close();
                 Ok(())
             })

@@ -268,8 +268,8 @@ impl Executor {
     }
 }
 
-/// Rows whose attention is computed together: [`ROWS_AT_ONCE`], fewer where their partial results would fill more than
-/// [`PARTIAL_BYTES`], but a tree of ordinary size.
+/// Rows whose attention is computed together: [`ROWS_AT_ONCE`], or as few as keep their partial results within
+/// [`PARTIAL_BYTES`], but never fewer than eight.
 pub(crate) fn rows_at_once(heads: usize, splits: usize, padded_dim: usize) -> usize {
     let row = heads * splits * Partials::stride(padded_dim) * size_of::<f32>();
     (PARTIAL_BYTES / row).clamp(8, ROWS_AT_ONCE)

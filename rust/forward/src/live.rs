@@ -85,6 +85,20 @@ impl Live {
         let start = tensor.start.wrapping_add(first * row_step);
         Some((tensor, [rows, columns], Lying { start, row_step, step }))
     }
+
+    /// The tensor and the place of a part that has this row, of so many bytes.
+    fn row_of(&self, name: &str, row: usize, bytes: usize) -> Option<(&LiveTensor, Lying)> {
+        let (tensor, [rows, columns], lying) = self.part(name)?;
+        (row < rows && bytes == columns * tensor.size()).then_some((tensor, lying))
+    }
+
+    /// The bytes of such a row, if its values lie one behind the other.
+    fn whole_row(&self, name: &str, row: usize, bytes: usize) -> Option<&[u8]> {
+        let (tensor, lying) = self.row_of(name, row, bytes)?;
+        let start = lying.start.wrapping_add(row * lying.row_step);
+        // SAFETY: `LiveTensor::new` was promised all values, and `row_of` has checked row and length.
+        (lying.step == tensor.size()).then(|| unsafe { std::slice::from_raw_parts(start, bytes) })
+    }
 }
 
 impl Weights for Live {
@@ -94,20 +108,16 @@ impl Weights for Live {
     }
 
     fn row(&self, name: &str, row: usize, to: &mut [f32]) -> Result<()> {
-        let (kind, lying) =
-            self.part(name).map_or((GgmlType::F32, None), |(tensor, [rows, columns], lying)| {
-                let whole = row < rows && columns == to.len() && lying.step == tensor.size();
-                (tensor.kind, whole.then_some(lying))
-            });
+        let kind = self.part(name).map_or(GgmlType::F32, |(tensor, ..)| tensor.kind);
         let size = to.len() * kind.block_bytes();
         let mut copied = Vec::new();
-        let bytes = if let Some(lying) = lying {
-            // SAFETY: `LiveTensor::new` was promised all values, and row and length were checked.
-            unsafe { std::slice::from_raw_parts(lying.start.wrapping_add(row * lying.row_step), size) }
-        } else {
-            copied.resize(size, 0);
-            self.stored_row(name, row, &mut copied)?;
-            &copied
+        let bytes = match self.whole_row(name, row, size) {
+            Some(bytes) => bytes,
+            None => {
+                copied.resize(size, 0);
+                self.stored_row(name, row, &mut copied)?;
+                &copied
+            }
         };
         dequantize_blocks(kind, bytes, to, 1).map_err(|_| {
             Error::invalid(format!("row {row} of tensor \"{name}\""), "finite", "infinity or NaN", "")
@@ -115,20 +125,16 @@ impl Weights for Live {
     }
 
     fn stored_row(&self, name: &str, row: usize, to: &mut [u8]) -> Result<()> {
-        let part = self
-            .part(name)
-            .filter(|(tensor, [rows, columns], _)| row < *rows && to.len() == columns * tensor.size());
-        let Some((tensor, [_, columns], lying)) = part else {
+        if let Some(bytes) = self.whole_row(name, row, to.len()) {
+            to.copy_from_slice(bytes);
+            return Ok(());
+        }
+        let Some((tensor, lying)) = self.row_of(name, row, to.len()) else {
             return Err(Error::invalid("the row", format!("a row of tensor \"{name}\""), row, ""));
         };
         let (size, from) = (tensor.size(), lying.start.wrapping_add(row * lying.row_step));
-        if lying.step == size {
-            // SAFETY: `LiveTensor::new` was promised all values, and row and length were checked.
-            unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), columns * size) };
-            return Ok(());
-        }
         for (column, to) in to.chunks_exact_mut(size).enumerate() {
-            // SAFETY: as above.
+            // SAFETY: `LiveTensor::new` was promised all values, and `row_of` has checked row and length.
             unsafe {
                 std::ptr::copy_nonoverlapping(from.wrapping_add(column * lying.step), to.as_mut_ptr(), size);
             }

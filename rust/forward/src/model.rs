@@ -259,9 +259,11 @@ impl Packer<'_> {
         let Spec { hidden, feed_forward, feed_forward_bias, gated, .. } = *self.spec;
         let names = if gated { &["ffn_gate", "ffn_up"][..] } else { &["ffn_up"] };
         let parts: Vec<_> = names.iter().map(|part| (name(part), feed_forward)).collect();
-        let kinds = parts.iter().map(|(name, rows)| self.expect(&format!("{name}.weight"), &[*rows, hidden]));
-        let kinds: Vec<GgmlType> = kinds.collect::<Result<_>>()?;
-        let together = self.dtype == Dtype::F32 || kinds.iter().all(|kind| *kind == kinds[0]);
+        let mut layouts = Vec::new();
+        for (name, rows) in &parts {
+            layouts.push(Layout::of(self.expect(&format!("{name}.weight"), &[*rows, hidden])?));
+        }
+        let together = self.dtype == Dtype::F32 || layouts.iter().all(|&layout| layout == layouts[0]);
         let matrices = if together { vec![&parts[..]] } else { parts.chunks(1).collect() };
         let of = |parts: &[(String, usize)]| {
             let unit = parts.len() * GATED;

@@ -4,6 +4,7 @@
 //! threads lose, 64 bytes a load, the kernels' prefetch hints. Arithmetic: a kernel over one panel that stays in cache.
 
 use crate::lanes::{Lanes, WIDTH, prefetch_level2, prefetch_once};
+use crate::linear::tiles::{AHEAD, AHEAD_OF_FLOATS};
 use crate::linear::{Outputs, Rows, multiply};
 use crate::machine::{Kernel, Machine};
 use crate::memory::{Memory, Shared};
@@ -18,8 +19,9 @@ use std::time::Instant;
 const LINE: usize = 64;
 /// What threads take at once.
 const UNIT: usize = 64 << 10;
-/// Distances of hints; the best is what memory can give.
-const HINTS: [Hint; 4] = [Hint::Once(2 << 10), Hint::Level2(3 << 10), Hint::Level2(8 << 10), Hint::None];
+/// Distances of hints, those of the kernels among them; the best is what memory can give.
+const HINTS: [Hint; 4] =
+    [Hint::Once(2 << 10), Hint::Level2(AHEAD_OF_FLOATS), Hint::Level2(AHEAD), Hint::None];
 const PASSES: usize = 12;
 const MOST_THREADS: usize = 1 << 10;
 

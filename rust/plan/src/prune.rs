@@ -22,9 +22,9 @@ pub struct Drafted {
 }
 
 impl Session {
-    /// Keeps of each draft what may be accepted: nodes within budget and depth, none at or below an end token or a backspace (the token
-    /// is chosen by its parent's row, so its own row is never needed), a token that the model does not have (a corpus
-    /// may know more) or one that a rule forbids. Forced tokens are a chain of their own.
+    /// Keeps of each draft what may be accepted: nodes within budget and depth, none at or below an end token or a
+    /// backspace (the token is chosen by its parent's row, so its own row is never needed), a token that the model does
+    /// not have (a corpus may know more) or one that a rule forbids. Forced tokens are a chain of their own.
     pub(crate) fn prune(&mut self, forest: Option<&Forest>) {
         self.proposals.clear();
         let mut views = 0;

@@ -1,7 +1,7 @@
 //! The pool under load, alone, after panics and after a fork.
 
 use super::*;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
 fn every_unit_is_done_once_whatever_the_threads() {
@@ -146,7 +146,7 @@ fn a_pool_that_a_fork_left_behind_starts_anew() {
     // SAFETY: nobody runs a job.
     let crew = unsafe { (*pool.crew.get()).as_mut() }.unwrap();
     crew.pid = crew.pid.wrapping_add(1);
-    pool.holder.store(crew.pid, Ordering::Relaxed);
+    pool.turn.leave_to(crew.pid);
     let sum = AtomicUsize::new(0);
     pool.run(|team| {
         team.meet();

@@ -12,7 +12,7 @@ mod float;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
 mod rows;
-mod tiles;
+pub(crate) mod tiles;
 mod transpose;
 
 use crate::lanes::Lanes;

@@ -62,9 +62,9 @@ impl Iterator for Tiles {
 pub(super) const LINE: usize = 64;
 
 /// How far ahead of one row's own stream of f32 lines come.
-pub(super) const AHEAD_OF_FLOATS: usize = 3 << 10;
+pub(crate) const AHEAD_OF_FLOATS: usize = 3 << 10;
 /// The same where a line has more work.
-pub(super) const AHEAD: usize = 8 << 10;
+pub(crate) const AHEAD: usize = 8 << 10;
 
 /// What a tile asks for ahead of time, always into level 2, whose queue is longer than the miss buffers of level 1: the
 /// non-temporal hint instead costs one row of quantised weights 15 to 25 %.

@@ -1,20 +1,11 @@
 //! A layer's attention inside a step: q, k and v into queries and cache, attention over the pages, merge of splits.
 
-use super::Buffers;
-use super::Step;
-use super::Worker;
-use super::add;
+use super::{Buffers, Step, Worker, add};
 use crate::activations::Forms;
-use crate::attention;
-use crate::attention::Partials;
-use crate::attention::merge::MergeRows;
-use crate::executor::PerThread;
-use crate::executor::rows_at_once;
-use crate::linear;
-use crate::linear::Outputs;
-use crate::linear::Rows;
-use crate::model::Layer;
-use crate::model::Linear;
+use crate::attention::{self, Partials, merge::MergeRows};
+use crate::executor::{PerThread, rows_at_once};
+use crate::linear::{self, Outputs, Rows};
+use crate::model::{Layer, Linear};
 use crate::panels::PANEL;
 use crate::pointwise::RmsNorm;
 use crate::quantise::BLOCK;

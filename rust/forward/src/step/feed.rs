@@ -1,15 +1,10 @@
 //! Matrices of a layer that feed the residual stream.
 
-use super::Step;
-use super::Worker;
-use super::add;
+use super::{Step, Worker, add};
 use crate::activations::Forms;
 use crate::gate::Gate;
-use crate::linear;
-use crate::linear::Outputs;
-use crate::linear::Rows;
-use crate::model::GATED;
-use crate::model::Linear;
+use crate::linear::{self, Outputs, Rows};
+use crate::model::{GATED, Linear};
 use crate::panels::PANEL;
 
 impl Worker<'_, '_, '_> {

@@ -1,14 +1,9 @@
 //! The end of a step: logits of the rows that are read, or their best tokens only, and their last hidden states.
 
-use super::Step;
-use super::Worker;
+use super::{Step, Worker};
 use crate::activations::Forms;
-use crate::executor::HEAD_TILE;
-use crate::executor::NOTHING;
-use crate::executor::better;
-use crate::linear;
-use crate::linear::Outputs;
-use crate::linear::Rows;
+use crate::executor::{HEAD_TILE, NOTHING, better};
+use crate::linear::{self, Outputs, Rows};
 use crate::panels::PANEL;
 use draftwood_base::Token;
 use draftwood_logits::Scan;

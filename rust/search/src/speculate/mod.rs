@@ -4,9 +4,10 @@
 //! search are **replayed** while the rows of all beams are known, so the search sees the very rows that it would have
 //! seen one step at a time, and finds the same texts with the same scores.
 //!
-//! Drafts obey the rules of the search (`obey.rs`). Three things make it pay. Rows that were computed below a beam that goes on are **kept**, with their place in the
-//! cache. One **draft beam** shares out a budget of rows over all beams (`draft.rs`). And a row that is missing is not
-//! needed if its beam cannot go on anyway ([`crate::BeamSearch::step_known`]).
+//! Drafts obey the rules of the search (`obey.rs`). Three things make it pay. Rows that were computed below a beam that
+//! goes on are **kept**, with their place in the cache. One **draft beam** shares out a budget of rows over all beams
+//! (`draft.rs`). And a row that is missing is not needed if its beam cannot go on anyway
+//! ([`crate::BeamSearch::step_known`]).
 //!
 //! The cache sees **lanes**: texts of a session, each the path to one node. The rows of a step hang below the tips of
 //! lanes; a lane without rows waits, because something below a beam has been computed there (`lanes.rs`).
