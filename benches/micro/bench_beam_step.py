@@ -2,7 +2,9 @@
 
     python benches/micro/bench_beam_step.py --beams 4 16 --vocab 49152
 
-Every step's beams and sums are compared, and both are timed in turn. The last column is what two passes over the rows
+Every step's beams and sums are compared, and both are timed in turn, each on rows that were just written, as a forward
+leaves them. Where rounding decides between two beams, both
+searches begin anew, and the step is counted as a near-tie. The last column is what two passes over the rows
 take, a maximum and a sum of exponentials (NumPy, pieces that stay in the cache).
 """
 
@@ -118,29 +120,39 @@ def two_passes(rows, scratch):
 
 
 def run(beams, vocab, tokens):
-    """Median microseconds of a step: ours, theirs, two passes."""
+    """Median microseconds of a step (ours, theirs, two passes), and how many steps were near-ties."""
     logits = np.random.default_rng(0).normal(0.0, 3.0, (tokens, beams, vocab)).astype(np.float32)
     scratch, order = np.empty(PIECE, np.float32), range(beams)
-    ours, theirs = ours_of(beams, tokens + 1), Theirs(beams, tokens + 1)
     times = {"draftwood": [], "transformers": [], "two passes": []}
-    for number, rows in enumerate(logits):
+    near_ties, is_first = 0, True
+    written = np.empty((beams, vocab), np.float32)
+    as_torch = torch.from_numpy(written)
+    for rows in logits:
+        if is_first:
+            ours, theirs = ours_of(beams, tokens + 1), Theirs(beams, tokens + 1)
         # The first step has the prompt's row alone.
-        fed, its = (rows[:1], range(1)) if number == 0 else (rows, order)
-        given = torch.from_numpy(np.repeat(rows[:1], beams, axis=0) if number == 0 else rows)
+        fed, its = (rows[:1], range(1)) if is_first else (rows, order)
+        given = np.repeat(rows[:1], beams, axis=0) if is_first else rows
+        np.copyto(written, given)
         begin = perf_counter()
-        survivors = ours.step(fed, its, "logits")
+        theirs.step(as_torch)
         middle = perf_counter()
-        theirs.step(given)
+        np.copyto(written, given)
+        begin_ours = perf_counter()
+        survivors = ours.step(written[: len(fed)], its, "logits")
         end = perf_counter()
-        assert [token for _, token, _ in survivors] == theirs.running[0, :, theirs.length - 1].tolist()
-        assert np.allclose([score for *_, score in survivors], theirs.running_scores[0].numpy(), atol=1e-3)
+        assert np.allclose([score for *_, score in survivors], theirs.running_scores[0].numpy(), rtol=1e-6, atol=1e-4)
+        is_tied = [token for _, token, _ in survivors] != theirs.running[0, :, theirs.length - 1].tolist()
+        near_ties += is_tied
+        np.copyto(written, given)
         begin_passes = perf_counter()
-        two_passes(fed, scratch)
-        if number > 0:
-            times["draftwood"].append(middle - begin)
-            times["transformers"].append(end - middle)
+        two_passes(written[: len(fed)], scratch)
+        if not is_first:
+            times["draftwood"].append(end - begin_ours)
+            times["transformers"].append(middle - begin)
             times["two passes"].append(perf_counter() - begin_passes)
-    return {name: statistics.median(some) * 1e6 for name, some in times.items()}
+        is_first = is_tied
+    return {name: statistics.median(some) * 1e6 for name, some in times.items()}, near_ties
 
 
 def main():
@@ -153,10 +165,12 @@ def main():
     torch.set_num_threads(args.threads)
     print(f"V = {args.vocab}, {dw.runtime.backend()['cpu']}, {args.threads} threads for transformers; µs per step")
     for beams in args.beams:
-        found = run(beams, args.vocab, args.tokens)
+        found, ties = run(beams, args.vocab, args.tokens)
         line = ", ".join(f"{name} {value:.0f}" for name, value in found.items())
         over, passes = found["transformers"] / found["draftwood"], found["draftwood"] / found["two passes"]
-        print(f"{beams:3} beams: {line}; transformers takes {over:.1f}×, ours {passes:.2f} of two passes")
+        print(
+            f"{beams:3} beams: {line}; transformers takes {over:.1f}×, ours {passes:.2f} of two passes; {ties} near-ties"
+        )
 
 
 if __name__ == "__main__":

@@ -1,22 +1,26 @@
 //! Log-sum-exp and raw log-probabilities.
 
 use crate::isa::{Enabled, multiversion};
-use crate::scan::scan_on;
+use crate::scan::peak_on;
 use crate::top_k;
 use draftwood_base::Token;
 
 /// ln Σ exp(x) of a row `[V]`; −inf when every token is masked. Terms are f32 (within 1 ulp), summed as f64 in sixteen
 /// lanes with a fixed fold, so the value is the same on every instruction set. Cost: two passes.
 pub fn log_sum_exp(row: &[f32]) -> f64 {
-    log_sum_exp_on(Enabled::get(), row)
+    log_sum_exp_before(row, &[])
 }
 
-pub(crate) fn log_sum_exp_on(enabled: Enabled, row: &[f32]) -> f64 {
-    let max = scan_on(enabled, row).value;
-    if max == f32::NEG_INFINITY {
-        return f64::NEG_INFINITY;
+/// [`log_sum_exp`] for who reads `next` after this row: it is fetched from memory while this row is computed.
+pub fn log_sum_exp_before(row: &[f32], next: &[f32]) -> f64 {
+    log_sum_exp_on(Enabled::get(), row, next)
+}
+
+pub(crate) fn log_sum_exp_on(enabled: Enabled, row: &[f32], next: &[f32]) -> f64 {
+    match peak_on(enabled, row) {
+        Some(max) if max > f32::NEG_INFINITY => f64::from(max) + ln(sum_exp_on(enabled, row, max, next)),
+        _ => f64::NEG_INFINITY,
     }
-    f64::from(max) + ln(sum_exp_on(enabled, row, max))
 }
 
 /// Raw log-probabilities, before temperature and filters: returns that of `chosen` and fills `top` with the k largest,
@@ -33,18 +37,29 @@ pub fn logprobs(row: &[f32], chosen: Token, k: usize, top: &mut Vec<(Token, f32)
 
 multiversion! {
     /// Σ exp(x − max).
-    fn sum_exp_on(row: &[f32], max: f32) -> f64 = sum_exp_body;
+    fn sum_exp_on(row: &[f32], max: f32, next: &[f32]) -> f64 = sum_exp_body;
 }
 
 const LANES: usize = 16;
+/// Blocks between two requests for memory.
+const PIECE: usize = 16;
 
 #[inline(always)]
-fn sum_exp_body(row: &[f32], max: f32) -> f64 {
+fn sum_exp_body(row: &[f32], max: f32, next: &[f32]) -> f64 {
     let mut sums = [0.0f64; LANES];
     let (blocks, tail) = row.as_chunks::<LANES>();
-    for block in blocks {
-        for lane in 0..LANES {
-            sums[lane] += f64::from(exp_nonpositive(block[lane] - max));
+    let mut ahead = next.chunks(PIECE * LANES);
+    for piece in blocks.chunks(PIECE) {
+        ahead.next().unwrap_or_default().chunks(LANES).for_each(|line| fetch(&line[0]));
+        for block in piece {
+            // Two loops: as one it would be compiled for eight lanes, the width of the sums.
+            let mut terms = [0.0f32; LANES];
+            for lane in 0..LANES {
+                terms[lane] = exp_nonpositive(block[lane] - max);
+            }
+            for lane in 0..LANES {
+                sums[lane] += f64::from(terms[lane]);
+            }
         }
     }
     for (lane, &x) in tail.iter().enumerate() {
@@ -91,4 +106,17 @@ fn ln(x: f64) -> f64 {
         p = p * z + 1.0 / odd;
     }
     e as f64 * std::f64::consts::LN_2 + (2.0 * s + 2.0 * s * z * p)
+}
+
+/// Asks for the cache line of a value that is read soon.
+#[inline(always)]
+fn fetch(value: &f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a request reads nothing, and every x86-64 processor has it.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
 }

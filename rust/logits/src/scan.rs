@@ -30,11 +30,27 @@ multiversion! {
     fn scan_on(row: &[f32]) -> Scan = scan_body;
 }
 
+multiversion! {
+    /// The largest value, −inf when everything is masked; none if a value is NaN or +inf.
+    fn peak_on(row: &[f32]) -> Option<f32> = peak_body;
+}
+
 /// Enough independent maxima to hide the latency of a vector maximum.
 const LANES: usize = 64;
 
 #[inline(always)]
 fn scan_body(row: &[f32]) -> Scan {
+    match peak_body(row) {
+        Some(value) => Scan { token: first_equal(row, value), value, fault: None },
+        None => {
+            let fault = row.iter().position(|&x| x.is_nan() || x == f32::INFINITY).map(|i| i as Token);
+            Scan { token: 0, value: f32::NEG_INFINITY, fault }
+        }
+    }
+}
+
+#[inline(always)]
+fn peak_body(row: &[f32]) -> Option<f32> {
     let mut best = [f32::NEG_INFINITY; LANES];
     let mut sound = [true; LANES];
     let (blocks, tail) = row.as_chunks::<LANES>();
@@ -49,12 +65,8 @@ fn scan_body(row: &[f32]) -> Scan {
         best[lane] = if x > best[lane] { x } else { best[lane] };
         sound[lane] &= x < f32::INFINITY;
     }
-    if sound.contains(&false) {
-        let fault = row.iter().position(|&x| x.is_nan() || x == f32::INFINITY).map(|i| i as Token);
-        return Scan { token: 0, value: f32::NEG_INFINITY, fault };
-    }
     let value = best.into_iter().fold(f32::NEG_INFINITY, |m, x| if x > m { x } else { m });
-    Scan { token: first_equal(row, value), value, fault: None }
+    (!sound.contains(&false)).then_some(value)
 }
 
 /// The first id with `value`; blocks are tested whole, because a search that may stop at each element is not a vector loop.

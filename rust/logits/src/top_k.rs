@@ -23,6 +23,7 @@ multiversion! {
 }
 
 const LANES: usize = 64;
+const PART: usize = 16;
 
 #[inline(always)]
 fn select_body(row: &[f32], k: usize, out: &mut Vec<(Token, f32)>) {
@@ -30,22 +31,24 @@ fn select_body(row: &[f32], k: usize, out: &mut Vec<(Token, f32)>) {
     if k == 0 {
         return;
     }
-    // Candidates gather in `out`; when it is full all but the k best go, and the k-th becomes the bar.
-    let room = (2 * k).max(256);
+    // Candidates gather in `out`; when it is full all but the k best go, and the k-th becomes the bar. Little room at
+    // first, so that the bar is soon high: what passes it is looked at one by one.
+    let room = k + k.max(32);
     let mut bar = None;
     for (b, block) in row.chunks(LANES).enumerate() {
         // Ids rise, so a later equal of the bar is worse than it.
-        let passes = match bar {
-            None => true,
-            Some(bar) => block.iter().fold(false, |any, &x| any | (x > bar)),
-        };
-        if !passes {
+        if !passes(block, bar) {
             continue;
         }
-        for (i, &x) in block.iter().enumerate() {
-            if bar.is_none_or(|bar| x > bar) {
-                let x = if x.is_nan() { f32::NEG_INFINITY } else { x };
-                out.push(((b * LANES + i) as Token, x));
+        for (p, part) in block.chunks(PART).enumerate() {
+            if !passes(part, bar) {
+                continue;
+            }
+            for (i, &x) in part.iter().enumerate() {
+                if bar.is_none_or(|bar| x > bar) {
+                    let x = if x.is_nan() { f32::NEG_INFINITY } else { x };
+                    out.push(((b * LANES + p * PART + i) as Token, x));
+                }
             }
         }
         if out.len() >= room {
@@ -55,6 +58,17 @@ fn select_body(row: &[f32], k: usize, out: &mut Vec<(Token, f32)>) {
     if out.len() > k {
         shrink(out, k);
     }
+}
+
+/// Whether a value is above the bar.
+#[inline(always)]
+fn passes(some: &[f32], bar: Option<f32>) -> bool {
+    let Some(bar) = bar else { return true };
+    let mut any = false;
+    for &x in some {
+        any |= x > bar;
+    }
+    any
 }
 
 /// Keeps the k best, returns the k-th value.

@@ -28,7 +28,11 @@ impl<'a> BeamRows<'a> {
             return Err(Error::invalid("a beam's row", format!("below {}", self.values.rows()), at, ""));
         }
         let values = self.values.row(at);
-        if let Some(token) = scan(values).fault {
+        let lse = if self.are_logits { log_sum_exp(values) } else { 0.0 };
+        // A row with a fault has no finite log-sum-exp.
+        if (!self.are_logits || !lse.is_finite())
+            && let Some(token) = scan(values).fault
+        {
             return Err(Error::invalid(
                 format!("the row of beam {beam}"),
                 "finite or -inf",
@@ -36,7 +40,7 @@ impl<'a> BeamRows<'a> {
                 "check the model's weights and dtype",
             ));
         }
-        Ok((values, if self.are_logits { log_sum_exp(values) } else { 0.0 }))
+        Ok((values, lse))
     }
 
     /// Writes the log-probabilities [beams, V] of all beams into `out`, the same bits as a beam search over these rows

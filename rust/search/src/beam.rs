@@ -1,5 +1,6 @@
 //! One search: groups of live beams, finished hypotheses, and the step from one to the next.
 
+use crate::candidates::first_look;
 use crate::config::BeamConfig;
 use crate::group::{Banked, Group, Live, Scratch, Shared, Survivor, Task};
 use crate::paths::{Hypothesis, LatticeNode, Paths};
@@ -7,7 +8,7 @@ use crate::retrace::{ACTIONS_PER_TOKEN, Texts};
 use crate::row::Rows;
 use crate::stops::Stops;
 use draftwood_base::{Error, Result, Token};
-use draftwood_logits::{AnyProcessor, States};
+use draftwood_logits::{AnyProcessor, States, top_k};
 
 /// Most tokens that room is made for beforehand, 1.5 MiB.
 const MOST_ROOM: usize = 1 << 16;
@@ -91,7 +92,7 @@ impl BeamSearch {
     /// order too, are the live beams of the next step; there are none once the search is done. After an error nothing
     /// has changed.
     ///
-    /// Cost: three passes over each row (maximum, sum of exponentials, candidates); a copy of a row only for rules that
+    /// Cost: each row comes from memory once, for three passes (maximum, sum of exponentials, candidates); a copy of a row only for rules that
     /// change values, for draws and for groups. Log-probabilities of which a rule lists the allowed tokens are read only
     /// there.
     ///
@@ -109,14 +110,15 @@ impl BeamSearch {
     /// # Errors
     /// As [`BeamSearch::step`].
     pub fn step_banked(&mut self, rows: &Rows<'_>, banked: &mut [Banked]) -> Result<&[Survivor]> {
-        self.check(rows)?;
+        let need = self.task.config.need();
+        self.check(rows, need)?;
         banked.sort_unstable();
         self.start_step();
         let mut first = 0;
         for g in 0..self.groups.len() {
             let live = self.groups[g].live.len();
             if live > 0 {
-                self.gather(g, first, rows, banked, 0);
+                self.gather(g, first, rows, banked, need);
                 self.select(g, first);
             }
             first += if self.task.length == 0 { 0 } else { live };
@@ -143,8 +145,9 @@ impl BeamSearch {
         if !is_plain || has_classes || (0..rows.len()).all(|i| rows.is_unknown(i)) {
             return Ok(None);
         }
-        self.check(rows)?;
-        self.gather(0, 0, rows, &[], 0);
+        let need = self.task.config.need();
+        self.check(rows, need)?;
+        self.gather(0, 0, rows, &[], need);
         let group = &self.groups[0];
         let width = self.task.config.width();
         let bar = group.found.iter().filter(|candidate| !candidate.ends).nth(width - 1);
@@ -171,15 +174,7 @@ impl BeamSearch {
         self.task.length += 1;
     }
 
-    fn gather(&mut self, g: usize, first: usize, rows: &Rows<'_>, banked: &[Banked], least: usize) {
-        let config = &self.task.config;
-        let need = match (least, config.keep_candidates) {
-            (0, true) => config.kept(),
-            // Each beam may go back to a text that another one leads to.
-            (0, false) if config.backspace.is_some() => 2 * config.width(),
-            (0, false) => config.width(),
-            _ => least,
-        };
+    fn gather(&mut self, g: usize, first: usize, rows: &Rows<'_>, banked: &[Banked], need: usize) {
         let shared =
             Shared { banked, chosen: &self.chosen, need, ..Shared::of(&self.task, rows.are_processed()) };
         let group = &mut self.groups[g];
@@ -227,7 +222,7 @@ impl BeamSearch {
                 "",
             ));
         }
-        self.check(rows)?;
+        self.check(rows, most)?;
         banked.sort_unstable();
         self.extended = true;
         self.vocab = Some(rows.vocab());
@@ -275,7 +270,7 @@ impl BeamSearch {
     /// # Errors
     /// As [`BeamSearch::step`]; [`Error::InvalidArgument`] unless `out` holds beams · V values.
     pub fn write_rows(&mut self, rows: &Rows<'_>, out: &mut [f32]) -> Result<()> {
-        self.check(rows)?;
+        self.check(rows, 0)?;
         let vocab = rows.vocab();
         if out.len() != rows.len() * vocab {
             return Err(Error::invalid("out", format!("{} values", rows.len() * vocab), out.len(), ""));
@@ -355,7 +350,8 @@ impl BeamSearch {
     }
 
     /// Checks the rows and computes their log-sum-exp.
-    fn check(&mut self, rows: &Rows<'_>) -> Result<()> {
+    /// Each row is read once from memory: for its soundness and its sum, and for the first of the `need` candidates.
+    fn check(&mut self, rows: &Rows<'_>, need: usize) -> Result<()> {
         if self.is_done() {
             return Err(Error::invalid("a search", "live", "one that has ended", ""));
         }
@@ -373,6 +369,7 @@ impl BeamSearch {
         }
         let shared = Shared::of(&self.task, rows.are_processed());
         self.lse.clear();
+        self.scratch.tops.resize_with(rows.len().max(self.scratch.tops.len()), Vec::new);
         let groups = if self.task.length == 0 { &self.groups[..1] } else { &self.groups[..] };
         for group in groups {
             for i in 0..group.live.len() {
@@ -381,11 +378,16 @@ impl BeamSearch {
                     self.lse.push(f64::NAN);
                     continue;
                 }
-                let lse = match group.lists(i, &shared, &mut self.scratch) {
-                    true => rows.check_at(at, &self.scratch.listed)?,
-                    false => rows.row(at)?.lse,
-                };
-                self.lse.push(lse);
+                self.scratch.tops[at].clear();
+                if group.lists(i, &shared, &mut self.scratch) {
+                    self.lse.push(rows.check_at(at, &self.scratch.listed)?);
+                    continue;
+                }
+                let row = rows.row(at)?;
+                if group.takes_best(i, &shared) {
+                    top_k(row.values, first_look(need), &mut self.scratch.tops[at]);
+                }
+                self.lse.push(row.lse);
             }
         }
         Ok(())

@@ -39,9 +39,15 @@ pub(crate) fn better(a: &Candidate, b: &Candidate) -> Ordering {
 const SLACK: usize = 4;
 const WIDEN: usize = 4;
 
+/// How many tokens of a row are looked at first, where `need` are needed.
+pub(crate) fn first_look(need: usize) -> usize {
+    if need == 0 { 0 } else { need + SLACK }
+}
+
 /// Calls `push(token, value)` for at least the `need` best tokens that `allows` admits (all of them, if there are
 /// fewer), where best is by `score(value)`, then by lower token. `score` must not fall as the value rises; it may map
 /// several values to one score, so the search goes on until the last value seen scores below the last needed one.
+/// `seen` is empty or [`top_k`] of the row, found before with any k.
 ///
 /// Cost: one pass over the row, and one more for each widening by 4.
 pub(crate) fn best_tokens(
@@ -55,10 +61,12 @@ pub(crate) fn best_tokens(
     if need == 0 {
         return;
     }
-    let (mut look_at, mut tested, mut found) = (need + SLACK, 0, 0);
+    let (mut look_at, mut tested, mut found) = (first_look(need), 0, 0);
     let mut last_needed = f32::INFINITY;
     loop {
-        top_k(values, look_at, seen);
+        if seen.len() < look_at.min(values.len()) {
+            top_k(values, look_at, seen);
+        }
         let masked = seen.last().is_some_and(|&(_, value)| value == f32::NEG_INFINITY);
         for &(token, value) in &seen[tested.min(seen.len())..] {
             if value == f32::NEG_INFINITY {

@@ -170,6 +170,16 @@ impl BeamConfig {
         (self.num_beams / self.num_groups) as usize
     }
 
+    /// Candidates per beam, ends aside, of which a step chooses.
+    pub(crate) fn need(&self) -> usize {
+        match (self.keep_candidates, self.backspace) {
+            (true, _) => self.kept(),
+            // Each beam may go back to a text that another one leads to.
+            (false, Some(_)) => 2 * self.width(),
+            (false, None) => self.width(),
+        }
+    }
+
     /// Candidates of a step that are recorded: as many as transformers looks at.
     pub(crate) fn kept(&self) -> usize {
         self.drawn_per_beam() * self.width()

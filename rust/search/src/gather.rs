@@ -21,6 +21,16 @@ impl Group {
         lists
     }
 
+    /// Whether rules change the values of the row of beam `i`.
+    fn changes(&self, i: usize, shared: &Shared<'_>) -> bool {
+        !shared.processed && self.live[i].states.change_values(shared.rules)
+    }
+
+    /// Whether the candidates of beam `i`, which lists none, are the best tokens of its row as it is.
+    pub fn takes_best(&self, i: usize, shared: &Shared<'_>) -> bool {
+        shared.config.sampling.is_none() && shared.config.diversity.is_none() && !self.changes(i, shared)
+    }
+
     /// Appends to `found` enough candidates of beam `i`, row `first + i` of the step: no better one can be selected.
     pub fn gather(
         &mut self,
@@ -33,7 +43,7 @@ impl Group {
     ) {
         let (from, listed) = (self.found.len(), self.lists(i, shared, scratch));
         let live = &self.live[i];
-        let must_copy = !shared.processed && live.states.change_values(shared.rules);
+        let must_copy = self.changes(i, shared);
         let mut copy = std::mem::take(&mut scratch.row);
         let (sampling, diversity) = (&shared.config.sampling, &shared.config.diversity);
         if must_copy || sampling.is_some() || diversity.is_some() {
@@ -54,6 +64,7 @@ impl Group {
             self.best_augmented(i, first, &copy, &augmented, shared, scratch);
             scratch.augmented = augmented;
         } else if must_copy {
+            scratch.tops[first + i].clear();
             self.best(i, first, &LogRow { values: &copy, lse: 0.0 }, true, shared, scratch);
         } else if listed {
             self.listed(i, first, row, shared, scratch);
@@ -90,7 +101,8 @@ impl Group {
             stopped.extend(stop.map(|stop| (token, stop)));
             fine && stop.is_none()
         };
-        plain_candidates(row, index, live.sum, shared.need, goes_on, &mut scratch.seen, &mut self.found);
+        let top = &mut scratch.tops[first + i];
+        plain_candidates(row, index, live.sum, shared.need, goes_on, top, &mut self.found);
         for &(token, stop) in &scratch.stopped {
             let new = Candidate::plain(index, token, row.of(token), live.sum, true);
             self.found.push(Candidate { stop: Some(stop), ..new });
@@ -153,6 +165,7 @@ impl Group {
         let found = &mut self.found;
         let stopped = &mut scratch.stopped;
         stopped.clear();
+        scratch.seen.clear();
         let mut push = |token: Token, value: f32, is_end: bool, stop: Option<u32>| {
             let step = raw[token as usize];
             let mut new = Candidate::plain((first + i) as u32, token, step, live.raw, is_end);

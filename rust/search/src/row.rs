@@ -1,7 +1,7 @@
 //! The rows of a step as log-probabilities, without writing them out.
 
 use draftwood_base::{Error, Result, Token};
-use draftwood_logits::{RowResult, log_sum_exp, scan};
+use draftwood_logits::{RowResult, log_sum_exp_before, scan};
 
 /// The rows of a step's live beams, in the order of the beams.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +89,12 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// What is read after row `i`, if that is known.
+    fn next(&self, i: usize) -> &'a [f32] {
+        let next = i + 1;
+        if next < self.len() && !self.is_unknown(next) { self.values(next) } else { &[] }
+    }
+
     /// Row `i`, which has been checked, with its log-sum-exp.
     pub(crate) fn known(&self, i: usize, lse: f64) -> LogRow<'a> {
         LogRow { values: self.values(i), lse }
@@ -111,7 +117,7 @@ impl<'a> Rows<'a> {
     pub(crate) fn row(&self, i: usize) -> Result<LogRow<'a>> {
         let values = self.values(i);
         let (what, lse) = match self.kind {
-            Kind::Logits => ("logits", log_sum_exp(values)),
+            Kind::Logits => ("logits", log_sum_exp_before(values, self.next(i))),
             Kind::LogProbs | Kind::Processed => ("log-probabilities", 0.0),
         };
         // A row with a fault has no finite log-sum-exp, so logits are checked again only where it is missing.

@@ -82,6 +82,7 @@ impl<'a> Rules<'a> {
         let log = |value: f32| (f64::from(value) - lse) as f32;
         let goes_on = |token: Token| !ends.contains(&token) && states.allow(rules, token, false);
         out.clear();
+        seen.clear();
         if states.change_values(rules) {
             row.clear();
             row.extend(values.iter().map(|&value| log(value)));
