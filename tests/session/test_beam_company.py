@@ -8,8 +8,8 @@ import numpy as np
 
 import draftwood as dw
 from support.beam_engine import ORACLE, PARAMS, engine, slow
-from support.idle import idle
 from support.beams import assert_close, shape
+from support.idle import idle
 from support.toy import prompts
 
 

@@ -8,8 +8,8 @@ import pytest
 import draftwood as dw
 from draftwood.models.toy import ToyExecutor
 from support.beam_engine import PARAMS, SIZES, engine, slow
-from support.idle import idle
 from support.beams import assert_close, shape
+from support.idle import idle
 
 
 class Failing(ToyExecutor):

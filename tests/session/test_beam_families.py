@@ -9,8 +9,8 @@ import pytest
 
 import draftwood as dw
 from support.beam_engine import ORACLE, PARAMS, engine
-from support.idle import idle
 from support.beams import assert_close, log_softmax, shape
+from support.idle import idle
 from support.toy import prompts
 
 

@@ -11,8 +11,8 @@ import pytest
 import draftwood as dw
 from draftwood.models.toy import ToyExecutor
 from support.beam_engine import ORACLE, PARAMS, SIZES, draw, engine, slow
-from support.idle import idle
 from support.beams import assert_close, shape
+from support.idle import idle
 from support.toy import prompts
 
 

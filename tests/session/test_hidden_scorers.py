@@ -10,8 +10,8 @@ import pytest
 import draftwood as dw
 from draftwood.loading import Parts
 from draftwood.models.toy import ToyExecutor
-from support.idle import idle
 from support.beams import assert_close, log_softmax, shape
+from support.idle import idle
 from support.same_beams import assert_same
 from support.toy import Oracle, prompts
 
