@@ -5,6 +5,7 @@ use crate::index::packed::unpack;
 use crate::index::store::Fault;
 use crate::index::{Index, Rows, Tier};
 use draftwood_base::{Result, Token};
+use std::cmp::Reverse;
 
 /// Rows per symbol above which asking every symbol is cheaper than reading every row.
 const ROWS_PER_SYMBOL: u64 = 16;
@@ -21,6 +22,8 @@ pub struct Followers {
     /// Per symbol: how often it was seen; all zero between queries.
     tally: Vec<u32>,
     seen: Vec<u32>,
+    /// By falling count.
+    order: Vec<(Reverse<u32>, Token)>,
 }
 
 impl Followers {
@@ -41,8 +44,9 @@ impl Followers {
 
     /// Keeps the `k` most frequent followers, most frequent first, of equals the lower id.
     pub fn keep_top(&mut self, k: usize) {
-        let mut order: Vec<(std::cmp::Reverse<u32>, Token)> =
-            self.counts.iter().map(|&count| std::cmp::Reverse(count)).zip(self.ids.iter().copied()).collect();
+        let order = &mut self.order;
+        order.clear();
+        order.extend(self.counts.iter().map(|&count| Reverse(count)).zip(self.ids.iter().copied()));
         if k < order.len() {
             if k > 0 {
                 order.select_nth_unstable(k - 1);
@@ -52,9 +56,9 @@ impl Followers {
         order.sort_unstable();
         self.ids.clear();
         self.counts.clear();
-        for (count, id) in order {
+        for &(Reverse(count), id) in order.iter() {
             self.ids.push(id);
-            self.counts.push(count.0);
+            self.counts.push(count);
         }
     }
 
