@@ -119,6 +119,11 @@ class BeamDriver:
             if not search.done:
                 search.error = error()
 
+    def forked(self) -> None:
+        """In a child, see `forking.py`."""
+        if self._core is not None:
+            self._core.forked()
+
     def _hold_others(self) -> bool:
         for ticket in self._engine._tickets.values():
             self._engine._session.core.pause(ticket.request, True)

@@ -335,6 +335,7 @@ class RunningEngine:
         self._lock.forked()
         self._freed = threading.Condition()
         self._driver = AsyncDriver(self)
+        self._beams.forked()
 
     def __enter__(self) -> Self:
         return self

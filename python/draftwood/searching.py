@@ -80,6 +80,10 @@ class SearchCore:
         if search.request is not None:
             self._cancel(search, search.request)
 
+    def forked(self) -> None:
+        """In a child: whoever held the lock replaces the list at once, so what is there is whole."""
+        self._lock = threading.Lock()
+
     def hold_all(self) -> None:
         """Takes all searches out of the next step, so that it can verify drafts."""
         for search in self.searches:

@@ -24,7 +24,7 @@ def in_child(function):
         try:
             code = ANSWERED if function() else WRONG
         except dw.InvalidArgument as error:
-            told = error.what in ("an engine in a forked process", "an executor in a forked process") and error.hint
+            told = error.what in ("an engine in a forked process", "an object in a forked process") and error.hint
             code = REFUSED if told else WRONG
         except BaseException:
             traceback.print_exc()

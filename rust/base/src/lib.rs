@@ -5,6 +5,7 @@
 
 mod error;
 mod ids;
+mod locked;
 pub mod noise;
 #[allow(unsafe_code)]
 pub mod pool;
@@ -13,5 +14,6 @@ mod turn;
 
 pub use error::{Error, Mismatch, Result};
 pub use ids::{PageId, SequenceId, SlotId, Token};
+pub use locked::{Guard, Locked};
 pub use ragged::Ragged;
 pub use turn::{Taken, Turn};

@@ -1,16 +1,16 @@
 //! `Corpus`: the documents of an index to be built.
 
 use crate::enter::{enter, lock};
+use draftwood_base::Locked;
 use draftwood_retrieve::index;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 /// Documents of token ids, 4 bytes per token.
 #[pyclass(frozen, module = "draftwood._core")]
 #[derive(Default)]
-pub struct Corpus(pub(crate) Mutex<index::Corpus>);
+pub struct Corpus(pub(crate) Locked<index::Corpus>);
 
 #[pymethods]
 impl Corpus {

@@ -1,12 +1,12 @@
 //! The drafters that run in Rust: one base class that proposes, one subclass per kind that holds its settings.
 
 use crate::corpus::Corpus;
-use crate::enter::{enter, lock};
+use crate::enter::{enter, lock, unpoisoned};
 use crate::errors;
 use crate::forest::{Forest, propose};
 use crate::index::Index;
 use crate::views::Views;
-use draftwood_base::{Result, SequenceId};
+use draftwood_base::{Locked, Result, SequenceId};
 use draftwood_plan::Session;
 use draftwood_retrieve::{
     self as retrieve, NGramConfig, OutputsConfig, RetrievalConfig, SharedDrafter, SuffixConfig,
@@ -26,7 +26,7 @@ pub struct Drafter {
     forests: Mutex<Vec<PerSession>>,
 }
 
-type PerSession = (Weak<Mutex<Session>>, Py<Forest>);
+type PerSession = (Weak<Locked<Session>>, Py<Forest>);
 
 #[pymethods]
 impl Drafter {
@@ -50,8 +50,8 @@ impl Drafter {
     fn new<D: draftwood_tree::Drafter + 'static>(
         py: Python<'_>,
         core: Result<D>,
-    ) -> PyResult<(Self, Arc<Mutex<D>>)> {
-        let core = Arc::new(Mutex::new(core.map_err(|error| errors::raise(py, error))?));
+    ) -> PyResult<(Self, Arc<Locked<D>>)> {
+        let core = Arc::new(Locked::new(core.map_err(|error| errors::raise(py, error))?));
         Ok((Self { core: Arc::clone(&core) as SharedDrafter, forests: Mutex::default() }, core))
     }
 
@@ -62,11 +62,11 @@ impl Drafter {
             forests.iter().find(mine).map(|(_, forest)| forest.clone_ref(py))
         };
         // The lock is held with the interpreter, so nothing is made or waited for under it.
-        if let Some(forest) = known(&lock(&self.forests)) {
+        if let Some(forest) = known(&unpoisoned(&self.forests)) {
             return Ok(forest);
         }
         let forest = Py::new(py, Forest::default())?;
-        let mut forests = lock(&self.forests);
+        let mut forests = unpoisoned(&self.forests);
         forests.retain(|(session, _)| session.strong_count() > 0);
         forests.push((Arc::downgrade(&views.session), forest.clone_ref(py)));
         Ok(forest)
@@ -106,7 +106,7 @@ pub struct Suffix {
     /// Least probability of a drafted path.
     #[pyo3(get)]
     min_prob: f32,
-    core: Arc<Mutex<retrieve::Suffix>>,
+    core: Arc<Locked<retrieve::Suffix>>,
 }
 
 #[pymethods]
@@ -140,7 +140,7 @@ pub struct Outputs {
     /// Most tokens of past outputs.
     #[pyo3(get)]
     max_tokens: usize,
-    core: Arc<Mutex<retrieve::Outputs>>,
+    core: Arc<Locked<retrieve::Outputs>>,
 }
 
 #[pymethods]
@@ -233,7 +233,7 @@ impl Retrieval {
 /// Merges the trees of several drafters into the best one under the budget.
 #[pyclass(frozen, subclass, extends = Drafter, module = "draftwood._core")]
 pub struct Mix {
-    core: Arc<Mutex<retrieve::Mix>>,
+    core: Arc<Locked<retrieve::Mix>>,
 }
 
 #[pymethods]

@@ -2,16 +2,15 @@
 
 use crate::enter::{enter, lock};
 use crate::views::Views;
-use draftwood_base::{Error, Result};
+use draftwood_base::{Error, Locked, Result};
 use draftwood_tree::{Drafter, View, validate};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
-use std::sync::Mutex;
 
 /// One tree per view of a step.
 #[pyclass(frozen, module = "draftwood._core")]
 #[derive(Default)]
-pub struct Forest(pub(crate) Mutex<draftwood_tree::Forest>);
+pub struct Forest(pub(crate) Locked<draftwood_tree::Forest>);
 
 #[pymethods]
 impl Forest {
@@ -102,7 +101,12 @@ fn checked_prob(prob: Option<Vec<f32>>, nodes: usize) -> Result<Option<Vec<f32>>
 }
 
 /// Lets a Rust drafter fill `forest` for all views of a step, with the interpreter released.
-pub fn propose(py: Python<'_>, views: &Views, drafter: &Mutex<dyn Drafter>, forest: &Forest) -> PyResult<()> {
+pub fn propose(
+    py: Python<'_>,
+    views: &Views,
+    drafter: &Locked<dyn Drafter>,
+    forest: &Forest,
+) -> PyResult<()> {
     enter(py, || {
         let session = lock(&views.session);
         let list: Vec<View<'_>> = session.views().collect();

@@ -6,7 +6,7 @@ use crate::errors;
 use crate::events::bytes_of;
 use crate::tensors::Files;
 use draftwood_base::pool::Pool;
-use draftwood_base::{Error, Turn};
+use draftwood_base::{Error, Locked};
 use draftwood_forward::linear::Form;
 use draftwood_forward::{
     CacheType, Dtype, Embedded, Executor, Keep, Live, Machine, Model, Spec, Stored, Weights,
@@ -16,7 +16,7 @@ use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Weights: repacked for the kernels of this machine, or where their owner has them.
 #[pyclass(frozen, module = "draftwood._core")]
@@ -94,33 +94,10 @@ fn model(
 /// Runs plans on a model.
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct NativeExecutor {
-    inner: Mutex<Executor>,
-    /// Whoever locks `inner` takes it first: a mutex alone would stay locked for ever in a child forked meanwhile.
-    turn: Turn,
+    inner: Locked<Executor>,
     kernels: String,
     instruction_set: String,
     page_bytes: usize,
-}
-
-impl NativeExecutor {
-    /// Runs `work` when it is this caller's turn.
-    ///
-    /// # Errors
-    /// In a forked child whose parent was computing at the fork: half of a step is in the cache, and nobody will end it.
-    fn run<T>(
-        &self,
-        work: impl FnOnce(&mut Executor) -> draftwood_base::Result<T>,
-    ) -> draftwood_base::Result<T> {
-        let _taken = self.turn.take().map_err(|holder| {
-            Error::invalid(
-                "an executor in a forked process",
-                "one that no thread ran when the process was forked",
-                format!("one that process {holder} was running"),
-                "copy it in the child (copy.copy shares the weights), load it there, or fork between steps",
-            )
-        })?;
-        work(&mut lock(&self.inner))
-    }
 }
 
 #[pymethods]
@@ -141,7 +118,7 @@ impl NativeExecutor {
         let page_bytes = executor.cache_shape().page_bytes();
         let kernels = kernels(machine, &model.0, fast);
         let instruction_set = instruction_set(machine, Some(&model.0));
-        Self { inner: Mutex::new(executor), turn: Turn::default(), kernels, instruction_set, page_bytes }
+        Self { inner: Locked::new(executor), kernels, instruction_set, page_bytes }
     }
 
     /// What the exact kernels of this machine may use: "avx512+vnni", "avx512", "avx2" or "scalar".
@@ -171,7 +148,7 @@ impl NativeExecutor {
 
     /// Makes the cache.
     fn allocate(&self, py: Python<'_>, pages: usize) -> PyResult<()> {
-        enter(py, || self.run(|executor| executor.allocate(pages)))
+        enter(py, || lock(&self.inner).allocate(pages))
     }
 
     /// Computes a plan: `plan` holds the arrays of a `StepPlan` in the order of `StepRows`, `logits` is [R', V]. Without
@@ -239,7 +216,7 @@ impl NativeExecutor {
                 (None, Some(_)) => Err(Error::invalid("embedded rows", "with logits", "without", "")),
             }
         };
-        enter(py, || self.run(run))
+        enter(py, || run(&mut lock(&self.inner)))
             .map(|best| best.map(|best| PyBytes::new(py, &bytes_of(&best, i32::to_ne_bytes)).unbind()))
     }
 
@@ -248,7 +225,7 @@ impl NativeExecutor {
         let tokens = I32In::borrow(tokens, "tokens")?;
         let mut out = F32Out::borrow_any(out, "embeddings")?;
         let (tokens, out) = (tokens.as_slice(), out.as_mut_slice());
-        enter(py, || self.run(|executor| executor.embed(tokens, out)))
+        enter(py, || lock(&self.inner).embed(tokens, out))
     }
 
     /// Copies cache rows from `sources` to `destinations`.
@@ -261,16 +238,14 @@ impl NativeExecutor {
         let sources = I32In::borrow(sources, "sources")?;
         let destinations = I32In::borrow(destinations, "destinations")?;
         let (sources, destinations) = (sources.as_slice(), destinations.as_slice());
-        enter(py, || self.run(|executor| executor.apply(sources, destinations)))
+        enter(py, || lock(&self.inner).apply(sources, destinations))
     }
 
     /// Frees cache and working memory.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         enter(py, || {
-            self.run(|executor| {
-                executor.close();
-                Ok(())
-            })
+            lock(&self.inner).close();
+            Ok(())
         })
     }
 }

@@ -4,14 +4,14 @@ use crate::buffer::LogitRows;
 use crate::enter::{enter, lock};
 use crate::events::bytes_of;
 use crate::index::Index;
-use draftwood_base::{Error, Result, Token};
+use draftwood_base::{Error, Locked, Result, Token};
 use draftwood_logits::RowResult;
 use draftwood_retrieve::index::Group;
 use draftwood_retrieve::{self as core, BeamRows, CorpusSearchConfig, Key, Onward, SealConfig};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// (tokens as uint32 bytes, log-probability, count, whether it ends a title).
 type Found<'py> = (Bound<'py, PyBytes>, f32, u64, bool);
@@ -23,7 +23,7 @@ type GivenKey = (Vec<Token>, bool, f64);
 /// A beam search for n-grams of an index; a step takes one row per live beam and tells which beams go on.
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct CorpusSearch {
-    search: Mutex<core::CorpusSearch>,
+    search: Locked<core::CorpusSearch>,
     group: Arc<Group>,
 }
 
@@ -54,7 +54,7 @@ impl CorpusSearch {
             without_last_document,
         };
         let search = enter(py, || core::CorpusSearch::new(&group, config))?;
-        Ok(Self { search: Mutex::new(search), group })
+        Ok(Self { search: Locked::new(search), group })
     }
 
     /// As `BeamSearch.step`.
@@ -97,13 +97,13 @@ impl CorpusSearch {
 
 /// A search whose texts are given: their log-probabilities.
 #[pyclass(frozen, module = "draftwood._core")]
-pub struct KeyScorer(Mutex<core::KeyScorer>);
+pub struct KeyScorer(Locked<core::KeyScorer>);
 
 #[pymethods]
 impl KeyScorer {
     #[new]
     fn new(py: Python<'_>, keys: Vec<Vec<Token>>) -> PyResult<Self> {
-        enter(py, || Ok(Self(Mutex::new(core::KeyScorer::new(keys)?))))
+        enter(py, || Ok(Self(Locked::new(core::KeyScorer::new(keys)?))))
     }
 
     /// As `BeamSearch.step`.

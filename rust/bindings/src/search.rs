@@ -5,7 +5,7 @@ use crate::enter::{enter, lock};
 use crate::events::bytes_of;
 use crate::rules::Rule;
 use crate::text::TokenBytes;
-use draftwood_base::{Error, Result, Token};
+use draftwood_base::{Error, Locked, Result, Token};
 use draftwood_logits::RowResult;
 use draftwood_sample::Params;
 use draftwood_search::{
@@ -17,7 +17,7 @@ use draftwood_text::StopStrings;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// (tokens as int32 bytes, score, raw score, reason, stop string, group, log weight, step scores as float32 bytes, beam indices as
 /// int32 bytes).
@@ -29,7 +29,7 @@ type Progress = (u32, Token, u32, bool);
 
 /// One prompt's search; a step takes one row per live beam and tells which beams go on.
 #[pyclass(frozen, module = "draftwood._core")]
-pub struct BeamSearch(pub(crate) Arc<Mutex<Search>>);
+pub struct BeamSearch(pub(crate) Arc<Locked<Search>>);
 
 pub(crate) enum Search {
     Beams(search::BeamSearch),
@@ -149,7 +149,7 @@ impl BeamSearch {
                     Search::Drawn(StochasticSearch::new(config, &prompt, rules, drawn, seed)?)
                 }
             };
-            Ok(Self(Arc::new(Mutex::new(search))))
+            Ok(Self(Arc::new(Locked::new(search))))
         })
     }
 

@@ -1,7 +1,7 @@
 //! The session: the calls of a step.
 
 use crate::buffer::{F32Out, I32Block, I32In, LogitRows};
-use crate::enter::{enter, lock};
+use crate::enter::{enter, lock, unpoisoned};
 use crate::errors;
 use crate::events::{self, Event, News, bytes_of};
 use crate::forest::Forest;
@@ -10,7 +10,7 @@ use crate::plan_block;
 use crate::rules::Rule;
 use crate::text::TokenBytes;
 use crate::views::{Item, Views};
-use draftwood_base::{Error, Ragged, Result, SequenceId, SlotId, Token};
+use draftwood_base::{Error, Locked, Ragged, Result, SequenceId, SlotId, Token};
 use draftwood_logits::RowResult;
 use draftwood_plan::{self as plan, Change, DraftPolicy, Request, RequestId, SessionConfig};
 use draftwood_sample::Params;
@@ -28,7 +28,7 @@ pub type Failures = Arc<Mutex<HashMap<(u32, u32), Py<PyAny>>>>;
 /// All texts of one executor; every call locks it for its own duration only.
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct Session {
-    inner: Arc<Mutex<plan::Session>>,
+    inner: Arc<Locked<plan::Session>>,
     failures: Failures,
     config: SessionConfig,
 }
@@ -71,7 +71,7 @@ impl Session {
             token_bytes: token_bytes.map(|bytes| Arc::clone(&bytes.inner)),
         };
         let inner = enter(py, || plan::Session::new(config.clone()))?;
-        Ok(Self { inner: Arc::new(Mutex::new(inner)), failures: Failures::default(), config })
+        Ok(Self { inner: Arc::new(Locked::new(inner)), failures: Failures::default(), config })
     }
 
     #[getter]
@@ -291,7 +291,7 @@ impl Session {
     /// Ends a text whose row waits, or was settled last, with what a processor raised.
     fn refuse(&self, py: Python<'_>, request: u32, sample: u32, error: Py<PyAny>) -> PyResult<()> {
         let words = error.bind(py).to_string();
-        lock(&self.failures).insert((request, sample), error);
+        unpoisoned(&self.failures).insert((request, sample), error);
         self.ask(py, |session| session.refuse(RequestId(request), sample, Error::Internal(words)))
     }
 
@@ -424,7 +424,7 @@ impl Session {
         news.into_iter()
             .map(|news| {
                 let foreign =
-                    news.has_ended().then(|| lock(&self.failures).remove(&(news.request, news.sample)));
+                    news.has_ended().then(|| unpoisoned(&self.failures).remove(&(news.request, news.sample)));
                 Event::new(py, news, foreign.flatten())
             })
             .collect()

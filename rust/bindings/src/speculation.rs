@@ -4,18 +4,18 @@ use crate::buffer::LogitRows;
 use crate::enter::{enter, lock};
 use crate::forest::Forest;
 use crate::search::{BeamSearch, Search};
-use draftwood_base::Token;
+use draftwood_base::{Locked, Token};
 use draftwood_logits::RowResult;
 use draftwood_search as search;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// What is computed and guessed of one search's texts; it drives the search.
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct Speculation {
-    search: Arc<Mutex<Search>>,
-    inner: Mutex<search::Speculation>,
+    search: Arc<Locked<Search>>,
+    inner: Locked<search::Speculation>,
 }
 
 /// Steps of the search, drafted rows of the forward, (sequence, node, next token) that go on, sequences that end.
@@ -36,7 +36,7 @@ impl Speculation {
         let search = Arc::clone(&search.0);
         enter(py, || {
             let inner = search::Speculation::new(lock(&search).beams()?, &prompt, lanes, sequence)?;
-            Ok(Self { search, inner: Mutex::new(inner) })
+            Ok(Self { search, inner: Locked::new(inner) })
         })
     }
 
@@ -97,7 +97,7 @@ impl Speculation {
 /// What forwards of so many rows have cost lately.
 #[pyclass(frozen, module = "draftwood._core")]
 #[derive(Default)]
-pub struct StepCosts(Mutex<search::StepCosts>);
+pub struct StepCosts(Locked<search::StepCosts>);
 
 #[pymethods]
 impl StepCosts {

@@ -5,12 +5,12 @@ use crate::enter::{enter, lock};
 use crate::events::bytes_of;
 use crate::index::Index;
 use crate::seal::{rows_of, told};
-use draftwood_base::Token;
+use draftwood_base::{Locked, Token};
 use draftwood_retrieve::index::Group;
 use draftwood_retrieve::{self as core, SuperposedConfig};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// (tokens as int32 bytes, what each added as float64 bytes, draft that each continued as int32 bytes, score, whether an
 /// end token ended it).
@@ -19,7 +19,7 @@ type Draft<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>
 /// Several drafts from one row per step.
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct Superposed {
-    search: Mutex<core::Superposed>,
+    search: Locked<core::Superposed>,
     group: Option<Arc<Group>>,
 }
 
@@ -44,7 +44,7 @@ impl Superposed {
         let group = index.map(|index| Arc::clone(&index.group));
         let config = SuperposedConfig { drafts, length, tokens, temperature, alpha, orders, ends, banned };
         let search = enter(py, || core::Superposed::new(group.as_deref(), &prompt, config))?;
-        Ok(Self { search: Mutex::new(search), group })
+        Ok(Self { search: Locked::new(search), group })
     }
 
     /// As `BeamSearch.step`, with one row.

@@ -1,14 +1,14 @@
 //! What drafters see of a step.
 
-use crate::enter::{enter, lock};
+use crate::enter::{enter, lock, unpoisoned};
 use crate::errors;
 use crate::events::bytes_of;
 use crate::session::Failures;
-use draftwood_base::{Error, SequenceId, Token};
+use draftwood_base::{Error, Locked, SequenceId, Token};
 use draftwood_plan as plan;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// One view, without its tokens.
 #[derive(Clone, Copy)]
@@ -22,7 +22,7 @@ pub struct Item {
 /// What drafters see of a step: one view per text that gets a token.
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct Views {
-    pub session: Arc<Mutex<plan::Session>>,
+    pub session: Arc<Locked<plan::Session>>,
     pub failures: Failures,
     pub items: Vec<Item>,
     /// Whether no text runs in this step.
@@ -85,7 +85,7 @@ impl Views {
             Ok(texts)
         })?;
         if let Some((request, samples)) = texts {
-            let mut failures = lock(&self.failures);
+            let mut failures = unpoisoned(&self.failures);
             failures.extend(samples.into_iter().map(|sample| ((request.0, sample), error.clone_ref(py))));
         }
         Ok(())

@@ -7,14 +7,14 @@
 //! TEXTS holds u32: prompt length, output length, tokens, text after text.
 #![allow(clippy::print_stdout, missing_docs)]
 
-use draftwood_base::{SequenceId, Token};
+use draftwood_base::{Locked, SequenceId, Token};
 use draftwood_retrieve::{
     Mix, NGram, NGramConfig, Outputs, OutputsConfig, SharedDrafter, Suffix, SuffixConfig,
 };
 use draftwood_tree::{Drafter, Forest, GrowingText, View};
 use std::error::Error;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -37,7 +37,7 @@ fn read(path: &Path) -> Result<Vec<Text>> {
 }
 
 fn shared(drafter: impl Drafter + 'static) -> SharedDrafter {
-    Arc::new(Mutex::new(drafter))
+    Arc::new(Locked::new(drafter))
 }
 
 fn drafters() -> Result<Vec<(&'static str, Box<dyn Drafter>)>> {

@@ -1,10 +1,10 @@
 //! Several drafters as one.
 
 use crate::suffix::no_text;
-use draftwood_base::{Error, Result, SequenceId, Token};
+use draftwood_base::{Error, Locked, Result, SequenceId, Token};
 use draftwood_tree::{Continuations, Drafter, Forest, Grower, TreeRef, View};
 use rustc_hash::FxHashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Most drafters of a [`Mix`].
 pub const MAX_SOURCES: usize = 8;
@@ -17,7 +17,7 @@ const PRIOR: (f32, f32) = (0.5, 1.0);
 const NIL: u32 = u32::MAX;
 
 /// A drafter that several owners may ask.
-pub type SharedDrafter = Arc<Mutex<dyn Drafter>>;
+pub type SharedDrafter = Arc<Locked<dyn Drafter>>;
 
 /// Merges the trees of several drafters into the best one under the budget.
 ///
@@ -70,7 +70,7 @@ impl Drafter for Mix {
     fn propose_batch(&mut self, views: &[View<'_>], forest: &mut Forest) -> Result<()> {
         for (source, forest) in self.sources.iter().zip(&mut self.forests) {
             forest.clear();
-            source.lock().unwrap_or_else(PoisonError::into_inner).propose_batch(views, forest)?;
+            source.lock()?.propose_batch(views, forest)?;
             if forest.len() != views.len() {
                 let problem = format!("a drafter gave {} trees for {} texts", forest.len(), views.len());
                 return Err(Error::Internal(problem));
@@ -95,7 +95,10 @@ impl Drafter for Mix {
     fn close(&mut self, sequence: SequenceId) {
         self.texts.remove(&sequence);
         for source in &self.sources {
-            source.lock().unwrap_or_else(PoisonError::into_inner).close(sequence);
+            // One that a fork has left in the middle keeps what it has.
+            if let Ok(mut source) = source.lock() {
+                source.close(sequence);
+            }
         }
     }
 }

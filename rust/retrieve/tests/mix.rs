@@ -4,7 +4,7 @@
 mod propose;
 mod support;
 
-use draftwood_base::{Result, SequenceId, Token};
+use draftwood_base::{Locked, Result, SequenceId, Token};
 use draftwood_retrieve::{
     Mix, NGram, NGramConfig, SharedDrafter, Suffix, SuffixConfig, Trigram, TrigramConfig, TrigramTable,
 };
@@ -43,7 +43,7 @@ impl Drafter for Fixed {
 }
 
 fn shared(drafter: impl Drafter + 'static) -> SharedDrafter {
-    Arc::new(Mutex::new(drafter))
+    Arc::new(Locked::new(drafter))
 }
 
 /// All nodes by their paths.

@@ -1,13 +1,13 @@
 //! Sessions whose model says scripted texts and whose steps take scripted times: no weights, no clock.
 
-use draftwood_base::{SequenceId, Token};
+use draftwood_base::{Locked, SequenceId, Token};
 use draftwood_logits::RowResult;
 use draftwood_plan::{DraftCounts, DraftPolicy, Request, Session, SessionConfig};
 use draftwood_retrieve::{Mix, NGram, NGramConfig, Suffix, SuffixConfig};
 use draftwood_sample::Params;
 use draftwood_text::StopStrings;
 use draftwood_tree::{Drafter, Forest, View};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 pub const VOCAB: usize = 1024;
 
@@ -68,9 +68,9 @@ pub fn ngram() -> Box<dyn Drafter> {
 }
 
 pub fn mix() -> Box<dyn Drafter> {
-    let sources: Vec<Arc<Mutex<dyn Drafter>>> = vec![
-        Arc::new(Mutex::new(NGram::new(NGramConfig::default()).unwrap())),
-        Arc::new(Mutex::new(Suffix::new(SuffixConfig::default()).unwrap())),
+    let sources: Vec<Arc<Locked<dyn Drafter>>> = vec![
+        Arc::new(Locked::new(NGram::new(NGramConfig::default()).unwrap())),
+        Arc::new(Locked::new(Suffix::new(SuffixConfig::default()).unwrap())),
     ];
     Box::new(Mix::new(sources).unwrap())
 }
