@@ -189,3 +189,14 @@ def test_other_engines_of_the_parent_work_beside_one_in_a_step(stepping):
         assert in_child(lambda: idle.generate([1, 2], PARAMS).token_ids.tolist() == expected) == ANSWERED
     # And one that is loaded in the child.
     assert in_child(lambda: len(dw.testing.toy_engine().generate([1, 2], PARAMS).token_ids) == 6) == ANSWERED
+
+
+def test_an_engine_whose_drafter_another_engine_uses():
+    drafter = dw.drafters.Mix(dw.drafters.NGram(), dw.drafters.Suffix())
+    text, long = [1, 2, 3, 1, 2], dw.SamplingParams(max_new_tokens=60, ignore_eos=True)
+    with dw.testing.toy_engine(drafter=drafter) as other, dw.testing.toy_engine(drafter=drafter) as engine:
+        expected = engine.generate(text, PARAMS).token_ids.tolist()
+        with Busy(lambda: other.generate([1, 2, 3] * 20, long)):
+            outcomes = forks(lambda: engine.generate(text, PARAMS).token_ids.tolist() == expected)
+    assert set(outcomes) <= {ANSWERED, REFUSED}
+    assert ANSWERED in outcomes
