@@ -14,6 +14,12 @@ install() { # peer, then what pip is told
     "$folder/$peer/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
+build_llama() { # what cmake is told; pip's cache would not look at it
+    CMAKE_ARGS="$*" "$folder/llama-cpp/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps \
+        --no-cache-dir --no-binary llama-cpp-python --wheel-dir "$folder/wheels" \
+        "$(grep ^llama-cpp-python "$here/requirements-llama-cpp.txt")"
+}
+
 ours=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 for peer in llama-cpp onnxruntime-genai openvino; do
     requirements=$here/requirements-$peer.txt
@@ -26,8 +32,7 @@ for peer in llama-cpp onnxruntime-genai openvino; do
     wheel=$(sed -n 's/^llama-cpp-python==\(.*\)/llama_cpp_python-\1-*.whl/p' "$requirements")
     wheel=$(ls "$folder/wheels"/${wheel:-none} 2>/dev/null || true)
     if [ "$peer" = llama-cpp ] && [ -z "$wheel" ]; then
-        CMAKE_ARGS="-DGGML_NATIVE=ON" "$folder/$peer/bin/python" -m pip wheel --quiet --disable-pip-version-check \
-            --no-deps --no-binary llama-cpp-python --wheel-dir "$folder/wheels" "$(grep ^llama-cpp-python "$requirements")"
+        build_llama -DGGML_NATIVE=ON
         wheel=$(ls "$folder"/wheels/llama_cpp_python-*.whl)
     fi
     if [ "$peer" = llama-cpp ]; then
@@ -60,6 +65,19 @@ elif [ ! -e "$ik/libik_driver.so" ]; then
 fi
 
 "$python" "$here/weights.py" "$folder/weights"
+
+# Where the processor has AMX, this release may die of an illegal instruction (tilezero without a tile configuration).
+if ! "$folder/llama-cpp/bin/python" - "$folder/weights/smollm2-q4_0.gguf" >"$folder/llama.log" 2>&1 <<'END'
+import sys, llama_cpp
+llama_cpp.Llama(sys.argv[1], n_ctx=256, verbose=False).create_completion("Once upon a time", max_tokens=4)
+END
+then
+    echo "llama.cpp dies with AMX here; building it without"
+    off="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+    rm -f "$folder"/wheels/llama_cpp_python-*.whl
+    build_llama -DGGML_NATIVE=ON "-DCMAKE_C_FLAGS='$off'" "-DCMAKE_CXX_FLAGS='$off'"
+    install llama-cpp --force-reinstall --no-deps "$folder"/wheels/llama_cpp_python-*.whl
+fi
 
 # Its builder needs torch and transformers, which it finds in our environment.
 build_onnx() { # name, precision
