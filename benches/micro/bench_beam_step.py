@@ -3,9 +3,9 @@
     python benches/micro/bench_beam_step.py --beams 4 16 --vocab 49152
 
 Every step's beams and sums are compared, and both are timed in turn, each on rows that were just written, as a forward
-leaves them. Where rounding decides between two beams, both
-searches begin anew, and the step is counted as a near-tie. The last column is what two passes over the rows
-take, a maximum and a sum of exponentials (NumPy, pieces that stay in the cache).
+leaves them. Where rounding decides between two beams, both searches begin anew, and the step is counted as a near-tie.
+The last column is what two passes over the rows take, a maximum and a sum of exponentials (NumPy, pieces that stay in
+the cache).
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ impl Group {
         let must_copy = self.changes(i, shared);
         let mut copy = std::mem::take(&mut scratch.row);
         let (sampling, diversity) = (&shared.config.sampling, &shared.config.diversity);
-        if must_copy || sampling.is_some() || diversity.is_some() {
+        if !self.takes_best(i, shared) {
             copy.resize(row.values.len(), 0.0);
             row.write(&mut copy);
             if !shared.processed {
