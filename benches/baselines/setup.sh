@@ -67,16 +67,20 @@ fi
 "$python" "$here/weights.py" "$folder/weights"
 
 # Where the processor has AMX, this release may die of an illegal instruction (tilezero without a tile configuration).
-if ! "$folder/llama-cpp/bin/python" - "$folder/weights/smollm2-q4_0.gguf" >"$folder/llama.log" 2>&1 <<'END'
+died=0
+"$folder/llama-cpp/bin/python" - "$folder/weights/smollm2-q4_0.gguf" >"$folder/llama.log" 2>&1 <<'END' || died=$?
 import sys, llama_cpp
 llama_cpp.Llama(sys.argv[1], n_ctx=256, verbose=False).create_completion("Once upon a time", max_tokens=4)
 END
-then
+if [ "$died" -eq 132 ]; then # SIGILL
     echo "llama.cpp dies with AMX here; building it without"
     off="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
     rm -f "$folder"/wheels/llama_cpp_python-*.whl
     build_llama -DGGML_NATIVE=ON "-DCMAKE_C_FLAGS='$off'" "-DCMAKE_CXX_FLAGS='$off'"
     install llama-cpp --force-reinstall --no-deps "$folder"/wheels/llama_cpp_python-*.whl
+elif [ "$died" -ne 0 ]; then
+    tail -n 20 "$folder/llama.log"
+    exit 1
 fi
 
 # Its builder needs torch and transformers, which it finds in our environment.
