@@ -1,7 +1,8 @@
 //! Attention over pages: softmax(q·Kᵀ·scale)·V for every row and head of a step.
 //!
 //! Positions are cut into fixed *splits* of 256. A unit of work is one kv head and one split; its tiles of up to six
-//! queries (rows × heads that share the kv head) read each page once. Within a split, for one query:
+//! queries (rows × heads that share the kv head) read each page once, four tiles while it is in level 1. Within a split,
+//! for one query:
 //!
 //! 1. score of position p = one chain of fused multiply-adds over the dimensions, times the scale;
 //! 2. m = the largest score; e = exp(score − m); l = Σ e with lane = p mod 16;
@@ -12,6 +13,7 @@
 //! begins later, is no part of its result. So no result depends on where keys lie, what other
 //! rows there are, or which thread did what.
 
+mod band;
 pub mod merge;
 mod tile;
 
@@ -20,16 +22,19 @@ use crate::lanes::{Lanes, WIDTH};
 use crate::machine::{Kernel, Machine};
 use crate::memory::Shared;
 use crate::sight::{Sight, TextSight};
+use band::{Ahead, Band};
 use half::f16;
 use std::marker::PhantomData;
 use std::ops::Range;
-use tile::{Ahead, Tile};
 
 /// Positions per split.
 pub const SPLIT: usize = 256;
 
 /// Most queries whose scores are computed together.
 pub(crate) const QUERIES: usize = 6;
+
+/// Most tiles whose queries are computed together.
+const TILES: usize = 4;
 
 /// First position that a row at `position` sees: all from 0, or the last `window`, its own included.
 #[inline(always)]
@@ -173,7 +178,7 @@ fn reach(
 /// Per-thread memory of [`attend`].
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// [6][256] scores, then their exponentials.
+    /// [24][256] scores, then their exponentials.
     scores: Vec<f32>,
     /// [6][tree slots] scores of drafted keys by slot.
     drafted: Vec<f32>,
@@ -221,23 +226,23 @@ impl<E: Element> Kernel for Attend<'_, E> {
         let text = &layer.sight.texts[unit.text];
         let shape = layer.cache.shape();
         let group = layer.heads / shape.kv_heads;
-        scratch.scores.resize(QUERIES * SPLIT, 0.0);
+        scratch.scores.resize(TILES * QUERIES * SPLIT, 0.0);
         scratch.drafted.resize(QUERIES * drafted_slots(text).len(), 0.0);
-        let mut tile = Tile::<E>::new(layer, text, unit, ahead, scratch);
+        let mut band = Band::<E>::new(layer, text, unit, ahead, scratch);
         for query in unit.queries.clone() {
             let row = unit.first_row + query / group;
             if !splits(layer.sight.rows[row].position, layer.window).contains(&unit.split) {
                 continue;
             }
             let head = unit.kv_head * group + query % group;
-            tile.push(row, head);
-            if tile.len() == QUERIES {
+            band.push(row, head);
+            if band.is_full() {
                 // SAFETY: passed on to the caller of `attend`.
-                unsafe { tile.run::<L>() };
+                unsafe { band.run::<L>() };
             }
         }
         // SAFETY: as above.
-        unsafe { tile.run::<L>() };
+        unsafe { band.run::<L>() };
     }
 }
 
