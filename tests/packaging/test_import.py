@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import time
@@ -44,7 +43,9 @@ def test_import_takes_at_most_80_ms_more_than_a_bare_interpreter():
     for program in ("import draftwood", "pass"):
         seconds(program)
     pairs = [(seconds("import draftwood"), seconds("pass")) for _ in range(15)]
-    more = statistics.median(ours - bare for ours, bare in pairs)
+    # The fastest of each: what a neighbour of the machine takes is not what importing costs.
+    ours, bare = map(min, zip(*pairs, strict=True))
+    more = ours - bare
     assert more <= 0.080, f"{more * 1e3:.1f} ms"
 
 
