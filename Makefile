@@ -30,7 +30,8 @@ test-long: .venv/.test ## The sizes that the claims name (hours; `make peers` an
 
 # The extension takes its sanitizer runtime from gcc, since Python itself is not instrumented. A forked child forgets its
 # parent's threads, a leak on purpose; gcc's runtime leaves its own allocator locked in the child where another thread
-# was in it, so the test that makes threads in children waits for ever. Whole models (`invariance`) take an hour so; their parts are here.
+# was in it, so the test that makes threads in children waits for ever. Whole models (`invariance`) take an hour so;
+# their parts are here.
 SANITIZED := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/asan cargo
 ASAN := -Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer
 sanitize: .venv/.test sanitize-threads ## AddressSanitizer: unsafe crates, the extension under Python; ThreadSanitizer

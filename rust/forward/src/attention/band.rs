@@ -61,7 +61,7 @@ fn places<E: Element>(layer: &Layer<'_>, unit: &Unit) -> [*const E; PAGES] {
 }
 
 /// What the tiles of a band share.
-pub(super) struct Shared<'a, E> {
+pub(super) struct Common<'a, E> {
     pub layer: Layer<'a>,
     pub unit: &'a Unit,
     pub text: &'a TextSight,
@@ -76,7 +76,7 @@ pub(super) struct Shared<'a, E> {
 
 /// Tiles of a unit that are computed together.
 pub(super) struct Band<'a, E> {
-    shared: Shared<'a, E>,
+    common: Common<'a, E>,
     scores: &'a mut [f32],
     drafted: &'a mut [f32],
     queries: [Query; TILES * QUERIES],
@@ -107,7 +107,7 @@ impl<'a, E: Element> Band<'a, E> {
         scratch: &'a mut Scratch,
     ) -> Self {
         let Scratch { scores, drafted, .. } = scratch;
-        let shared = Shared {
+        let common = Common {
             layer,
             unit,
             text,
@@ -116,7 +116,7 @@ impl<'a, E: Element> Band<'a, E> {
             next: ahead.next.map_or([std::ptr::null(); PAGES], |next| places(&layer, next)),
             cold: ahead.cold,
         };
-        Self { shared, scores, drafted, queries: [NO_QUERY; TILES * QUERIES], len: 0, done: 0 }
+        Self { common, scores, drafted, queries: [NO_QUERY; TILES * QUERIES], len: 0, done: 0 }
     }
 
     #[inline(always)]
@@ -126,7 +126,7 @@ impl<'a, E: Element> Band<'a, E> {
 
     #[inline(always)]
     pub fn push(&mut self, row: usize, head: usize) {
-        let Shared { layer, unit, .. } = &self.shared;
+        let Common { layer, unit, .. } = &self.common;
         let sight = &layer.sight.rows[row];
         let padded = layer.partials.padded_dim;
         let start = unit.split * SPLIT;
@@ -195,7 +195,7 @@ impl<'a, E: Element> Band<'a, E> {
         let Some(queries) = self.queries[first..].first_chunk::<N>() else { return };
         let scores = &mut self.scores[first * SPLIT..][..N * SPLIT];
         let number = self.done + tile;
-        let mut tile = Tile { shared: &self.shared, queries, scores, drafted: self.drafted, number };
+        let mut tile = Tile { common: &self.common, queries, scores, drafted: self.drafted, number };
         // SAFETY: passed on to the caller.
         unsafe {
             match part {

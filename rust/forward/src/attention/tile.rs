@@ -2,7 +2,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "queries index several arrays")]
 
-use super::band::{Query, Shared};
+use super::band::{Common, Query};
 use super::{SPLIT, drafted_slots};
 use crate::cache::{Element, PAGE};
 use crate::lanes::{Lanes, WIDTH, prefetch_level2};
@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// N queries of a band.
 pub(super) struct Tile<'t, 'a, E, const N: usize> {
-    pub shared: &'t Shared<'a, E>,
+    pub common: &'t Common<'a, E>,
     pub queries: &'t [Query; N],
     /// [N][256] scores, then their exponentials.
     pub scores: &'t mut [f32],
@@ -37,14 +37,14 @@ impl<E: Element, const N: usize> Tile<'_, '_, E, N> {
 
     #[inline(always)]
     fn keys(&self, logical: usize) -> *const E {
-        let Shared { layer, unit, text, .. } = self.shared;
+        let Common { layer, unit, text, .. } = self.common;
         layer.cache.keys(layer.pages[text.pages.start + logical] as usize, layer.layer, unit.kv_head)
     }
 
     /// The values behind a page's keys.
     #[inline(always)]
     fn values_behind(&self, keys: *const E) -> *const E {
-        keys.wrapping_add(self.shared.layer.cache.shape().head_dim * PAGE)
+        keys.wrapping_add(self.common.layer.cache.shape().head_dim * PAGE)
     }
 
     /// Scores of some pages of the split, as far as they lie in place.
@@ -93,7 +93,7 @@ impl<E: Element, const N: usize> Tile<'_, '_, E, N> {
         in_place: bool,
     ) -> usize {
         let (mut pages, mut soon) = ([std::ptr::null::<E>(); P], [std::ptr::null::<E>(); P]);
-        let Shared { layer, own, next, cold, tiles, .. } = self.shared;
+        let Common { layer, own, next, cold, tiles, .. } = self.common;
         let cold = *cold && self.number == 0;
         let (tiles, mut turn) = if cold { (1, 0) } else { (*tiles, self.number) };
         let mut asks = false;
@@ -148,7 +148,7 @@ impl<E: Element, const N: usize> Tile<'_, '_, E, N> {
     /// As [`Tile::score`].
     #[inline(always)]
     pub unsafe fn soften<L: Lanes>(&mut self) {
-        let chunks = self.shared.layer.partials.padded_dim / WIDTH;
+        let chunks = self.common.layer.partials.padded_dim / WIDTH;
         let begin = self.whole_pages().start * PAGE;
         // SAFETY: passed on; results hold `chunks` vectors.
         unsafe {
@@ -173,7 +173,7 @@ impl<E: Element, const N: usize> Tile<'_, '_, E, N> {
     /// Keys that are not in place: all drafted pages by slot, then each query picks its path.
     #[inline(always)]
     unsafe fn score_drafted<L: Lanes>(&mut self) {
-        let Shared { layer, unit, text, .. } = self.shared;
+        let Common { layer, unit, text, .. } = self.common;
         let slots = drafted_slots(text);
         let drafted = self.drafted.as_mut_ptr();
         // SAFETY: `drafted` holds QUERIES rows of `slots.len()` values.
@@ -212,7 +212,7 @@ impl<E: Element, const N: usize> Tile<'_, '_, E, N> {
             for at in (start..padded).step_by(WIDTH) {
                 sum = sum.add(L::load(scores.as_ptr().add(at)));
             }
-            let to = result.add(self.shared.layer.partials.padded_dim);
+            let to = result.add(self.common.layer.partials.padded_dim);
             to.write(largest);
             to.add(1).write(sum.sum());
         }
@@ -232,12 +232,12 @@ impl<E: Element, const N: usize> Tile<'_, '_, E, N> {
     #[inline(always)]
     pub unsafe fn weigh<L: Lanes>(&mut self, pages: Range<usize>) {
         let whole = self.whole_pages();
-        let chunks = self.shared.layer.partials.padded_dim / WIDTH;
+        let chunks = self.common.layer.partials.padded_dim / WIDTH;
         // SAFETY: results hold `chunks` vectors, scores 256 values, pages `chunks` · 16 vectors.
         unsafe {
             for page in pages.start.max(whole.start)..pages.end.min(whole.end) {
-                let values = self.values_behind(self.shared.own[page]);
-                let next = self.shared.next[page];
+                let values = self.values_behind(self.common.own[page]);
+                let next = self.common.next[page];
                 let soon = if next.is_null() { None } else { Some(self.values_behind(next)) };
                 let mut chunk = 0;
                 while chunk < chunks {
@@ -297,7 +297,7 @@ impl<E: Element, const N: usize> Tile<'_, '_, E, N> {
                             let at = ((chunk + c) * PAGE + token) * WIDTH;
                             prefetch_level2(soon.wrapping_add(at).cast());
                         }
-                        turn = self.shared.tiles;
+                        turn = self.common.tiles;
                     }
                     turn -= 1;
                 }
@@ -320,7 +320,7 @@ impl<E: Element, const N: usize> Tile<'_, '_, E, N> {
     /// Some positions for one query alone, four vectors of dimensions at a time.
     #[inline(always)]
     unsafe fn weigh_single<L: Lanes>(&self, n: usize, positions: Range<usize>) {
-        let chunks = self.shared.layer.partials.padded_dim / WIDTH;
+        let chunks = self.common.layer.partials.padded_dim / WIDTH;
         let mut chunk = 0;
         // SAFETY: passed on to the caller; chunks + width ≤ all chunks.
         unsafe {
@@ -343,7 +343,7 @@ impl<E: Element, const N: usize> Tile<'_, '_, E, N> {
         chunk: usize,
     ) {
         let query = &self.queries[n];
-        let start = self.shared.unit.split * SPLIT;
+        let start = self.common.unit.split * SPLIT;
         // SAFETY: as `weigh`.
         unsafe {
             let result = query.result.add(chunk * WIDTH);
@@ -355,7 +355,7 @@ impl<E: Element, const N: usize> Tile<'_, '_, E, N> {
                 let logical = if at < query.in_place {
                     start + at
                 } else {
-                    self.shared.layer.sight.path[query.path + start + at - query.limit]
+                    self.common.layer.sight.path[query.path + start + at - query.limit]
                 };
                 let values = self.values_behind(self.keys(logical / PAGE)).add(logical % PAGE * WIDTH);
                 let e = L::splat(self.scores[n * SPLIT + at]);
