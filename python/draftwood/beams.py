@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from .errors import InternalError, InvalidArgument, OutOfPages, UnsupportedModel
 from .processing import Processed, rules_of
 from .requests import _count as count_of
 from .requests import _field as field_of
+from .requests import random_seed
 from .scoring import LookAhead, Scored
 from .types import BeamParams, Beams, BeamStats, Hypothesis, Lattice, PhaseTimes
 
@@ -413,7 +413,7 @@ def _refusal(params: BeamParams, has_python: bool) -> str:
 
 
 def _seed(params: BeamParams) -> int:
-    return secrets.randbits(63) if params.seed is None else count_of(params.seed, "seed", 2**64 - 1)
+    return random_seed() if params.seed is None else count_of(params.seed, "seed", 2**64 - 1)
 
 
 def _sampling(params: BeamParams) -> tuple[int | None, tuple[float, int, float, float, int] | None]:

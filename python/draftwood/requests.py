@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,11 @@ Prompt = Any
 """A string, a sequence of ids, or a list of chat messages."""
 
 _MOST_SAMPLES = 4096
+
+
+def random_seed() -> int:
+    """63 bits of the system's randomness. `secrets` gives the same, and its import loads all of hashing."""
+    return int.from_bytes(os.urandom(8), "little") >> 1
 
 
 def prompts_of(prompt: Any) -> tuple[list[Any], bool]:

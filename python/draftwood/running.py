@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +12,7 @@ from .forking import StepLock, outlive_forks
 from .listening import Listeners
 from .loading import Parts, make_session
 from .reads import read_prompt
-from .requests import Prompt, encode_prompt, submit
+from .requests import Prompt, encode_prompt, random_seed, submit
 from .streaming import UNREAD_EVENTS, AsyncDriver
 from .ticket import Ticket
 from .types import CacheConfig, EngineStats, Executor, SamplingParams
@@ -88,7 +87,7 @@ class RunningEngine:
         if self._closed:
             raise InvalidArgument.of("an engine", "open", "one that was closed")
         ids, read = read_prompt(self, prompt, begin)
-        seed = secrets.randbits(63) if params.seed is None else params.seed
+        seed = random_seed() if params.seed is None else params.seed
         with self._lock:
             self._admit()
             ticket = submit(self._session, ids, params, seed, is_stream, forced, read)

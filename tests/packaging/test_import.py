@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+STANDARD = 0.083
+"""Seconds of the standard modules below on a quiet Xeon, where draftwood took 60 ms."""
 HEAVY = ["numpy", "torch", "transformers", "tokenizers", "safetensors", "cupy", "rich", "typer", "click", "jinja2"]
 
 
@@ -36,7 +38,7 @@ def test_import_starts_no_thread_and_changes_no_global_state():
 
 
 def test_import_takes_at_most_80_ms_more_than_a_bare_interpreter():
-    """Or, where the host is slow at the moment, about what servers import of the standard library (80 to 100 ms)."""
+    """Where the host is slower at the moment, in proportion: the standard library's part tells."""
 
     def seconds(program):
         start = time.perf_counter()
@@ -48,7 +50,9 @@ def test_import_takes_at_most_80_ms_more_than_a_bare_interpreter():
         seconds(program)
     rounds = [[seconds(program) for program in programs] for _ in range(15)]
     ours, standard = (statistics.median(times[i] - times[0] for times in rounds) for i in (1, 2))
-    assert ours <= max(0.080, 1.1 * standard), f"{ours * 1e3:.1f} ms; standard library {standard * 1e3:.1f} ms"
+    assert ours <= 0.080 * max(1.0, standard / STANDARD), (
+        f"{ours * 1e3:.1f} ms; standard library {standard * 1e3:.1f} ms"
+    )
 
 
 def test_the_weights_of_the_package_generate_without_torch_and_transformers():
