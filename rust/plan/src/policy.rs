@@ -68,6 +68,19 @@ struct Choice {
     gain: f32,
     /// Whether its rows are what steps of this kind have: one known row per text.
     plain_rows: bool,
+    /// What would have been forwarded if more could be lost.
+    on_paper: Option<OnPaper>,
+}
+
+/// A choice that was not made, judged by the text all the same.
+#[derive(Debug, Clone, Copy)]
+struct OnPaper {
+    /// Nodes of at least this reach are in it.
+    reach: f32,
+    /// What they would have cost, in plain steps.
+    extra: f32,
+    /// Nodes of it that came true.
+    accepted: u32,
 }
 
 #[derive(Debug, Default)]
@@ -127,6 +140,7 @@ impl Policy {
             proposed,
             gain: 0.0,
             plain_rows: known == texts && texts as usize == proposals.len(),
+            on_paper: None,
         };
         trees.clear();
         let all = all || self.kind == DraftPolicy::Always;
@@ -172,10 +186,14 @@ impl Policy {
             (best, at)
         };
         let (gain, chosen) = best(self.balance.rate(), f32::INFINITY);
-        if gain >= LEAST_GAIN[usize::from(texts > 1)] && self.balance.may_risk() {
-            self.choice.gain = gain;
-            self.quiet = 0;
-            return chosen;
+        if gain >= LEAST_GAIN[usize::from(texts > 1)] {
+            if self.balance.may_risk() {
+                self.choice.gain = gain;
+                self.quiet = 0;
+                return chosen;
+            }
+            let (reach, extra) = (self.nodes.listed[chosen - 1].reach, extra(&self.cost, chosen));
+            self.choice.on_paper = Some(OnPaper { reach, extra, accepted: 0 });
         }
         self.quiet += 1;
         if self.quiet < EXPLORE_AFTER * (extra(&self.cost, 1).ceil() as u32).max(1) {
@@ -208,13 +226,16 @@ impl Policy {
                 Some(node) => at = node,
                 None => break,
             }
+            if let Some(paper) = &mut self.choice.on_paper {
+                paper.accepted += u32::from(self.nodes.described[at].0 >= paper.reach);
+            }
         }
         at > 0
     }
 
     /// The step is over: `accepted` nodes became text; `was_right` if any proposed one would have.
     pub fn stepped(&mut self, accepted: u32, was_right: bool, was_asked: bool) {
-        let Choice { texts, rows, drafted, proposed, gain, plain_rows } = self.choice;
+        let Choice { texts, rows, drafted, proposed, gain, plain_rows, on_paper } = self.choice;
         let times = self.times.take();
         if texts == 0 {
             return;
@@ -229,6 +250,9 @@ impl Policy {
         let plain = self.cost.ratio(texts);
         let extra = (self.cost.ratio(rows) - self.cost.ratio(rows - drafted)) / plain;
         self.balance.stepped(1.0 + accepted as f32 / texts as f32, extra);
+        if let Some(paper) = on_paper {
+            self.balance.missed(paper.accepted as f32 / texts as f32, paper.extra);
+        }
         if was_asked {
             let proposing = times.and_then(|(proposing, _)| Some((proposing, self.cost.seconds(texts)?)));
             self.balance.proposed(gain, proposing, was_right);

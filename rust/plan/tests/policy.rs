@@ -62,7 +62,7 @@ fn disturbed(seconds: f64, step: usize) -> f64 {
 }
 
 #[test]
-fn texts_that_repeat_nothing_lose_less_than_three_percent() {
+fn texts_that_repeat_nothing_lose_less_than_two_percent() {
     let texts: Vec<Text> = (0..4).map(|seed| text(100, random(seed, 400))).collect();
     for (name, time) in &curves() {
         for told in [&(|time, _| time) as &dyn Fn(f64, usize) -> f64, &disturbed] {
@@ -74,7 +74,7 @@ fn texts_that_repeat_nothing_lose_less_than_three_percent() {
                 let runs = one_by_one(DraftPolicy::Auto, 16, its, &texts, &machine);
                 for run in &runs {
                     let ratio = run.rate() / plain.rate();
-                    assert!(ratio > 0.97, "{name}, {drafter}: {ratio:.3} of plain decoding, {run:?}");
+                    assert!(ratio > 0.98, "{name}, {drafter}: {ratio:.3} of plain decoding, {run:?}");
                 }
             }
         }

@@ -3,13 +3,19 @@
 /// The running rate is an average over about so many steps.
 const RATE_DECAY: f32 = 0.99;
 /// Plain steps' worth of time that drafts may have lost before they must stop.
-const CREDIT: f32 = 1.8;
+const CREDIT: f32 = 1.2;
 /// Before that, each lost step's worth makes drafts prove themselves by so much more.
 const CAUTION: f32 = 0.6;
 /// Gains count up to here, so that a text that repeated pays little for one that does not.
 const MOST_SAVED: f32 = 0.5;
 /// Each step earns so much of a plain step to be risked: the bound on what drafts cost a text that they never suit.
-const ALLOWANCE: f32 = 0.012;
+const ALLOWANCE: f32 = 0.005;
+/// After drafts had to stop, tokens that they would have brought count so much; …
+const ON_PAPER: f32 = 0.8;
+/// … they need to make up for this many plain steps' worth at most, …
+const MOST_DOUBT: f32 = 0.3;
+/// … and give back so much at most to be risked again.
+const MOST_REGAINED: f32 = 1.2;
 /// The weight of the latest proposal in what proposals are worth.
 const WORTH_RATE: f32 = 0.25;
 /// The weight of the latest proposal in what they cost.
@@ -26,7 +32,8 @@ pub(crate) struct Balance {
     /// Tokens per text, and time, both decaying.
     tokens: f32,
     time: f32,
-    /// Time that drafts have saved, within −[`CREDIT`] … [`MOST_SAVED`] or so.
+    /// Time that drafts have saved, within −[`CREDIT`] … [`MOST_SAVED`] or so; while they are stopped also what they would
+    /// have saved.
     saved: f32,
     /// Time that a proposal is expected to save, its own making deducted.
     worth: f32,
@@ -60,6 +67,13 @@ impl Balance {
         self.tokens = self.tokens * RATE_DECAY + tokens;
         self.time = self.time * RATE_DECAY + 1.0 + extra;
         self.saved = (self.saved + tokens - 1.0 - extra + ALLOWANCE).min(MOST_SAVED);
+    }
+
+    /// Drafts that were not risked would have given `tokens` more per text for `extra`: it is no gain, but as good a
+    /// proof as one that they begin to pay.
+    pub fn missed(&mut self, tokens: f32, extra: f32) {
+        let paid = self.saved + tokens * ON_PAPER - extra;
+        self.saved = paid.clamp(-CREDIT - MOST_DOUBT, MOST_REGAINED - CREDIT);
     }
 
     /// Whether a proposal is made in this step. Called once per step.
@@ -110,6 +124,29 @@ mod tests {
             lost += 0.3;
         }
         assert!(lost < CREDIT + MOST_SAVED + 0.3, "{lost} steps lost when the text changed");
+    }
+
+    #[test]
+    fn drafts_that_would_have_come_true_are_risked_again_at_once() {
+        let mut balance = Balance::default();
+        while balance.may_risk() {
+            balance.stepped(1.0, 0.3);
+        }
+        // Losses on paper are forgotten but for a little.
+        (0..100).for_each(|_| balance.missed(0.0, 0.3));
+        assert!(!balance.may_risk());
+        let missed = (1..).find(|_| {
+            balance.missed(2.0, 0.3);
+            balance.may_risk()
+        });
+        assert!(missed.unwrap() <= 2, "{missed:?}");
+        (0..100).for_each(|_| balance.missed(2.0, 0.3));
+        let mut lost = 0.0;
+        while balance.may_risk() {
+            balance.stepped(1.0, 0.3);
+            lost += 0.3;
+        }
+        assert!(lost < MOST_REGAINED + 0.6, "gains on paper are not spent like real ones: {lost}");
     }
 
     #[test]
