@@ -2,22 +2,36 @@
 
 use crate::isa::{Enabled, multiversion};
 use crate::scan::peak_on;
-use crate::top_k;
+use crate::top_k::{top_k, top_k_with_peak};
+use crate::weight::{AS_INTEGER, exponent, power};
 use draftwood_base::Token;
 
-/// ln Σ exp(x) of a row `[V]`; −inf when every token is masked. Terms are f32 (within 1 ulp), summed as f64 in sixteen
-/// lanes with a fixed fold, so the value is the same on every instruction set. Cost: two passes.
+/// ln Σ exp(x) of a row `[V]`; −inf when every token is masked. Terms are f32 (within 2 ulp), summed as f32 by fours and
+/// then as f64 in sixteen lanes with a fixed fold, so the value is the same on every instruction set. Cost: two passes.
 pub fn log_sum_exp(row: &[f32]) -> f64 {
-    log_sum_exp_before(row, &[])
-}
-
-/// [`log_sum_exp`] for who reads `next` after this row: it is fetched from memory while this row is computed.
-pub fn log_sum_exp_before(row: &[f32], next: &[f32]) -> f64 {
-    log_sum_exp_on(Enabled::get(), row, next)
+    log_sum_exp_on(Enabled::get(), row, &[])
 }
 
 pub(crate) fn log_sum_exp_on(enabled: Enabled, row: &[f32], next: &[f32]) -> f64 {
-    match peak_on(enabled, row) {
+    after_peak(enabled, row, peak_on(enabled, row), next)
+}
+
+/// [`log_sum_exp`], and [`top_k`] in `top`, for who reads `next` after this row: it is fetched from memory while this row
+/// is computed. `scratch` is room for V / 16 values. Cost: two passes; candidates are looked for in the first one.
+pub fn log_sum_exp_and_top_k(
+    row: &[f32],
+    next: &[f32],
+    k: usize,
+    scratch: &mut Vec<f32>,
+    top: &mut Vec<(Token, f32)>,
+) -> f64 {
+    let enabled = Enabled::get();
+    let peak = top_k_with_peak(enabled, row, k, scratch, top);
+    after_peak(enabled, row, peak, next)
+}
+
+fn after_peak(enabled: Enabled, row: &[f32], peak: Option<f32>, next: &[f32]) -> f64 {
+    match peak {
         Some(max) if max > f32::NEG_INFINITY => f64::from(max) + ln(sum_exp_on(enabled, row, max, next)),
         _ => f64::NEG_INFINITY,
     }
@@ -41,29 +55,37 @@ multiversion! {
 }
 
 const LANES: usize = 16;
+/// Blocks whose terms are added as f32: at most three roundings, and a quarter of the conversions.
+const TOGETHER: usize = 4;
 /// Blocks between two requests for memory.
 const PIECE: usize = 16;
 
 #[inline(always)]
 fn sum_exp_body(row: &[f32], max: f32, next: &[f32]) -> f64 {
     let mut sums = [0.0f64; LANES];
-    let (blocks, tail) = row.as_chunks::<LANES>();
     let mut ahead = next.chunks(PIECE * LANES);
-    for piece in blocks.chunks(PIECE) {
+    for piece in row.chunks(PIECE * LANES) {
         ahead.next().unwrap_or_default().chunks(LANES).for_each(|line| fetch(&line[0]));
-        for block in piece {
-            // Two loops: as one it would be compiled for eight lanes, the width of the sums.
-            let mut terms = [0.0f32; LANES];
+        let (some, rest) = piece.as_chunks::<{ TOGETHER * LANES }>();
+        for blocks in some {
+            // Loops of their own: as one they would be compiled for eight lanes, the width of the sums.
+            let mut terms = [0.0f32; TOGETHER * LANES];
+            for i in 0..TOGETHER * LANES {
+                terms[i] = exp_nonpositive(blocks[i] - max);
+            }
+            let mut four = [0.0f32; LANES];
             for lane in 0..LANES {
-                terms[lane] = exp_nonpositive(block[lane] - max);
+                let (a, b) =
+                    (terms[lane] + terms[lane + LANES], terms[lane + 2 * LANES] + terms[lane + 3 * LANES]);
+                four[lane] = a + b;
             }
             for lane in 0..LANES {
-                sums[lane] += f64::from(terms[lane]);
+                sums[lane] += f64::from(four[lane]);
             }
         }
-    }
-    for (lane, &x) in tail.iter().enumerate() {
-        sums[lane] += f64::from(exp_nonpositive(x - max));
+        for (i, &x) in rest.iter().enumerate() {
+            sums[i % LANES] += f64::from(exp_nonpositive(x - max));
+        }
     }
     let mut width = LANES / 2;
     while width > 0 {
@@ -75,22 +97,14 @@ fn sum_exp_body(row: &[f32], max: f32, next: &[f32]) -> f64 {
     sums[0]
 }
 
-/// exp(d) for d ≤ 0, within 1 ulp; 0 below −87 (and for NaN). Range reduction after Cody and Waite, Cephes' polynomial.
+/// exp(d) for d ≤ 0, within 2 ulp of what counts beside exp(0) = 1: the exponent is rounded to f32. Below −87 it stays
+/// 1.6e-38, which no sum with a 1 in it shows; NaN likewise.
 #[inline(always)]
 fn exp_nonpositive(d: f32) -> f32 {
     let safe = if d > -87.0 { d } else { -87.0 };
-    // Adding 1.5 · 2^23 rounds to an integer, whose value then sits in the low bits.
-    let shifted = safe.mul_add(std::f32::consts::LOG2_E, 12_582_912.0);
-    let n = shifted - 12_582_912.0;
-    let r = n.mul_add(-0.693_359_4, safe);
-    let r = n.mul_add(2.121_944_4e-4, r);
-    let mut p = 1.987_569_1e-4f32;
-    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        p = p.mul_add(r, c);
-    }
-    let y = p.mul_add(r * r, r) + 1.0;
-    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
-    if d > -87.0 { y * power } else { 0.0 }
+    let shifted = safe.mul_add(std::f32::consts::LOG2_E, AS_INTEGER);
+    let n = shifted - AS_INTEGER;
+    exponent(power(safe.mul_add(std::f32::consts::LOG2_E, -n)), shifted)
 }
 
 /// ln x for normal positive x, within 2 ulp. Written out because libraries differ in the last bit between machines.

@@ -35,6 +35,52 @@ multiversion! {
     fn peak_on(row: &[f32]) -> Option<f32> = peak_body;
 }
 
+multiversion! {
+    /// As [`peak_on`]; in `peaks` the largest value of each group, see [`GROUPS`].
+    fn peaks_on(row: &[f32], peaks: &mut Vec<f32>) -> Option<f32> = peaks_body;
+}
+
+/// A block of `BLOCK` values has so many groups: value i belongs to group i % `GROUPS`, so no maximum goes across lanes.
+pub(crate) const GROUPS: usize = 16;
+pub(crate) const BLOCK: usize = 256;
+
+#[inline(always)]
+fn peaks_body(row: &[f32], peaks: &mut Vec<f32>) -> Option<f32> {
+    peaks.clear();
+    let (mut best, mut sound) = ([f32::NEG_INFINITY; GROUPS], [true; LANES]);
+    let (blocks, tail) = row.as_chunks::<BLOCK>();
+    for block in blocks {
+        let mut four = [f32::NEG_INFINITY; LANES];
+        for part in block.as_chunks::<LANES>().0 {
+            for lane in 0..LANES {
+                let x = part[lane];
+                four[lane] = if x > four[lane] { x } else { four[lane] };
+                sound[lane] &= x < f32::INFINITY;
+            }
+        }
+        let mut its = [f32::NEG_INFINITY; GROUPS];
+        for part in four.as_chunks::<GROUPS>().0 {
+            for lane in 0..GROUPS {
+                its[lane] = if part[lane] > its[lane] { part[lane] } else { its[lane] };
+            }
+        }
+        for lane in 0..GROUPS {
+            best[lane] = if its[lane] > best[lane] { its[lane] } else { best[lane] };
+        }
+        peaks.extend_from_slice(&its);
+    }
+    let mut its = [f32::NEG_INFINITY; GROUPS];
+    for (i, &x) in tail.iter().enumerate() {
+        let lane = i % GROUPS;
+        its[lane] = if x > its[lane] { x } else { its[lane] };
+        best[lane] = if x > best[lane] { x } else { best[lane] };
+        sound[lane] &= x < f32::INFINITY;
+    }
+    peaks.extend_from_slice(&its[..tail.len().min(GROUPS)]);
+    let value = best.into_iter().fold(f32::NEG_INFINITY, |m, x| if x > m { x } else { m });
+    (!sound.contains(&false)).then_some(value)
+}
+
 /// Enough independent maxima to hide the latency of a vector maximum.
 const LANES: usize = 64;
 

@@ -1,6 +1,7 @@
 //! The k largest values of a row, without sorting the row.
 
 use crate::isa::{Enabled, multiversion};
+use crate::scan::{BLOCK, GROUPS, peaks_on};
 use draftwood_base::Token;
 use std::cmp::Ordering;
 
@@ -15,6 +16,55 @@ fn better(a: &(Token, f32), b: &(Token, f32)) -> Ordering {
 pub fn top_k(row: &[f32], k: usize, out: &mut Vec<(Token, f32)>) {
     select_on(Enabled::get(), row, k, out);
     out.sort_unstable_by(better);
+}
+
+/// [`top_k`], and the largest value as [`crate::scan`] finds it: none if a value is NaN or +inf. One pass over the row
+/// keeps the largest value of every sixteen in `scratch`. The k-th of those is at most the k-th of all, so only where
+/// one is as large the sixteen are looked at.
+pub(crate) fn top_k_with_peak(
+    enabled: Enabled,
+    row: &[f32],
+    k: usize,
+    scratch: &mut Vec<f32>,
+    out: &mut Vec<(Token, f32)>,
+) -> Option<f32> {
+    let peak = peaks_on(enabled, row, scratch);
+    select_on(enabled, scratch, k, out);
+    let bar = out.iter().fold(f32::INFINITY, |bar, &(_, x)| bar.min(x));
+    if k == 0 || out.len() < k || bar == f32::NEG_INFINITY {
+        top_k(row, k, out);
+        return peak;
+    }
+    gather_on(enabled, row, scratch, bar, out);
+    if out.len() > k {
+        shrink(out, k);
+    }
+    out.sort_unstable_by(better);
+    peak
+}
+
+multiversion! {
+    /// All values of at least `bar`, by the peaks of their groups.
+    fn gather_on(row: &[f32], peaks: &[f32], bar: f32, out: &mut Vec<(Token, f32)>) -> () = gather_body;
+}
+
+#[inline(always)]
+fn gather_body(row: &[f32], peaks: &[f32], bar: f32, out: &mut Vec<(Token, f32)>) {
+    out.clear();
+    for (block, groups) in peaks.chunks(GROUPS).enumerate() {
+        let mut any = false;
+        for &peak in groups {
+            any |= peak >= bar;
+        }
+        if !any {
+            continue;
+        }
+        for lane in (0..groups.len()).filter(|&lane| groups[lane] >= bar) {
+            let end = row.len().min((block + 1) * BLOCK);
+            let ids = (block * BLOCK + lane..end).step_by(GROUPS);
+            out.extend(ids.filter(|&id| row[id] >= bar).map(|id| (id as Token, row[id])));
+        }
+    }
 }
 
 multiversion! {

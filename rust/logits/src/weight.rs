@@ -33,19 +33,33 @@ impl Weights {
 #[inline(always)]
 fn weight40(x: f32) -> u64 {
     let safe = if x > -41.0 { x } else { 0.0 };
-    // Adding 1.5 · 2^23 rounds to the nearest integer, ties to even.
-    let n = (safe + 12_582_912.0) - 12_582_912.0;
-    let f = safe - n;
-    let mut r = f32::from_bits(POWER[0]);
-    for &c in &POWER[1..] {
-        r = r.mul_add(f, f32::from_bits(c));
-    }
+    let n = (safe + AS_INTEGER) - AS_INTEGER;
+    let r = power(safe - n);
     // r · 2^(n + 40) is exact; its integer part by shifts, because AVX2 converts no floats to 64-bit integers.
     let bits = r.to_bits() as i32 + ((n as i32) << 23);
     let mantissa = u64::from((bits as u32 & 0x007f_ffff) | 0x0080_0000);
     let shift = 127 - (bits >> 23);
     let weight = (mantissa << 17) >> (shift as u32 & 63);
     if x > -41.0 { weight } else { 0 }
+}
+
+/// Adding 1.5 · 2^23 rounds to the nearest integer, ties to even; its value then sits in the low bits.
+pub(crate) const AS_INTEGER: f32 = 12_582_912.0;
+
+/// 2^f for f in [−½, ½].
+#[inline(always)]
+pub(crate) fn power(f: f32) -> f32 {
+    let mut r = f32::from_bits(POWER[0]);
+    for &c in &POWER[1..] {
+        r = r.mul_add(f, f32::from_bits(c));
+    }
+    r
+}
+
+/// r · 2^n, where `shifted` is n + [`AS_INTEGER`], for normal results.
+#[inline(always)]
+pub(crate) fn exponent(r: f32, shifted: f32) -> f32 {
+    f32::from_bits(r.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
 /// 2^f on [−½, ½], highest power first.

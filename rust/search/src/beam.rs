@@ -8,7 +8,7 @@ use crate::retrace::{ACTIONS_PER_TOKEN, Texts};
 use crate::row::Rows;
 use crate::stops::Stops;
 use draftwood_base::{Error, Result, Token};
-use draftwood_logits::{AnyProcessor, States, top_k};
+use draftwood_logits::{AnyProcessor, States};
 
 /// Most tokens that room is made for beforehand, 1.5 MiB.
 const MOST_ROOM: usize = 1 << 16;
@@ -383,10 +383,12 @@ impl BeamSearch {
                     self.lse.push(rows.check_at(at, &self.scratch.listed)?);
                     continue;
                 }
-                let row = rows.row(at)?;
-                if group.takes_best(i, &shared) {
-                    top_k(row.values, first_look(need), &mut self.scratch.tops[at]);
-                }
+                let row = if group.takes_best(i, &shared) {
+                    let Scratch { tops, peaks, .. } = &mut self.scratch;
+                    rows.row_and_top(at, first_look(need), peaks, &mut tops[at])?
+                } else {
+                    rows.row(at)?
+                };
                 self.lse.push(row.lse);
             }
         }

@@ -116,6 +116,8 @@ pub(crate) struct Scratch {
     pub augmented: Vec<f32>,
     /// Of each row the best tokens, found while it was read for its sum; none where they are not its candidates.
     pub tops: Vec<Vec<(Token, f32)>>,
+    /// The largest values of parts of a row.
+    pub peaks: Vec<f32>,
     pub seen: Vec<(Token, f32)>,
     pub listed: Vec<Token>,
     pub turns: Vec<(u32, Candidate)>,

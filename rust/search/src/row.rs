@@ -1,7 +1,7 @@
 //! The rows of a step as log-probabilities, without writing them out.
 
 use draftwood_base::{Error, Result, Token};
-use draftwood_logits::{RowResult, log_sum_exp_before, scan};
+use draftwood_logits::{RowResult, log_sum_exp, log_sum_exp_and_top_k, scan, top_k};
 
 /// The rows of a step's live beams, in the order of the beams.
 #[derive(Debug, Clone, Copy)]
@@ -115,15 +115,34 @@ impl<'a> Rows<'a> {
 
     /// Row `i` after its check; a row with nothing above −inf is sound and has no candidates.
     pub(crate) fn row(&self, i: usize) -> Result<LogRow<'a>> {
+        let lse = if self.kind == Kind::Logits { log_sum_exp(self.values(i)) } else { 0.0 };
+        self.checked(i, lse)
+    }
+
+    /// [`Rows::row`], with the k largest values in `top`.
+    pub(crate) fn row_and_top(
+        &self,
+        i: usize,
+        k: usize,
+        scratch: &mut Vec<f32>,
+        top: &mut Vec<(Token, f32)>,
+    ) -> Result<LogRow<'a>> {
         let values = self.values(i);
-        let (what, lse) = match self.kind {
-            Kind::Logits => ("logits", log_sum_exp_before(values, self.next(i))),
-            Kind::LogProbs | Kind::Processed => ("log-probabilities", 0.0),
-        };
+        if self.kind == Kind::Logits {
+            return self.checked(i, log_sum_exp_and_top_k(values, self.next(i), k, scratch, top));
+        }
+        let row = self.checked(i, 0.0)?;
+        top_k(values, k, top);
+        Ok(row)
+    }
+
+    fn checked(&self, i: usize, lse: f64) -> Result<LogRow<'a>> {
+        let values = self.values(i);
         // A row with a fault has no finite log-sum-exp, so logits are checked again only where it is missing.
         if (self.kind != Kind::Logits || !lse.is_finite())
             && let Some(token) = scan(values).fault
         {
+            let what = if self.kind == Kind::Logits { "logits" } else { "log-probabilities" };
             return Err(fault(what, i, values[token as usize], token));
         }
         Ok(LogRow { values, lse })

@@ -56,6 +56,23 @@ proptest! {
     }
 
     #[test]
+    fn top_k_by_peaks_is_top_k(mut row in rows(), k in prop_oneof![0usize..20, 0usize..300], fault in 0usize..3) {
+        if fault == 2 {
+            row[0] = f32::NAN;
+        }
+        let mut want = Vec::new();
+        top_k(&row, k, &mut want);
+        let seen = scan(&row);
+        each_isa(|isa| {
+            let (mut got, mut scratch) = (vec![(7, 7.0)], vec![1.0]);
+            let peak = crate::top_k::top_k_with_peak(isa, &row, k, &mut scratch, &mut got);
+            prop_assert_eq!(&got, &want);
+            prop_assert_eq!(peak, seen.fault.is_none().then_some(seen.value));
+            Ok(())
+        })?;
+    }
+
+    #[test]
     fn log_sum_exp_is_close_to_f64_and_equal_everywhere(row in rows()) {
         let best = row.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
         let sum: f64 = row.iter().map(|&x| (f64::from(x) - f64::from(best)).exp()).sum();
@@ -73,7 +90,7 @@ proptest! {
 #[test]
 fn log_sum_exp_has_the_bits_of_the_golden() {
     let bits = crate::log_sum_exp(&row(1003, Kind::Smooth, 3)).to_bits();
-    assert_eq!(bits, 0x4036_db49_f5dc_f90d, "{bits:#x}");
+    assert_eq!(bits, 0x4036_db49_f58f_2538, "{bits:#x}");
 }
 
 #[test]
