@@ -249,7 +249,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2000)))]
         #[test]
         fn equals_a_comparison_sort(
             seeds in prop::collection::vec((any::<u16>(), 0usize..20), 0..40), alphabet in 1u16..300,

@@ -87,7 +87,7 @@ fn cases() -> impl Strategy<Value = (Documents, usize, Vec<Vec<Token>>, Vec<f32>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2000)))]
     #[test]
     fn equals_a_top_k_over_masked_scores(
         (documents, vocab, prefixes, log_probs, scores) in cases(), each in 1usize..4, k in 0usize..40,

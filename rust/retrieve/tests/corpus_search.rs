@@ -126,7 +126,7 @@ fn drive<S>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(1500)))]
 
     #[test]
     fn considers_exactly_the_masked_candidates(documents in documents(), config in configs(), each in 1usize..7) {

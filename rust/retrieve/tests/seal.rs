@@ -210,7 +210,7 @@ fn configs() -> impl Strategy<Value = SealConfig> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(1500)))]
     #[test]
     fn equals_the_formulas(
         (documents, keys, unigrams) in cases(), config in configs(), each in 1usize..7,

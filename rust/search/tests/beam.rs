@@ -47,7 +47,7 @@ fn models() -> impl Strategy<Value = Hashed> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2000)))]
 
     #[test]
     fn equals_sorting_everything(config in configs(), model in models()) {

@@ -168,7 +168,7 @@ fn trie() -> AnyProcessor {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(600)))]
 
     #[test]
     fn equals_one_step_at_a_time(

@@ -116,7 +116,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(20_000)))]
         /// However broken contents are joined with each other, the token never appears.
         #[test]
         fn broken_contents_never_join_into_a_token(

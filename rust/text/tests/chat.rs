@@ -143,7 +143,7 @@ fn many_spellings_cost_no_more_than_their_length() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(1000)))]
     /// Whatever two contents say, the controls are the template's, and the text is what was written.
     #[test]
     fn only_the_template_writes_control_tokens(contents in prop::collection::vec("[<ab>\u{fdd0}é-]{0,9}", 2)) {

@@ -74,7 +74,7 @@ fn stop_strings() -> impl Strategy<Value = Vec<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(4096)))]
 
     #[test]
     fn any_cutting_gives_the_same_text(

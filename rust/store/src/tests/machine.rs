@@ -263,7 +263,7 @@ impl Machine {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(10_000)))]
 
     #[test]
     fn equals_a_model_that_copies_everything(
