@@ -39,6 +39,7 @@ impl Session {
         self.phase = Phase::Idle;
         self.store.acknowledge();
         self.drop_ended();
+        let before = self.running.len();
         while let Some((_, request)) = self.waiting.front() {
             let (capacity, shared) = (request.capacity(&self.config), request.shared());
             if self.store.pages_for_shared(capacity, request.texts(), shared) > self.store.bookable() {
@@ -48,6 +49,9 @@ impl Session {
             if let Some((request, spec)) = self.waiting.pop_front() {
                 self.running.push(Sequence::admit(id, request, spec, capacity as usize));
             }
+        }
+        if (before, self.running.len()) == (0, 1) {
+            self.policy.text_begins();
         }
         self.schedule();
         self.wants_drafts =

@@ -123,6 +123,11 @@ impl Policy {
         self.times = Some((proposing, rest));
     }
 
+    /// A text begins, and no other runs.
+    pub fn text_begins(&mut self) {
+        self.balance.text_begins();
+    }
+
     /// Whether this step asks the drafter. Called once per step.
     pub fn wants_proposal(&mut self) -> bool {
         self.kind == DraftPolicy::Always || self.balance.wants_proposal()

@@ -8,7 +8,12 @@ const CREDIT: f32 = 1.2;
 const CAUTION: f32 = 0.6;
 /// Gains count up to here, so that a text that repeated pays little for one that does not.
 const MOST_SAVED: f32 = 0.5;
-/// Each step earns so much of a plain step to be risked: the bound on what drafts cost a text that they never suit.
+/// A text begins with so much of that, whatever texts before it have shown, …
+const FIRST_CREDIT: f32 = 0.2;
+/// … and each of its first steps earns so much of a plain step to be risked, so that short texts lose little too; …
+const EARLY_ALLOWANCE: f32 = 0.02;
+const EARLY: u32 = 40;
+/// … a later one so much: the bound on what drafts cost a text that they never suit.
 const ALLOWANCE: f32 = 0.005;
 /// After drafts had to stop, tokens that they would have brought count so much; …
 const ON_PAPER: f32 = 0.8;
@@ -35,6 +40,8 @@ pub(crate) struct Balance {
     /// Time that drafts have saved, within −[`CREDIT`] … [`MOST_SAVED`] or so; while they are stopped also what they would
     /// have saved.
     saved: f32,
+    /// Steps since a text began alone.
+    age: u32,
     /// Time that a proposal is expected to save, its own making deducted.
     worth: f32,
     /// Time of a proposal, and of the last one alone.
@@ -46,7 +53,16 @@ pub(crate) struct Balance {
 
 impl Default for Balance {
     fn default() -> Self {
-        Self { tokens: 1.0, time: 1.0, saved: MOST_SAVED, worth: 0.0, proposing: 0.0, last: 0.0, pause: 0 }
+        Self {
+            tokens: 1.0,
+            time: 1.0,
+            saved: MOST_SAVED,
+            age: EARLY,
+            worth: 0.0,
+            proposing: 0.0,
+            last: 0.0,
+            pause: 0,
+        }
     }
 }
 
@@ -62,11 +78,19 @@ impl Balance {
         self.saved > -CREDIT
     }
 
+    /// A text begins, and no other runs.
+    pub fn text_begins(&mut self) {
+        self.saved = self.saved.min(FIRST_CREDIT - CREDIT);
+        self.age = 0;
+    }
+
     /// A step gave `tokens` per text, and its drafted rows took `extra`.
     pub fn stepped(&mut self, tokens: f32, extra: f32) {
         self.tokens = self.tokens * RATE_DECAY + tokens;
         self.time = self.time * RATE_DECAY + 1.0 + extra;
-        self.saved = (self.saved + tokens - 1.0 - extra + ALLOWANCE).min(MOST_SAVED);
+        let allowance = if self.age < EARLY { EARLY_ALLOWANCE } else { ALLOWANCE };
+        self.age = self.age.saturating_add(1);
+        self.saved = (self.saved + tokens - 1.0 - extra + allowance).min(MOST_SAVED);
     }
 
     /// Drafts that were not risked would have given `tokens` more per text for `extra`: it is no gain, but as good a
