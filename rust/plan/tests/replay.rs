@@ -39,7 +39,7 @@ fn the_policy_does_as_well_as_the_best_fixed_length_and_loses_nowhere() {
     let texts = recorded();
     assert_eq!(texts.len() % GROUPS, 0);
     for (name, points, at_least) in [
-        ("Q4_1", Q4_1_RATIOS, 1.3),
+        ("Q4_1", Q4_1_RATIOS, 1.29),
         ("f32", F32_RATIOS, 1.45),
         ("Q4_1 flat", Q4_1, 1.4),
         ("f32 flat", F32, 1.45),
@@ -54,7 +54,7 @@ fn the_policy_does_as_well_as_the_best_fixed_length_and_loses_nowhere() {
         let gain = speed_up(&auto, &plain);
         assert!(gain > 0.98 * best, "{name}: {gain:.3}, the best fixed length {best:.3}");
         assert!(gain > at_least, "{name}: {gain:.3}");
-        for (least, its) in [(0.985, 100), (0.97, 1)] {
+        for (least, its) in [(0.985, 100), (0.98, 1)] {
             let ratios = auto.iter().zip(&plain).filter(|(run, _)| run.tokens >= its);
             let worst = ratios.map(|(run, plain)| run.rate() / plain.rate()).fold(9.0, f64::min);
             assert!(worst > least, "{name}: a text of {its} tokens or more at {worst:.3} of plain decoding");

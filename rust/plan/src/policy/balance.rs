@@ -9,9 +9,9 @@ const CAUTION: f32 = 0.6;
 /// Gains count up to here, so that a text that repeated pays little for one that does not.
 const MOST_SAVED: f32 = 0.5;
 /// A text begins with so much of that, whatever texts before it have shown, …
-const FIRST_CREDIT: f32 = 0.2;
+const FIRST_CREDIT: f32 = 0.15;
 /// … and each of its first steps earns so much of a plain step to be risked, so that short texts lose little too; …
-const EARLY_ALLOWANCE: f32 = 0.02;
+const EARLY_ALLOWANCE: f32 = 0.015;
 const EARLY: u32 = 40;
 /// … a later one so much: the bound on what drafts cost a text that they never suit.
 const ALLOWANCE: f32 = 0.005;
