@@ -92,7 +92,7 @@ impl BeamSearch {
     /// order too, are the live beams of the next step; there are none once the search is done. After an error nothing
     /// has changed.
     ///
-    /// Cost: each row comes from memory once, for three passes (maximum, sum of exponentials, candidates); a copy of a row only for rules that
+    /// Cost: each row comes from memory once, for two passes (maximum and candidates, sum of exponentials); a copy of a row only for rules that
     /// change values, for draws and for groups. Log-probabilities of which a rule lists the allowed tokens are read only
     /// there.
     ///
