@@ -255,7 +255,7 @@ class Engine(RunningEngine):
             one of a processor, raises it; in a list it is `Beams.error` instead, so that the others are not lost.
         Cost
             One forward per step for all beams of all prompts, B rows each (fewer forwards with more rows where it
-            speculates), three passes over each row; up to B · (new tokens) cache slots beside those of the prompt.
+            speculates), two passes over each row; up to B · (new tokens) cache slots beside those of the prompt.
         Source
             Lowerre, "The HARPY speech recognition system", 1976; stop rules as in transformers. Groups:
             vijayakumar2016; draws without replacement: kool2019; scorers: yoshida2024; backspace: cundy2023.

@@ -61,7 +61,7 @@ def beam(step: Callable[[NDArray[np.int64], Any], Any], state: Any = None, param
     Errors
         InvalidArgument (parameter, shape, a V that changes, NaN or +inf). What `step` raises comes out unchanged.
     Cost
-        One call of `step` per step of the search, three passes over each row, and the selection of states. There are no
+        One call of `step` per step of the search, two passes over each row, and the selection of states. There are no
         drafts: `stats.steps` and `stats.beam_steps` are equal, `stats.speculation` says "off".
     Source
         Lowerre, "The HARPY speech recognition system", 1976; groups: vijayakumar2016; draws: kool2019; scorers:
@@ -195,7 +195,8 @@ def _log_probs(values: Any, rows: int) -> NDArray[np.float32]:
     if array.ndim != 2 or array.shape[0] != rows or array.dtype.kind not in "fV":
         got = f"{array.dtype} {array.shape}"
         raise InvalidArgument.of("the log-probs of step", f"floats of shape ({rows}, V)", got, "one row per token")
-    return np.ascontiguousarray(array, np.float32)
+    # JAX and frozen arrays cannot be written to, and are not lent: they are copied.
+    return np.require(array, np.float32, ["C_CONTIGUOUS", "WRITEABLE"])
 
 
 def _select(state: Any, rows: NDArray[np.int64]) -> Any:

@@ -77,7 +77,7 @@ def test_a_gru_at_every_width(width):
 Pair = namedtuple("Pair", "hidden other")
 
 
-@pytest.mark.parametrize("kind", ["in place", "dict", "nested", "namedtuple", "torch"])
+@pytest.mark.parametrize("kind", ["in place", "dict", "nested", "namedtuple", "frozen", "jax", "torch"])
 def test_states_of_all_kinds_follow_their_beams(kind):
     want = shape(dw.search.beam(GRU, GRU.start(), PARAMS))
     if kind == "in place":
@@ -95,6 +95,23 @@ def test_states_of_all_kinds_follow_their_beams(kind):
             return torch.from_numpy(rows).requires_grad_(), torch.from_numpy(hidden)
 
         start = torch.from_numpy(GRU.start())
+    elif kind == "jax":
+        jax = pytest.importorskip("jax")
+
+        def step(tokens, state):
+            rows, hidden = GRU(tokens, np.asarray(state))
+            return jax.numpy.asarray(rows), jax.numpy.asarray(hidden)
+
+        start = jax.numpy.asarray(GRU.start())
+    elif kind == "frozen":
+
+        def step(tokens, state):
+            both = GRU(tokens, state)
+            for array in both:
+                array.flags.writeable = False
+            return both
+
+        start = GRU.start()
     else:
         wrap, unwrap = {
             "dict": (lambda h: {"h": h, "none": None}, lambda s: s["h"]),
