@@ -34,15 +34,21 @@ class BeamDriver:
             self._core = SearchCore(self._engine._session.core, _STEP_ROWS, self._nodes, self._hold_others, always)
         return self._core
 
-    def run(self, prompts: Sequence[Any], params: Sequence[BeamParams], begins: Sequence[Any]) -> list[Beams]:
-        """Searches for all prompts side by side."""
+    def run(
+        self,
+        prompts: Sequence[Any],
+        params: Sequence[BeamParams],
+        begins: Sequence[Any],
+        is_left: Callable[[], bool] = lambda: False,
+    ) -> list[Beams]:
+        """Searches for all prompts side by side; ends unfinished once its caller has left."""
         engine = self._engine
         opened: list[SessionSearch] = []
         try:
             for prompt, its, begin in zip(prompts, params, begins, strict=True):
                 opened.append(self.open(prompt, its, begin))
             for search in opened:
-                self.advance(search)
+                self.advance(search, is_left)
         finally:
             for search in opened:
                 self.core.release(search)
@@ -78,12 +84,12 @@ class BeamDriver:
             self.core.add(search)
         return search
 
-    def advance(self, search: SessionSearch) -> None:
-        """Returns when the search has ended: leads the steps of all searches."""
+    def advance(self, search: SessionSearch, is_left: Callable[[], bool] = lambda: False) -> None:
+        """Returns when the search has ended, or its caller has left: leads the steps of all searches."""
         from .beams import starved
 
         for _ in self._engine._turns(lambda: self.lead(search), lambda: starved(self._engine._session.stats())):
-            if search.done:
+            if search.done or is_left():
                 break
         search.ended(self._engine._session.times)
 

@@ -15,7 +15,11 @@ from .requests import _field as field_of
 from .search import _log_probs, _select
 from .types import BeamParams, Beams, BeamStats, Hypothesis, PhaseTimes
 
-_IGNORED = ("do_sample", "stochastic", "scorer", "keep_candidates", "keep_lattice", "backspace_token_id")
+# What an exact search does not do; penalties can be had as processors.
+_LEFT_OUT = (
+    *("do_sample", "stochastic", "scorer", "keep_candidates", "keep_lattice", "backspace_token_id"),
+    *("num_beam_groups", "repetition_penalty", "no_repeat_ngram_size", "stop"),
+)
 
 
 class _Best:
@@ -40,9 +44,11 @@ class ExactSearch:
     """Depth first, children in falling probability; what cannot exceed the worst kept text is cut off."""
 
     def __init__(self, step: Callable[..., Any], params: BeamParams, max_steps: int | None) -> None:
-        for name in _IGNORED:
-            if getattr(params, name) not in (False, None):
-                raise InvalidArgument.of(name, "left out of an exact search", repr(getattr(params, name)))
+        plain = BeamParams()
+        for name in _LEFT_OUT:
+            got = getattr(params, name)
+            if (got or None) != (getattr(plain, name) or None):
+                raise InvalidArgument.of(name, "left out of an exact search", repr(got))
         if params.bos_token_id is None:
             raise InvalidArgument.of("bos_token_id", "the id of the first token", None, "BeamParams(bos_token_id=…)")
         self._step, self._most = step, max_steps

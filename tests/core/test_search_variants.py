@@ -103,6 +103,10 @@ def test_exact_search_refuses_what_it_cannot_do():
     params = dw.BeamParams(max_new_tokens=6, bos_token_id=0)
     for fields, words in [
         ({"do_sample": True}, "do_sample must be left out of an exact search"),
+        ({"no_repeat_ngram_size": 2}, "no_repeat_ngram_size must be left out of an exact search"),
+        ({"repetition_penalty": 1.2}, "repetition_penalty must be left out of an exact search"),
+        ({"num_beam_groups": 2}, "num_beam_groups must be left out of an exact search"),
+        ({"stop": ["a"]}, "stop must be left out of an exact search"),
         ({"bos_token_id": None}, "bos_token_id must be the id of the first token"),
         ({"num_return": 0}, "num_return must be at least 1"),
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),

@@ -18,6 +18,7 @@ COMPUTING = [
     dw.Engine.generate,
     dw.Engine.stream,
     dw.Engine.astream,
+    dw.Engine.abeam_search,
     dw.Engine.beam_search,
     dw.Engine.encode,
     dw.Engine.on_step,

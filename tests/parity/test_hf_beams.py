@@ -113,6 +113,36 @@ def test_drawn_configurations_of_encoder_decoders(translator):
     compare(translator, 40, seed=5)
 
 
+def speculate(model, **settings):
+    """Beams that draft find what those that do not find, in fewer forwards."""
+    module, plain = model
+    rng = np.random.default_rng(8)
+    saved = 0
+    with dw.Engine(module, drafter="auto", draft_policy="always", **settings) as ours:
+        for _ in range(8):
+            some = prompts(3, VOCAB, seed=int(rng.integers(1 << 30)), longest=12)
+            params = dataclasses.replace(draw(rng, plain, some), max_new_tokens=24)
+            both = ours.beam_search(some, params), plain.beam_search(some, params)
+            for prompt, a, b in zip(some, *both, strict=True):
+                assert a.stats.speculation == "on"
+                assert a.stats.beam_steps >= a.stats.steps
+                saved += a.stats.beam_steps - a.stats.steps
+                try:
+                    assert_close(shape(a), shape(b))
+                except AssertionError:
+                    if margin(module, prompt, params) > 1e-4:
+                        raise
+    assert saved > 5, saved
+
+
+def test_speculative_beams_of_the_transformers_executor(model):
+    speculate(model, executor="transformers")
+
+
+def test_speculative_beams_of_encoder_decoders(translator):
+    speculate(translator)
+
+
 @pytest.mark.long
 def test_many_drawn_configurations_of_encoder_decoders(translator):
     compare(translator, 300, seed=6)

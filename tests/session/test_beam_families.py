@@ -54,6 +54,11 @@ FAMILY = {
     "groups": {"num_beam_groups": 2, "diversity_penalty": 0.7},
     "cumulative": {"num_beam_groups": 4, "diversity": "cumulative"},
     "ngram": {"num_beam_groups": 2, "diversity": "ngram"},
+    "embedding": {
+        "num_beam_groups": 2,
+        "diversity": "embedding",
+        "diversity_embedding": np.random.default_rng(5).standard_normal((48, 6)).astype(np.float32),
+    },
     "trie": {"processors": [dw.search.Trie([[5, 6], [5, 7, 8, 9], [30], [31, 2, 11]])]},
     "phrases": {"processors": [dw.search.Phrases([[10, 11], [[20], [21, 22]]])], "num_beams": 8},
     "blocked": {"processors": [dw.search.BlockNgrams([[a, b] for a in range(48) for b in range(0, 48, 5)], 2)]},
