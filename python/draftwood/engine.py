@@ -27,7 +27,8 @@ class Engine(RunningEngine):
     The module is held weakly, its tensors as long as the engine lives. Weights may change between texts (`refresh`).
 
     One session serves all callers: whoever waits for a token leads the next step for everybody, so streams may be
-    read inside each other's loops and from several threads. No thread runs in the background, except for `astream` and `abeam_search`.
+    read inside each other's loops and from several threads. No thread runs in the background, except for `astream` and
+    `abeam_search`.
 
     A forked child may use an engine that was idle at the fork. If a thread of the parent was in a step, every call in
     the child raises InvalidArgument at once: what that thread left half-done, nobody will end.
