@@ -188,7 +188,8 @@ class SearchCore:
         kept, speculating, changes = iter(ids), [], []
         for search, survivors in self._paths:
             search.live = [next(kept) for _ in survivors]
-            if not survivors and search.encoded is not None and search.request is not None:
+            # A speculative search without survivors may go on from rows that it has kept.
+            if not survivors and search.done and search.encoded is not None and search.request is not None:
                 search.encoded.free(search.request)
             back = getattr(search.search, "backspace", None)  # searches of SEAL have none
             cut = [one for one, (_, _, token, _) in zip(search.live, survivors, strict=True) if token == back]
