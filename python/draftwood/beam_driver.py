@@ -39,7 +39,7 @@ class BeamDriver:
         prompts: Sequence[Any],
         params: Sequence[BeamParams],
         begins: Sequence[Any],
-        is_left: Callable[[], bool] = lambda: False,
+        is_left: Callable[[], bool],
     ) -> list[Beams]:
         """Searches for all prompts side by side; ends unfinished once its caller has left."""
         engine = self._engine
