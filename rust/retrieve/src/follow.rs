@@ -9,8 +9,8 @@ pub(crate) trait Growing: Contexts {
     /// The longest context that ends the text.
     fn tail(&self) -> Option<Context>;
 
-    /// Adds the text's next token.
-    fn append(&mut self, token: Token);
+    /// Adds the text's next token, which followed none of the `without` longest contexts yet, from [`Growing::tail`] on.
+    fn append(&mut self, token: Token, without: usize);
 }
 
 /// What was read of a text.
@@ -75,8 +75,8 @@ impl<C: Growing> Text<C> {
     }
 
     fn append(&mut self, token: Token) {
-        self.rates.learn(&self.contexts, self.contexts.tail(), token);
-        self.contexts.append(token);
+        let without = self.rates.learn(&self.contexts, self.contexts.tail(), token);
+        self.contexts.append(token, without);
     }
 }
 

@@ -64,11 +64,12 @@ impl FollowerTrie {
         self.nodes[node as usize].suffix
     }
 
-    /// Appends one token to the text.
-    pub(crate) fn append(&mut self, token: Token) {
+    /// Appends one token to the text, which followed none of the `without` longest contexts yet.
+    pub(crate) fn append(&mut self, token: Token, mut without: usize) {
         let (mut context, mut longest, mut waiting) = (self.tail, NIL, NIL);
         while context != NIL {
-            let found = self.child(context, token);
+            let found = if without > 0 { NIL } else { self.child(context, token) };
+            without = without.saturating_sub(1);
             let node = if found == NIL { self.insert(context, token) } else { found };
             if longest == NIL {
                 longest = node;
@@ -182,8 +183,8 @@ impl Growing for FollowerTrie {
         FollowerTrie::tail(self)
     }
 
-    fn append(&mut self, token: Token) {
-        FollowerTrie::append(self, token);
+    fn append(&mut self, token: Token, without: usize) {
+        FollowerTrie::append(self, token, without);
     }
 }
 

@@ -16,11 +16,19 @@ pub(crate) fn with_capacity<T>(count: usize) -> Vec<T> {
     memory
 }
 
-/// `count` zeros, likewise.
-pub(crate) fn zeros<T: Copy + Default>(count: usize) -> Vec<T> {
+/// `count` times `value`, likewise.
+pub(crate) fn filled<T: Copy>(count: usize, value: T) -> Vec<T> {
     let mut memory = with_capacity(count);
-    memory.resize(count, T::default());
+    memory.resize(count, value);
     memory
+}
+
+/// Room for `count` elements, no more. A copy: memory that is moved to another address may lose its huge pages.
+#[cold]
+pub(crate) fn grow<T: Copy>(items: &mut Vec<T>, count: usize) {
+    let mut larger = with_capacity(count);
+    larger.extend_from_slice(items);
+    *items = larger;
 }
 
 fn prefer<T>(memory: &mut Vec<T>) {

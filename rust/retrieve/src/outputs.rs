@@ -129,7 +129,7 @@ impl Outputs {
             });
             let (now, later) = tokens.split_at(tokens.len().min(room - generation.tokens));
             generation.automaton.restart();
-            now.iter().for_each(|&token| generation.automaton.append(token));
+            now.iter().for_each(|&token| generation.automaton.append(token, 0));
             generation.tokens += now.len();
             self.generations.push_back(generation);
             tokens = later;

@@ -85,15 +85,18 @@ impl Rates {
         }
     }
 
-    /// `token` is about to be appended to a text with this longest context: asks the contexts as a draft would.
-    pub(crate) fn learn(&mut self, contexts: &impl Contexts, tail: Option<Context>, token: Token) {
+    /// `token` is about to be appended to a text with this longest context: asks the contexts as a draft would. Returns
+    /// how many of the longest ones it never followed: those that it read to the end, so that nobody need ask again.
+    pub(crate) fn learn(&mut self, contexts: &impl Contexts, tail: Option<Context>, token: Token) -> usize {
         let mut known = [0 as Token; CONTEXTS * FOLLOWERS];
         let (mut count, mut next) = (0, tail);
+        let (mut without, mut to_the_end) = (0, true);
         for _ in 0..CONTEXTS {
             let Some(context) = next else { break };
             let first = count;
             let mut hit = false;
-            for follower in contexts.followers(context.node).take(FOLLOWERS) {
+            let mut followers = contexts.followers(context.node);
+            for follower in followers.by_ref().take(FOLLOWERS) {
                 if follower.token == token {
                     hit = true;
                     count = first + 1;
@@ -117,11 +120,14 @@ impl Rates {
             }
             if hit {
                 self.streak = (self.streak + 1).min(Self::STREAKS - 1);
-                return;
+                return without;
             }
+            to_the_end &= followers.next().is_none();
+            without += usize::from(to_the_end);
             next = contexts.shorter(context);
         }
         self.streak = 0;
+        without
     }
 
     /// The part of the probability that the followers of a context share, `depth` tokens below the root of a draft.

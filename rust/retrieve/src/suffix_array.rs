@@ -40,7 +40,7 @@ const AHEAD: usize = 32;
 /// If the text has 2^32 − 1 symbols or more, or a symbol is out of range.
 pub(crate) fn suffix_array<S: Symbol>(text: &[S], symbols: usize) -> Vec<u32> {
     assert!(text.len() < EMPTY as usize, "a text of {} symbols needs more than 32 bits", text.len());
-    let mut sa = huge_pages::zeros(text.len());
+    let mut sa = huge_pages::filled(text.len(), 0);
     sort(text, symbols, &mut sa, text.len() < MARK as usize);
     sa
 }

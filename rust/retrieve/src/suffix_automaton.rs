@@ -1,6 +1,7 @@
 //! All substrings of a growing text, with counted followers.
 
 use crate::follow::Growing;
+use crate::huge_pages;
 use crate::ppm::{Context, Contexts, Follower};
 use draftwood_base::Token;
 
@@ -104,15 +105,18 @@ impl SuffixAutomaton {
             + self.table.capacity() * size_of::<u32>()
     }
 
-    /// Appends one token to the text.
-    pub(crate) fn append(&mut self, token: Token) {
+    /// Appends one token to the text, which followed none of the `without` longest contexts yet, from the tail on.
+    pub(crate) fn append(&mut self, token: Token, without: usize) {
+        // Nothing has followed the whole text either; a text that begins again does so where everything follows.
+        let mut unknown = if self.last == ROOT { 0 } else { 1 + without };
         let new = self.add_state(self.states[self.last as usize].length + 1, ROOT);
         let mut at = std::mem::replace(&mut self.last, new);
         let found = loop {
-            let edge = self.edge(at, token);
+            let edge = if unknown > 0 { NIL } else { self.edge(at, token) };
             if edge != NIL {
                 break edge;
             }
+            unknown = unknown.saturating_sub(1);
             self.add_edge(at, token, new);
             if at == ROOT {
                 return;
@@ -236,7 +240,7 @@ impl SuffixAutomaton {
         while self.entered * 3 > slots * 2 {
             slots *= 2;
         }
-        self.table = vec![NIL; slots];
+        self.table = huge_pages::filled(slots, NIL);
         for edge in 0..self.edges.len() as u32 {
             if has_neighbours(&self.edges[edge as usize]) {
                 self.enter_one(edge);
@@ -283,8 +287,8 @@ impl Growing for SuffixAutomaton {
         SuffixAutomaton::tail(self)
     }
 
-    fn append(&mut self, token: Token) {
-        SuffixAutomaton::append(self, token);
+    fn append(&mut self, token: Token, without: usize) {
+        SuffixAutomaton::append(self, token, without);
     }
 }
 
@@ -309,9 +313,10 @@ impl Contexts for SuffixAutomaton {
 }
 
 /// Grows by a quarter instead of doubling: half the memory for 1.5 copies more per element.
-fn make_room<T>(items: &mut Vec<T>) {
+#[inline]
+fn make_room<T: Copy>(items: &mut Vec<T>) {
     if items.len() == items.capacity() {
-        items.reserve_exact(items.len() / 4 + 16);
+        huge_pages::grow(items, items.len() + items.len() / 4 + 16);
     }
 }
 

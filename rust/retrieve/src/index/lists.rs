@@ -48,8 +48,8 @@ impl Lists {
             bits += u64::from(total) * u64::from(shift);
         }
 
-        let mut pieces: Vec<u32> = huge_pages::zeros(directory as usize);
-        let mut low: Vec<u8> = huge_pages::zeros(bits.div_ceil(8) as usize + 8);
+        let mut pieces: Vec<u32> = huge_pages::filled(directory as usize, 0);
+        let mut low: Vec<u8> = huge_pages::filled(bits.div_ceil(8) as usize + 8, 0);
         for (row, symbol) in bwt.iter().enumerate() {
             let list = &mut lists[symbol.bucket()];
             let (at, shift) = (list.bits + u64::from(list.taken) * u64::from(list.shift), list.shift);
