@@ -326,22 +326,25 @@ impl Index {
         let section = self.section(Kind::LowBits);
         let place = |number: u32| at + u64::from(number) * u64::from(width);
         let value = |at: u64| Ok(unpack(self.store.window(section, at / 8)?, at, width));
-        let (mut below, mut behind) = (0, if key == 0 { 0 } else { high - low });
-        while behind - below > 4 || behind > below && width > 14 {
-            let middle = below + (behind - below) / 2;
-            if value(place(middle))? < key {
-                below = middle + 1;
-            } else {
-                behind = middle;
-            }
+        // The answer is one of `below ..= below + left`. Halved without a branch on what is read: half of such guesses are
+        // wrong, and a wrong one throws away what was begun of the next steps of a batch.
+        let (mut below, mut left) = (0, if key == 0 { 0 } else { high - low });
+        let few = if width > 14 { 1 } else { 4 };
+        while left > few {
+            let half = left / 2;
+            below += u32::from(value(place(below + half - 1))? < key) * half;
+            left -= half;
         }
-        if below < behind {
-            // At most four values, which one window holds: which of them are below cannot be guessed.
-            let (at, left) = (place(below), behind - below);
+        // So few values one window holds.
+        if left > 0 {
+            let at = place(below);
             let window = self.store.window(section, at / 8)? >> (at % 8);
             let is_below =
                 |i: u32| u32::from(i < left) & u32::from(unpack(window >> (i * width), 0, width) < key);
-            below += is_below(0) + is_below(1) + is_below(2) + is_below(3);
+            below += is_below(0);
+            if few > 1 {
+                below += is_below(1) + is_below(2) + is_below(3);
+            }
         }
         Ok(low + below)
     }

@@ -25,6 +25,8 @@ pub(crate) struct Store {
     name: String,
     /// One bit per block: its checksum was right.
     checked: Box<[AtomicU64]>,
+    /// Blocks whose checksum nobody compared yet: where none is left no bit is asked for.
+    unchecked: AtomicU64,
     /// First byte after the blocks: the checksums themselves, 4 bytes each.
     end: u64,
 }
@@ -36,7 +38,7 @@ enum Bytes {
 
 impl Store {
     pub(crate) fn memory(bytes: Vec<u8>) -> Self {
-        Self { bytes: Bytes::Memory(bytes), name: "index in memory".into(), checked: Box::default(), end: 0 }
+        Self::of(Bytes::Memory(bytes), "index in memory".into())
     }
 
     /// Maps a file read-only; pages are shared between processes and read when they are touched.
@@ -53,13 +55,18 @@ impl Store {
         // SAFETY: the map is read-only and private to this struct. Index files are immutable: they are written under a
         // temporary name and renamed when complete, so no writer of ours ever changes or truncates a published file.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(refuse)?;
-        Ok(Self { bytes: Bytes::Mapped(map), name, checked: Box::default(), end: 0 })
+        Ok(Self::of(Bytes::Mapped(map), name))
+    }
+
+    fn of(bytes: Bytes, name: String) -> Self {
+        Self { bytes, name, checked: Box::default(), unchecked: AtomicU64::new(u64::MAX), end: 0 }
     }
 
     /// Declares where the blocks end and their checksums begin. Until then nothing can be read through a section.
     pub(crate) fn set_blocks(&mut self, end: u64) {
         let blocks = (end - HEADER).div_ceil(BLOCK) as usize;
         self.checked = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        self.unchecked = AtomicU64::new(blocks as u64);
         self.end = end;
     }
 
@@ -110,9 +117,11 @@ impl Store {
         if offset >= limit {
             return Err(Fault { at: section.offset, problem: Problem::Range });
         }
-        self.touch(at)?;
-        if (at - HEADER) % BLOCK > BLOCK - N as u64 {
-            self.touch(at + N as u64 - 1)?;
+        if self.unchecked.load(Ordering::Relaxed) != 0 {
+            self.touch(at)?;
+            if (at - HEADER) % BLOCK > BLOCK - N as u64 {
+                self.touch(at + N as u64 - 1)?;
+            }
         }
         match self.bytes().get(at as usize..at as usize + N).and_then(|bytes| bytes.try_into().ok()) {
             Some(array) => Ok(array),
@@ -162,7 +171,10 @@ impl Store {
         if crc32c::crc32c(bytes) != u32::from_le_bytes(*sum) {
             return fault(Problem::Checksum);
         }
-        word.fetch_or(1 << (block % 64), Ordering::Relaxed);
+        let bit = 1 << (block % 64);
+        if word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            self.unchecked.fetch_sub(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 
