@@ -62,7 +62,7 @@ def test_texts_with_drafts_equal_plain_texts(plain, prompts, request):
     accepted = steps = 0
     beside_plain = os.environ.get("DRAFTWOOD_LOSSLESS_PLAIN") != "0"
     sums = {number: 0 for number, _ in prompts}
-    ngrams = dw.drafters.NGram(max_nodes=16)
+    ngrams = dw.drafters.NGram(max_nodes=6)
     with dw.Engine(copy.copy(plain.executor), drafter=ngrams, draft_policy="always") as drafted:
         for first in range(0, len(prompts), BATCH):
             seeds, texts = zip(*prompts[first : first + BATCH], strict=True)
