@@ -1,10 +1,15 @@
 """A token corpus out of Debian's documentation packages: tags stripped, passages of 100 words, duplicates dropped.
 
-    python benches/retrieval/make_corpus.py FOLDER [--tokens 50M] [--packages FOLDER]
+    python benches/retrieval/make_corpus.py FOLDER [--tokens 50M] [--packages FOLDER] [--jsonl]
 
 Downloads the packages with apt-get into FOLDER/debs (nothing is installed), or takes another folder's, and writes
 FOLDER/corpus.u16 (tokens of SmolLM2's vocabulary, one document after the other, each closed by token 0) and
-FOLDER/corpus.docs (uint64 offsets).
+FOLDER/corpus.docs (uint64 offsets). With --jsonl it also writes FOLDER/corpus.jsonl, a passage per line with its title
+(the package and the file that it is from), for
+
+    draftwood index build FOLDER/cli.dwx FOLDER/corpus.jsonl --title-field title
+
+which puts the space before a text itself, and the title's tokens before that.
 Passages come in the same order every time, so a corpus of 5M tokens begins one of 50M. What was interrupted goes on
 where it was. 50M tokens take 212 MB of packages, 3 GB of files and about 8 minutes on two cores.
 """
@@ -15,6 +20,7 @@ import argparse
 import gzip
 import hashlib
 import html
+import json
 import random
 import re
 import subprocess
@@ -70,8 +76,8 @@ def unpacked(folder: Path) -> Path:
     return tree
 
 
-def passages(tree: Path) -> Iterator[str]:
-    """About 100 words each, in an order that mixes the packages and is the same every time."""
+def passages(tree: Path) -> Iterator[tuple[str, str]]:
+    """(title, text) of about 100 words each, in an order that mixes the packages and is the same every time."""
     paths = [path for path in sorted(tree.rglob("*")) if path.suffix in KINDS]
     random.Random(7).shuffle(paths)
     seen: set[bytes] = set()
@@ -87,17 +93,28 @@ def passages(tree: Path) -> Iterator[str]:
         text = raw.decode("utf-8", "replace")
         is_html = path.suffixes[-1] in {".html", ".htm"} or path.suffixes[-2:] == [".html", ".gz"]
         words = (html.unescape(TAG.sub(" ", text)) if is_html else text).split()
+        title = f"{path.relative_to(tree).parts[0]}: {path.name.partition('.')[0]}"
         for start in range(0, len(words), WORDS):
             passage = " " + " ".join(words[start : start + WORDS])
             digest = hashlib.blake2b(passage.encode(), digest_size=8).digest()
             if len(passage) > SHORTEST and digest not in seen:
                 seen.add(digest)
-                yield passage
+                yield title, passage
 
 
-def main(folder: Path, packages: Path, most: int) -> None:
+def write_jsonl(path: Path, found: Iterator[tuple[str, str]]) -> None:
+    """A row per passage, without the space before it."""
+    with path.with_suffix(".half").open("w", encoding="utf-8") as out:
+        for title, passage in found:
+            row = {"title": title, "text": passage.removeprefix(" ")}
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+    path.with_suffix(".half").rename(path)
+
+
+def main(folder: Path, packages: Path, most: int, jsonl: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    found = passages(unpacked(packages))
+    tree = unpacked(packages)
+    found = (passage for _, passage in passages(tree))
     tokens, documents = folder / "corpus.u16", folder / "corpus.docs"
     # Each batch is written before its offsets are: offsets that are there name tokens that are there.
     offsets = np.fromfile(documents, "<u8").tolist() if documents.exists() else [0]
@@ -126,17 +143,21 @@ def main(folder: Path, packages: Path, most: int) -> None:
     print(
         f"{offsets[last]:,} tokens, {last:,} passages, SHA-256 {hashlib.sha256(tokens.read_bytes()).hexdigest()[:16]}"
     )
+    if jsonl:
+        write_jsonl(folder / "corpus.jsonl", islice(passages(tree), last))
 
 
 def size_of(text: str) -> int:
-    """5M is 5,000,000."""
-    return int(float(text[:-1]) * 1e6) if text[-1:] in "mM" else int(text)
+    """5M is 5,000,000, 200k is 200,000."""
+    factor = {"m": 1e6, "k": 1e3}.get(text[-1:].lower())
+    return int(text) if factor is None else int(float(text[:-1]) * factor)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Makes FOLDER/corpus.u16 and FOLDER/corpus.docs.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--tokens", type=size_of, default=50_000_000, help="5M, 50M or a number")
+    parser.add_argument("--tokens", type=size_of, default=50_000_000, help="5M, 50M, 200k or a number")
     parser.add_argument("--packages", type=Path, help="a folder whose debs/ and tree/ are there already")
+    parser.add_argument("--jsonl", action="store_true", help="also FOLDER/corpus.jsonl")
     arguments = parser.parse_args()
-    main(arguments.folder, arguments.packages or arguments.folder, arguments.tokens)
+    main(arguments.folder, arguments.packages or arguments.folder, arguments.tokens, arguments.jsonl)

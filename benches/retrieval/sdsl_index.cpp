@@ -25,6 +25,29 @@ template <class T> static std::vector<T> read_all(const std::string& path) {
 static double now() {
     return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
+// Most bytes of memory that this process has held so far.
+static double peak() {
+    std::ifstream status("/proc/self/status");
+    for (std::string word; status >> word;)
+        if (word == "VmHWM:") return status >> word, 1024 * std::stod(word);
+    return 0;
+}
+// The documents, each reversed, 4 bytes per symbol; one at a time, so that the peak of memory is that of the build.
+static size_t write_reversed(const std::string& folder, const std::string& raw) {
+    auto offsets = read_all<uint64_t>(folder + "/corpus.docs");
+    std::ifstream tokens(folder + "/corpus.u16", std::ios::binary);
+    std::ofstream out(raw, std::ios::binary);
+    std::vector<uint16_t> document;
+    std::vector<int32_t> reversed;
+    for (size_t d = 0; d + 1 < offsets.size(); d++) {
+        document.resize(offsets[d + 1] - offsets[d]);
+        tokens.read(reinterpret_cast<char*>(document.data()), 2 * document.size());
+        reversed.assign(document.rbegin(), document.rend());
+        for (int32_t& symbol : reversed) symbol += SHIFT;
+        out.write(reinterpret_cast<char*>(reversed.data()), 4 * reversed.size());
+    }
+    return offsets.back();
+}
 struct Range { uint64_t low, high; };  // inclusive
 static Range find(const Index& index, const uint32_t* ids, size_t length) {
     Range at{0, index.size() - 1};
@@ -51,16 +74,12 @@ int main(int, char** arguments) {
     std::string folder = arguments[1], mode = arguments[2], file = folder + "/sdsl.index";
     Index index;
     if (mode == "build") {
-        auto tokens = read_all<uint16_t>(folder + "/corpus.u16");
-        auto offsets = read_all<uint64_t>(folder + "/corpus.docs");
-        std::vector<int32_t> reversed;
-        for (size_t d = 0; d + 1 < offsets.size(); d++)
-            for (size_t i = offsets[d + 1]; i-- > offsets[d];) reversed.push_back(tokens[i] + SHIFT);
-        std::ofstream(file + ".raw", std::ios::binary).write(reinterpret_cast<char*>(reversed.data()), 4 * reversed.size());
+        size_t symbols = write_reversed(folder, file + ".raw");
         double start = now();
         sdsl::construct(index, file + ".raw", 4);
-        std::printf("build\t%.0f\t%zu\n", now() - start, tokens.size());
-        std::printf("bytes\t%.0f\t%zu\n", double(sdsl::size_in_bytes(index)), tokens.size());
+        std::printf("build\t%.0f\t%zu\n", now() - start, symbols);
+        std::printf("peak\t%.0f\t%zu\n", peak(), symbols);
+        std::printf("bytes\t%.0f\t%zu\n", double(sdsl::size_in_bytes(index)), symbols);
         sdsl::store_to_file(index, file);
         return std::remove((file + ".raw").c_str());
     }

@@ -291,6 +291,7 @@ def seal_rank(
     index: Index,
     keys: Sequence[tuple[Sequence[int], bool, float]],
     unigrams: NDArray[float32],
+    special: Sequence[int],
     *,
     use_fm_index_frequency: bool,
     score_exponent: float,

@@ -9,47 +9,8 @@ import draftwood as dw
 from draftwood import _core
 from support import seal as reference
 from support.scripted import ScriptedExecutor
+from support.seal_toy import QUERY, TITLE_END, TITLE_PROMPT, V, build, corpus, engine, expected_keys
 from support.toy import Oracle
-
-V = 24
-TITLE_END = (22, 23)
-
-
-def corpus(seed, count=12, with_titles=True):
-    """Documents of few tokens, so that n-grams repeat; titles in front of them, all different."""
-    rng = np.random.default_rng(seed)
-    documents = []
-    for d in range(count):
-        body = rng.integers(0, 9, int(rng.integers(3, 20))).tolist()
-        title = [10 + d % 10, *rng.integers(10, 20, d // 10 + 1).tolist()] if with_titles else []
-        documents.append([*title, *(TITLE_END if with_titles else ()), *body])
-    return documents
-
-
-def build(documents, path, parts=1, title_end=TITLE_END):
-    cuts = np.linspace(0, len(documents), parts + 1).astype(int)
-    paths = [f"{path}-{i}.dwx" for i in range(parts)]
-    for one, a, b in zip(paths, cuts, cuts[1:], strict=False):
-        dw.FMIndex.build(documents[a:b], path=one, title_end=title_end)
-    return dw.FMIndex.open(paths)
-
-
-def engine(**more):
-    return dw.testing.toy_engine(V, drafter=None, context_weight=2.0, **more)
-
-
-QUERY = [3, 1, 4, 1, 5]
-TITLE_PROMPT = {"title_prompt": lambda query: [*query, 21]}
-
-
-def expected_keys(documents, p):
-    oracle = Oracle(vocab_size=V, context_weight=2.0)
-    sizes = {"beam": p.beam, "length": p.length}
-    body = reference.search(documents, lambda ids: oracle.logits([*QUERY, *ids]), **sizes)
-    sizes = {"beam": p.beam, "length": p.title_length, "anchored": True, "title_end": TITLE_END}
-    titles = reference.search(documents, lambda ids: oracle.logits([*QUERY, 21, *ids]), **sizes)
-    keys = {(False, ids): score for ids, score in body.items()}
-    return keys | {(True, ids): score for ids, score in titles.items()}
 
 
 @pytest.mark.parametrize(

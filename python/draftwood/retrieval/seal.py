@@ -56,7 +56,7 @@ class SealParams:
     rescore: bool = True
     """Ask the model again for n-grams of the body, after `score_prompt` if there is one."""
     unigram_scores: bool = True
-    """Let single tokens count where no key covers a document."""
+    """Let single tokens count where no key covers a document; special tokens and ends never do."""
     add_best_unigrams_to_ngrams: bool = True
     """As many of the best single tokens as there are keys become keys."""
     use_top_k_unigrams: int = 5000
@@ -168,6 +168,9 @@ class Seal:
             hint = "an engine with drafter=None holds more"
             raise InvalidArgument.of("beam", f"at most {most} for this engine", self.params.beam, hint)
         self._title_end = index.title_end
+        table = None if engine.tokenizer is None else engine.tokenizer.token_bytes
+        control = () if table is None else table.control_ids()
+        self._special = sorted({*control, *engine._beams._stop_ids})  # no text: they never count as single tokens
 
     def search(self, query: Any, k: int = 10) -> Any:
         """The documents that the model's n-grams speak for.
@@ -338,7 +341,9 @@ class Seal:
             first = one.searches["body"].first()
         settings = {name: getattr(params, name) for name in _RANKING}
         unigrams = np.frombuffer(first, np.float32)
-        added, weights, hits = _core.seal_rank(self.index.core, keys, unigrams, hits=k, compat=self.compat, **settings)
+        added, weights, hits = _core.seal_rank(
+            self.index.core, keys, unigrams, self._special, hits=k, compat=self.compat, **settings
+        )
         return [*keys, *added], weights, hits
 
     def _ranked(self, one: _Query, k: int) -> list[Passage]:

@@ -7,7 +7,7 @@ use crate::index::Index;
 use draftwood_base::{Error, Locked, Result, Token};
 use draftwood_logits::RowResult;
 use draftwood_retrieve::index::Group;
-use draftwood_retrieve::{self as core, BeamRows, CorpusSearchConfig, Key, Onward, SealConfig};
+use draftwood_retrieve::{self as core, BeamRows, CorpusSearchConfig, Key, Onward, SealConfig, Unigrams};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -139,13 +139,14 @@ impl KeyScorer {
 /// Ranks the documents of an index by keys; returns the keys that were appended (the best unigrams), the weights of all,
 /// and the hits.
 #[pyfunction]
-#[pyo3(signature = (index, keys, unigrams, *, use_fm_index_frequency, score_exponent, beta, length_penalty, single_key, smoothing, max_hits, skip_frequent_keys, allow_overlaps, fully_score, use_top_k_unigrams, add_best_unigrams_to_ngrams, hits, compat))]
+#[pyo3(signature = (index, keys, unigrams, special, *, use_fm_index_frequency, score_exponent, beta, length_penalty, single_key, smoothing, max_hits, skip_frequent_keys, allow_overlaps, fully_score, use_top_k_unigrams, add_best_unigrams_to_ngrams, hits, compat))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
 pub fn seal_rank(
     py: Python<'_>,
     index: &Index,
     keys: Vec<GivenKey>,
     unigrams: PyBuffer<f32>,
+    special: Vec<Token>,
     use_fm_index_frequency: bool,
     score_exponent: f64,
     beta: f64,
@@ -176,19 +177,19 @@ pub fn seal_rank(
         hits,
         compat,
     };
-    let unigrams = unigrams.to_vec(py)?;
+    let log_probs = unigrams.to_vec(py)?;
     enter(py, || {
-        let group = &index.group;
+        let (group, unigrams) = (&index.group, Unigrams { log_probs: &log_probs, special: &special });
         let key = |(ids, anchored, log_prob)| Key { ids, anchored, log_prob };
         let mut keys: Vec<Key> = keys.into_iter().map(key).collect();
         let (given, mut weights) = (keys.len(), core::key_weights(group, &keys, config)?);
         if add_best_unigrams_to_ngrams {
-            for (key, weight) in core::best_unigrams(group, &keys, &unigrams, config)? {
+            for (key, weight) in core::best_unigrams(group, &keys, unigrams, config)? {
                 keys.push(key);
                 weights.push(weight);
             }
         }
-        let hits = core::rank_weighted(group, &keys, &weights, &unigrams, config)?;
+        let hits = core::rank_weighted(group, &keys, &weights, unigrams, config)?;
         let added = keys.split_off(given).into_iter().map(|key| (key.ids, key.anchored, key.log_prob));
         Ok((
             added.collect(),

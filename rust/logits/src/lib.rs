@@ -13,6 +13,7 @@
 mod filter;
 mod gumbel;
 mod isa;
+mod log_row;
 mod lse;
 mod mask;
 mod result;
@@ -26,6 +27,7 @@ mod weight;
 pub use filter::{keep, top_k_threshold, top_p_threshold};
 pub use gumbel::{GUMBEL_MAX, gumbel_argmax, gumbel_argmax_ref};
 pub use isa::{Isa, isa, isa_checked};
+pub use log_row::{LogRow, unsound};
 pub use lse::{log_sum_exp, log_sum_exp_and_top_k, logprobs};
 pub use mask::{count_unmasked, mask};
 pub use result::{RowResult, Selector};

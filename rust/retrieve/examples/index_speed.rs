@@ -4,40 +4,76 @@
 use draftwood_base::Token;
 use draftwood_retrieve::index::{Corpus, Followers, Index, Rows, Tier};
 use std::error::Error;
+use std::fs::File;
 use std::hint::black_box;
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
 const TESTS: usize = 64;
 const TESTED: usize = 2000;
+const OPENINGS: usize = 101;
 
 fn words<const N: usize>(path: &Path) -> std::io::Result<Vec<[u8; N]>> {
     let bytes = std::fs::read(path)?;
     Ok(bytes.as_chunks::<N>().0.to_vec())
 }
 
+/// As sdsl builds: out of a file of 4 bytes per token, which is written first, token by token, so that the peak of memory
+/// is that of the build.
 fn build(folder: &Path, tier: Tier, file: &Path) -> Result<(), Box<dyn Error>> {
-    let tokens = words::<2>(&folder.join("corpus.u16"))?;
     let offsets: Vec<u64> =
         words::<8>(&folder.join("corpus.docs"))?.into_iter().map(u64::from_le_bytes).collect();
-    let mut corpus = Corpus::default();
-    for pair in offsets.windows(2) {
-        // Without the token that closes a document: our separators are no tokens.
-        let document = &tokens[pair[0] as usize..pair[1] as usize - 1];
-        let ids: Vec<Token> = document.iter().map(|token| u16::from_le_bytes(*token).into()).collect();
-        corpus.push(&ids)?;
+    // Without the token that closes a document: our separators are no tokens.
+    let lengths: Vec<u32> = offsets.windows(2).map(|pair| (pair[1] - pair[0] - 1) as u32).collect();
+    let (raw, symbols) = (file.with_extension("raw"), offsets.last().copied().unwrap_or(0));
+    {
+        let mut tokens = BufReader::new(File::open(folder.join("corpus.u16"))?);
+        let (mut out, mut token) = (BufWriter::new(File::create(&raw)?), [0; 2]);
+        for &length in &lengths {
+            for _ in 0..length {
+                tokens.read_exact(&mut token)?;
+                out.write_all(&Token::from(u16::from_le_bytes(token)).to_le_bytes())?;
+            }
+            tokens.read_exact(&mut token)?;
+        }
+        out.flush()?;
     }
+    let mut corpus = Corpus::default();
+    corpus.push_file(&raw, 0, &lengths, &[])?;
     let start = Instant::now();
     let index = Index::build(&corpus, tier, None, file, |_| ())?;
-    println!("build\t{}\t{}", start.elapsed().as_nanos(), tokens.len());
-    println!("bytes\t{}\t{}", index.sizes().0, tokens.len());
+    println!("build\t{}\t{symbols}", start.elapsed().as_nanos());
+    println!("peak\t{}\t{symbols}", peak()?);
+    println!("bytes\t{}\t{symbols}", index.sizes().0);
+    Ok(std::fs::remove_file(raw)?)
+}
+
+/// Most bytes of memory that this process has held so far.
+fn peak() -> Result<u64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(1024 * line.trim().trim_end_matches(" kB").parse::<u64>()?)
+}
+
+/// The time to open a file that the page cache holds: the first time in this process, and the median of many.
+fn open(file: &Path) -> Result<(), Box<dyn Error>> {
+    let mut spent = Vec::new();
+    for _ in 0..OPENINGS {
+        let start = Instant::now();
+        black_box(Index::open(file)?);
+        spent.push(start.elapsed().as_nanos());
+    }
+    println!("open\t{}\t0", spent[0]);
+    spent.sort_unstable();
+    println!("open again\t{}\t0", spent[OPENINGS / 2]);
     Ok(())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, folder, mode, tier @ ..] = arguments.as_slice() else {
-        return Err("FOLDER build [TIER] | FOLDER QUERIES".into());
+        return Err("FOLDER build [TIER] | FOLDER open | FOLDER QUERIES".into());
     };
     let tier = tier.first().map_or("standard", String::as_str);
     let (folder, file) = (Path::new(folder), Path::new(folder).join(format!("{tier}.dwx")));
@@ -51,9 +87,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let known = tiers.into_iter().find(|known| known.0 == tier).ok_or("no such tier")?;
         return build(folder, known.1, &file);
     }
-    let start = Instant::now();
+    open(&file)?;
+    if mode == "open" {
+        return Ok(());
+    }
     let index = Index::open(&file)?;
-    println!("open\t{}\t0", start.elapsed().as_nanos());
     index.verify(|_| ())?; // every block is checked once, as after the first queries
     let queries: Vec<u32> = words::<4>(Path::new(mode))?.into_iter().map(u32::from_le_bytes).collect();
     dependent_miss(2 * index.tokens() as usize);

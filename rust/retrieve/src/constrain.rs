@@ -16,6 +16,54 @@ const BATCH: usize = 16;
 /// Tests of a beam in vain, after which its followers are listed.
 const PATIENCE: usize = 256;
 
+/// What a step asks of an index, part by part; a benchmark stands in between.
+pub trait Answers {
+    /// Number of parts.
+    fn parts(&self) -> usize;
+    /// As [`Index::children`](crate::index::Index::children).
+    ///
+    /// # Errors
+    /// As there.
+    fn children(&self, part: usize, rows: Rows, ids: &[Token], out: &mut Vec<Rows>) -> Result<()>;
+    /// As [`Index::next`](crate::index::Index::next).
+    ///
+    /// # Errors
+    /// As there.
+    fn next(&self, part: usize, rows: Rows, out: &mut Followers) -> Result<()>;
+    /// As [`Index::extend`](crate::index::Index::extend).
+    ///
+    /// # Errors
+    /// As there.
+    fn extend(&self, part: usize, rows: Rows, id: Token) -> Result<Rows>;
+    /// As [`Index::document_ends`](crate::index::Index::document_ends).
+    ///
+    /// # Errors
+    /// As there.
+    fn document_ends(&self, part: usize, rows: Rows) -> Result<u32>;
+}
+
+impl Answers for Group {
+    fn parts(&self) -> usize {
+        self.parts().len()
+    }
+
+    fn children(&self, part: usize, rows: Rows, ids: &[Token], out: &mut Vec<Rows>) -> Result<()> {
+        self.parts()[part].children(rows, ids, out)
+    }
+
+    fn next(&self, part: usize, rows: Rows, out: &mut Followers) -> Result<()> {
+        self.parts()[part].next(rows, out)
+    }
+
+    fn extend(&self, part: usize, rows: Rows, id: Token) -> Result<Rows> {
+        self.parts()[part].extend(rows, id)
+    }
+
+    fn document_ends(&self, part: usize, rows: Rows) -> Result<u32> {
+        self.parts()[part].document_ends(rows)
+    }
+}
+
 /// A continuation that the corpus allows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
@@ -95,8 +143,8 @@ impl Constrained {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for arrays whose sizes do not fit each other; as [`crate::index::Index::extend`].
-    pub fn step(&mut self, index: &Group, step: Step<'_>) -> Result<()> {
-        let (parts, beams) = (index.parts().len(), step.scores.len());
+    pub fn step(&mut self, index: &impl Answers, step: Step<'_>) -> Result<()> {
+        let (parts, beams) = (index.parts(), step.scores.len());
         self.candidates.clear();
         self.rows.clear();
         self.heap.clear();
@@ -128,8 +176,8 @@ impl Constrained {
             let ready = &mut self.beams[beam];
             if ready.listed {
                 let from = &step.rows[beam * parts..(beam + 1) * parts];
-                for (part, &rows) in index.parts().iter().zip(from) {
-                    self.rows.push(part.extend(rows, token)?);
+                for (part, &rows) in from.iter().enumerate() {
+                    self.rows.push(index.extend(part, rows, token)?);
                 }
             } else {
                 let at = (ready.next - 1) * parts;
@@ -141,7 +189,7 @@ impl Constrained {
     }
 
     /// Puts the beam's next candidate into the heap, if it has one.
-    fn advance(&mut self, index: &Group, step: Step<'_>, beam: usize) -> Result<()> {
+    fn advance(&mut self, index: &impl Answers, step: Step<'_>, beam: usize) -> Result<()> {
         let ready = &self.beams[beam];
         if ready.next == ready.found.len() && !ready.listed {
             self.refill(index, step, beam)?;
@@ -155,8 +203,8 @@ impl Constrained {
     }
 
     /// Tests the beam's next tokens until one is allowed, or lists its followers when they are few or hard to hit.
-    fn refill(&mut self, index: &Group, step: Step<'_>, beam: usize) -> Result<()> {
-        let parts = index.parts().len();
+    fn refill(&mut self, index: &impl Answers, step: Step<'_>, beam: usize) -> Result<()> {
+        let parts = index.parts();
         let from = &step.rows[beam * parts..(beam + 1) * parts];
         let vocab = step.log_probs.len() / step.scores.len();
         let log_probs = &step.log_probs[beam * vocab..(beam + 1) * vocab];
@@ -175,8 +223,8 @@ impl Constrained {
             ids.clear();
             ids.extend(ready.likely[batch.clone()].iter().map(|entry| entry.0));
             children.clear();
-            for (part, &rows) in index.parts().iter().zip(from) {
-                part.children(rows, ids, children)?;
+            for (part, &rows) in from.iter().enumerate() {
+                index.children(part, rows, ids, children)?;
             }
             for i in 0..batch.len() {
                 let (token, score) = ready.likely[batch.start + i];
@@ -202,8 +250,8 @@ impl Constrained {
                 ready.found.push(entry);
             }
         };
-        for (part, &rows) in index.parts().iter().zip(from) {
-            part.next(rows, followers)?;
+        for (part, &rows) in from.iter().enumerate() {
+            index.next(part, rows, followers)?;
             followers.ids().iter().for_each(|&token| list(token));
         }
         if let Some(end) = step.end
@@ -217,9 +265,9 @@ impl Constrained {
     }
 }
 
-fn document_ends(index: &Group, rows: &[Rows]) -> Result<bool> {
-    for (part, &rows) in index.parts().iter().zip(rows) {
-        if part.document_ends(rows)? > 0 {
+fn document_ends(index: &impl Answers, rows: &[Rows]) -> Result<bool> {
+    for (part, &rows) in rows.iter().enumerate() {
+        if index.document_ends(part, rows)? > 0 {
             return Ok(true);
         }
     }

@@ -1,7 +1,7 @@
 //! Log-probabilities of given n-grams, several at once.
 
 use crate::corpus_search::Onward;
-use crate::log_rows::{BeamRows, minus};
+use crate::log_rows::BeamRows;
 use draftwood_base::{Error, Result, Token};
 
 /// Reads n-grams after one prompt as a search whose choices are given: n-grams share their common beginnings, a level
@@ -62,15 +62,14 @@ impl KeyScorer {
         let checked = (0..self.live.len()).map(|beam| rows.row(beam)).collect::<Result<Vec<_>>>()?;
         self.onward.clear();
         let mut live = Vec::new();
-        for (beam, (values, lse)) in checked.into_iter().enumerate() {
+        for (beam, row) in checked.into_iter().enumerate() {
             let (mut from, end) = self.live[beam];
             while from < end {
                 let token = self.key(from)[self.depth];
                 let to = from
                     + self.order[from..end]
                         .partition_point(|&key| self.keys[key as usize][self.depth] <= token);
-                let log_prob =
-                    values.get(token as usize).map_or(f32::NEG_INFINITY, |&value| minus(value, lse));
+                let log_prob = row.of(token);
                 for &key in &self.order[from..to] {
                     self.scores[key as usize] += log_prob;
                 }

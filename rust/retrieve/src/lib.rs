@@ -37,7 +37,7 @@ mod superposed;
 mod trigram;
 mod trigram_search;
 
-pub use constrain::{Candidate, Constrained, SCANNED_ROWS, Step};
+pub use constrain::{Answers, Candidate, Constrained, SCANNED_ROWS, Step};
 pub use corpus_search::{CorpusSearch, CorpusSearchConfig, Found, Onward};
 pub use key_scorer::KeyScorer;
 pub use log_rows::BeamRows;
@@ -45,7 +45,7 @@ pub use mix::{MAX_SOURCES, Mix, SharedDrafter};
 pub use ngram::{MAX_NGRAM, NGram, NGramConfig};
 pub use outputs::{Outputs, OutputsConfig};
 pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig};
-pub use seal::{Hit, Key, SealConfig, best_unigrams, key_weights, rank, rank_weighted};
+pub use seal::{Hit, Key, SealConfig, Unigrams, best_unigrams, key_weights, rank, rank_weighted};
 pub use suffix::{Suffix, SuffixConfig};
 pub use superposed::{Draft, MAX_ORDER, Superposed, SuperposedConfig};
 pub use trigram::{Trigram, TrigramConfig, TrigramTable};

@@ -1,7 +1,7 @@
 //! The rows of a model as log-probabilities.
 
 use draftwood_base::{Error, Result};
-use draftwood_logits::{RowResult, log_sum_exp, scan};
+use draftwood_logits::{LogRow, RowResult};
 
 /// Rows of a forward that belong to the beams of a search: beam `i` has row `order[i]`.
 #[derive(Debug, Clone, Copy)]
@@ -21,35 +21,22 @@ impl<'a> BeamRows<'a> {
         vocab
     }
 
-    /// The row of a beam and what to subtract from it.
-    pub(crate) fn row(&self, beam: usize) -> Result<(&'a [f32], f64)> {
+    /// The row of a beam, checked.
+    pub(crate) fn row(&self, beam: usize) -> Result<LogRow<'a>> {
         let at = self.order[beam] as usize;
         if at >= self.values.rows() {
             return Err(Error::invalid("a beam's row", format!("below {}", self.values.rows()), at, ""));
         }
-        let values = self.values.row(at);
-        let lse = if self.are_logits { log_sum_exp(values) } else { 0.0 };
-        // A row with a fault has no finite log-sum-exp.
-        if (!self.are_logits || !lse.is_finite())
-            && let Some(token) = scan(values).fault
-        {
-            return Err(Error::invalid(
-                format!("the row of beam {beam}"),
-                "finite or -inf",
-                format!("{} at token {token}", values[token as usize]),
-                "check the model's weights and dtype",
-            ));
-        }
-        Ok((values, lse))
+        let (values, name) = (self.values.row(at), || format!("the row of beam {beam}"));
+        if self.are_logits { LogRow::of_logits(values, name) } else { LogRow::of_log_probs(values, name) }
     }
 
     /// Writes the log-probabilities [beams, V] of all beams into `out`, the same bits as a beam search over these rows
     /// sees.
     pub(crate) fn write(&self, out: &mut Vec<f32>) -> Result<()> {
-        out.clear();
-        for beam in 0..self.order.len() {
-            let (values, lse) = self.row(beam)?;
-            out.extend(values.iter().map(|&value| minus(value, lse)));
+        out.resize(self.order.len() * self.vocab(), 0.0);
+        for (beam, out) in out.chunks_exact_mut(self.vocab().max(1)).enumerate() {
+            self.row(beam)?.write(out);
         }
         Ok(())
     }
@@ -66,9 +53,4 @@ impl<'a> BeamRows<'a> {
             )),
         }
     }
-}
-
-/// A value of a row as a log-probability.
-pub(crate) fn minus(value: f32, lse: f64) -> f32 {
-    if lse == 0.0 || value == f32::NEG_INFINITY { value } else { (f64::from(value) - lse) as f32 }
 }

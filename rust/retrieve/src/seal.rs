@@ -16,6 +16,15 @@ pub struct Key {
     pub log_prob: f64,
 }
 
+/// What the model thinks of single tokens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unigrams<'a> {
+    /// Log-probabilities [vocab] of the first token; empty for none.
+    pub log_probs: &'a [f32],
+    /// Tokens that are no text, such as ends, and never count (the paper's ids 0 … 2).
+    pub special: &'a [Token],
+}
+
 /// Settings of [`rank`], named and defaulted as in the paper's code.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SealConfig {
@@ -126,7 +135,7 @@ fn log_odds(log_prob: f64, count: f64, tokens: f64, smoothing: f64) -> f64 {
 pub fn best_unigrams(
     index: &Group,
     keys: &[Key],
-    unigrams: &[f32],
+    unigrams: Unigrams<'_>,
     config: SealConfig,
 ) -> Result<Vec<(Key, f64)>> {
     let weights = unigram_weights(index, keys, unigrams, config)?;
@@ -134,7 +143,7 @@ pub fn best_unigrams(
     all.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     all.truncate(keys.len());
     let key = |token: Token| {
-        let log_prob = f64::from(unigrams[token as usize]).min(0.0);
+        let log_prob = f64::from(unigrams.log_probs[token as usize]).min(0.0);
         Key { ids: vec![token], anchored: false, log_prob }
     };
     Ok(all.into_iter().map(|(weight, token)| (key(token), weight)).collect())
@@ -142,13 +151,13 @@ pub fn best_unigrams(
 
 /// Ranks the documents of the corpus by the keys that occur in them, intersectively: a document's score is the sum of
 /// its keys' weights over a set of keys that do not overlap, each damped by the tokens that heavier keys have used.
-/// `unigrams` are log-probabilities [vocab] of the first token, or empty; they count where no key covers a document.
+/// `unigrams` count where no key covers a document.
 ///
 /// Cost: one locate per occurrence of the rare keys, then one reading of each of the `fully_score` documents.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] for keys that are none and an index of the tiny tier; as [`Group::locate`].
-pub fn rank(index: &Group, keys: &[Key], unigrams: &[f32], config: SealConfig) -> Result<Vec<Hit>> {
+pub fn rank(index: &Group, keys: &[Key], unigrams: Unigrams<'_>, config: SealConfig) -> Result<Vec<Hit>> {
     let weights = key_weights(index, keys, config)?;
     rank_weighted(index, keys, &weights, unigrams, config)
 }
@@ -161,7 +170,7 @@ pub fn rank_weighted(
     index: &Group,
     keys: &[Key],
     weights: &[f64],
-    unigrams: &[f32],
+    unigrams: Unigrams<'_>,
     config: SealConfig,
 ) -> Result<Vec<Hit>> {
     index.needs_places("ranking")?;
@@ -297,26 +306,26 @@ fn best(scored: &mut Vec<(f64, u64)>, count: usize) {
     scored.truncate(count);
 }
 
-/// The weights of the likeliest unigrams that are no keys.
+/// The weights of the likeliest unigrams that are no keys, no special tokens, and occur.
 fn unigram_weights(
     index: &Group,
     keys: &[Key],
-    log_probs: &[f32],
+    unigrams: Unigrams<'_>,
     config: SealConfig,
 ) -> Result<FxHashMap<Token, f64>> {
-    let known: FxHashSet<Token> =
-        keys.iter().filter(|key| key.ids.len() == 1).map(|key| key.ids[0]).collect();
+    let single = keys.iter().filter(|key| key.ids.len() == 1).map(|key| key.ids[0]);
+    let without: FxHashSet<Token> = single.chain(unigrams.special.iter().copied()).collect();
     let mut top = Vec::new();
-    draftwood_logits::top_k(log_probs, config.use_top_k_unigrams, &mut top);
+    draftwood_logits::top_k(unigrams.log_probs, config.use_top_k_unigrams, &mut top);
     let tokens = index.tokens() as f64;
     let mut weights = FxHashMap::default();
     for (token, log_prob) in top {
-        if known.contains(&token) || !log_prob.is_finite() {
+        if without.contains(&token) || !log_prob.is_finite() {
             continue;
         }
         let count = index.count(&[token], false)? as f64;
         let weight = log_odds(f64::from(log_prob).min(0.0), count, tokens, config.smoothing);
-        if weight > 0.0 {
+        if count > 0.0 && weight > 0.0 {
             weights.insert(token, weight);
         }
     }

@@ -143,7 +143,7 @@ impl Superposed {
     pub fn step(&mut self, index: Option<&Group>, rows: BeamRows<'_>) -> Result<Option<Onward>> {
         rows.check(1)?;
         // A softmax does not care whether its row has been normalised already.
-        let (values, _) = BeamRows { are_logits: false, ..rows }.row(0)?;
+        let values = BeamRows { are_logits: false, ..rows }.row(0)?.values;
         self.choose(values);
         let mut candidates = Vec::new();
         for (i, live) in self.drafts.iter().enumerate() {

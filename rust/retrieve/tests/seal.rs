@@ -2,7 +2,7 @@
 
 use draftwood_base::Token;
 use draftwood_retrieve::index::{Corpus, Group, Index, Tier};
-use draftwood_retrieve::{Hit, Key, SealConfig, best_unigrams, key_weights, rank, rank_weighted};
+use draftwood_retrieve::{Hit, Key, SealConfig, Unigrams, best_unigrams, key_weights, rank, rank_weighted};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -119,20 +119,31 @@ fn score(
     matched.then_some(score)
 }
 
-fn by_formulas(documents: &Documents, keys: &[Key], log_probs: &[f32], config: SealConfig) -> Vec<Hit> {
-    let weights = weights(documents, keys, config);
-    let tokens = documents.concat().len();
-    let mut top: Vec<(f32, Token)> = log_probs.iter().copied().zip(0..).collect();
+/// Weights of single tokens: the likeliest ones' log-odds without the exponent; nothing for keys, tokens that are no text
+/// and tokens that the corpus does not hold.
+fn unigram_weights(
+    documents: &Documents,
+    keys: &[Key],
+    unigrams: Unigrams<'_>,
+    config: SealConfig,
+) -> BTreeMap<Token, f64> {
+    let all = documents.concat();
+    let mut top: Vec<(f32, Token)> = unigrams.log_probs.iter().copied().zip(0..).collect();
     top.sort_by(|a, b| b.0.total_cmp(&a.0));
     top.truncate(config.use_top_k_unigrams);
     top.retain(|&(_, token)| !keys.iter().any(|key| key.ids == [token]));
-    let unigrams: BTreeMap<Token, f64> = top
-        .into_iter()
-        .map(|(log_prob, token)| {
-            let count = documents.concat().iter().filter(|&&id| id == token).count();
-            (token, odds(f64::from(log_prob), count, tokens, config))
-        })
-        .collect();
+    top.retain(|(_, token)| !unigrams.special.contains(token));
+    let count = |token: Token| all.iter().filter(|&&id| id == token).count();
+    let weight = |(log_prob, token): (f32, Token)| {
+        let count = count(token);
+        (count > 0).then(|| (token, odds(f64::from(log_prob), count, all.len(), config)))
+    };
+    top.into_iter().filter_map(weight).collect()
+}
+
+fn by_formulas(documents: &Documents, keys: &[Key], unigrams: Unigrams<'_>, config: SealConfig) -> Vec<Hit> {
+    let weights = weights(documents, keys, config);
+    let unigrams = unigram_weights(documents, keys, unigrams, config);
     let total = |score: &Score| (1.0 - config.single_key) * score.sum + config.single_key * score.best;
     let mut first: Vec<(f64, usize)> = Vec::new();
     for (d, document) in documents.iter().enumerate() {
@@ -213,15 +224,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(1500)))]
     #[test]
     fn equals_the_formulas(
-        (documents, keys, unigrams) in cases(), config in configs(), each in 1usize..7,
+        (documents, keys, log_probs) in cases(), config in configs(), each in 1usize..7,
+        special in prop::collection::vec(0u32..11, 0..4),
     ) {
         let index = group(&documents, each);
         for (got, expected) in key_weights(&index, &keys, config).unwrap().iter().zip(weights(&documents, &keys, config)) {
             prop_assert!((got - expected).abs() <= 1e-7 * (1.0 + expected), "{got} and {expected}");
         }
         let config = SealConfig { fully_score: 100, ..config };
-        let got = rank(&index, &keys, &unigrams, config).unwrap();
-        let expected = by_formulas(&documents, &keys, &unigrams, config);
+        let unigrams = Unigrams { log_probs: &log_probs, special: &special };
+        let got = rank(&index, &keys, unigrams, config).unwrap();
+        let expected = by_formulas(&documents, &keys, unigrams, config);
         prop_assert_eq!(got.len(), expected.len());
         let scores: BTreeMap<u64, f64> = expected.iter().map(|hit| (hit.document, hit.score)).collect();
         for hit in &got {
@@ -232,10 +245,21 @@ proptest! {
         // Fewer fully scored documents are the best ones of the first stage.
         let few = SealConfig { fully_score: 2, ..config };
         let close = |a: &Hit, b: &Hit| (a.score - b.score).abs() <= 1e-6 * (1.0 + b.score);
-        let (got, expected) = (rank(&index, &keys, &unigrams, few).unwrap(), by_formulas(&documents, &keys, &unigrams, few));
+        let (got, expected) = (rank(&index, &keys, unigrams, few).unwrap(), by_formulas(&documents, &keys, unigrams, few));
         prop_assert_eq!(got.len(), expected.len());
         let same = got.iter().zip(&expected).all(|(a, b)| a.document == b.document && close(a, b));
         prop_assert!(same || has_ties(&documents, &keys, few), "{got:?} and {expected:?}");
+        // The best single tokens are as many as the keys.
+        let mut singles: Vec<_> = unigram_weights(&documents, &keys, unigrams, config).into_iter().collect();
+        singles.retain(|&(_, weight)| weight > 0.0);
+        singles.sort_by(|a, b| b.1.total_cmp(&a.1));
+        singles.truncate(keys.len());
+        let best = best_unigrams(&index, &keys, unigrams, config).unwrap();
+        prop_assert_eq!(best.len(), singles.len());
+        for ((key, got), (token, expected)) in best.iter().zip(singles) {
+            prop_assert!((got - expected).abs() <= 1e-6 * (1.0 + expected), "{key:?}: {got}, {token}: {expected}");
+            prop_assert!(!special.contains(&key.ids[0]));
+        }
     }
 }
 
@@ -266,15 +290,16 @@ fn what_the_parameters_mean() {
     let weights = key_weights(&index, &keys, plain).unwrap();
     assert!(weights[0] > weights[1] && weights[1] > weights[2] && weights[2] > 0.0, "{weights:?}");
     // "1 2" twice counts once; "2 3" overlaps its second occurrence, so "3" stands for itself.
-    let hits = rank(&index, &keys, &[], plain).unwrap();
+    let hits = rank(&index, &keys, Unigrams::default(), plain).unwrap();
     assert_eq!(hits[0].keys, [(0, weights[0]), (2, weights[2])]);
     assert_eq!((hits[0].score, hits[1].score), (weights[0] + weights[2], weights[2]));
     assert_eq!(hits.iter().map(|hit| hit.document).collect::<Vec<_>>(), [0, 1]);
-    let single = rank(&index, &keys, &[], SealConfig { single_key: 1.0, ..plain }).unwrap();
+    let single = rank(&index, &keys, Unigrams::default(), SealConfig { single_key: 1.0, ..plain }).unwrap();
     assert_eq!((single[0].score, single[1].score), (weights[0], weights[2]));
     // A title counts at the start only, the last document included.
     let title = Key { anchored: true, ..key(&[3, 3], -0.1) };
-    let hits = rank(&index, &[title, Key { anchored: true, ..key(&[7], -0.5) }], &[], plain).unwrap();
+    let hits = rank(&index, &[title, Key { anchored: true, ..key(&[7], -0.5) }], Unigrams::default(), plain)
+        .unwrap();
     assert_eq!(hits.iter().map(|hit| hit.document).collect::<Vec<_>>(), [1, 2]);
 }
 
@@ -284,26 +309,37 @@ fn the_best_unigrams_are_as_many_as_the_keys_and_none_of_them() {
     let index = group(&documents, 1);
     let config = SealConfig { smoothing: 0.1, ..SealConfig::default() };
     let keys = [key(&[1, 2], -0.1), key(&[5], -0.2)];
-    let unigrams = [-9.0f32, -0.4, -9.0, -0.3, -0.3, -0.01, -9.0, -0.1];
-    let best = best_unigrams(&index, &keys, &unigrams, config).unwrap();
+    // The likeliest one does not occur: it would be as improbable in the corpus as a token can be.
+    let log_probs = [-0.001f32, -0.4, -9.0, -0.3, -0.3, -0.01, -9.0, -0.1];
+    let best = |special| {
+        let found =
+            best_unigrams(&index, &keys, Unigrams { log_probs: &log_probs, special }, config).unwrap();
+        found.into_iter().map(|(key, weight)| (key.ids[0], weight)).collect::<Vec<_>>()
+    };
     let odds = |log_prob: f32, count| odds(f64::from(log_prob), count, 8, config);
-    assert_eq!(best.iter().map(|one| one.0.ids[0]).collect::<Vec<_>>(), [7, 3]);
-    for ((_, got), expected) in best.iter().zip([odds(-0.1, 2), odds(-0.3, 1)]) {
-        assert!((got - expected).abs() < 1e-9, "{got} and {expected}");
+    for (special, expected) in [
+        (&[][..], [(7, odds(-0.1, 2)), (3, odds(-0.3, 1))]),
+        (&[7, 0, 3], [(4, odds(-0.3, 1)), (1, odds(-0.4, 1))]),
+    ] {
+        for (got, expected) in best(special).iter().zip(expected) {
+            assert!(got.0 == expected.0 && (got.1 - expected.1).abs() < 1e-9, "{got:?} and {expected:?}");
+        }
+        assert_eq!(best(special).len(), 2);
     }
-    assert_eq!(best_unigrams(&index, &keys, &[], config).unwrap(), []);
-    let error = rank_weighted(&index, &keys, &[1.0], &[], config).unwrap_err().to_string();
+    assert_eq!(best_unigrams(&index, &keys, Unigrams::default(), config).unwrap(), []);
+    let error = rank_weighted(&index, &keys, &[1.0], Unigrams::default(), config).unwrap_err().to_string();
     assert!(error.starts_with("the number of weights must be 2, got 1"), "{error}");
 }
 
 #[test]
 fn keys_that_make_no_sense_are_named() {
     let index = group(&vec![vec![1, 2]], 1);
-    let error = |key| rank(&index, &[key], &[], SealConfig::default()).unwrap_err().to_string();
+    let error =
+        |key| rank(&index, &[key], Unigrams::default(), SealConfig::default()).unwrap_err().to_string();
     assert!(error(key(&[1], 0.5)).starts_with("the log-probability of key 0 must be at most 0, got 0.5"));
     assert!(error(key(&[1], f64::NAN)).contains("got NaN"));
     assert!(error(key(&[], -1.0)).starts_with("the tokens of key 0 must be at least 1, got 0"));
-    assert_eq!(rank(&index, &[], &[], SealConfig::default()).unwrap(), []);
+    assert_eq!(rank(&index, &[], Unigrams::default(), SealConfig::default()).unwrap(), []);
 }
 
 proptest! {
@@ -319,7 +355,7 @@ proptest! {
         let config = SealConfig { max_hits: 30, ..config };
         let ranked = |tier: Tier| {
             let each = documents.len().div_ceil(parts);
-            rank_weighted(&group_in(&documents, each, tier), &keys, &weights, &[], config).unwrap()
+            rank_weighted(&group_in(&documents, each, tier), &keys, &weights, Unigrams::default(), config).unwrap()
         };
         let (compact, standard) = (ranked(Tier::Compact), ranked(Tier::Standard));
         prop_assert_eq!(compact, standard);

@@ -1,8 +1,7 @@
 //! The best continuations of one row, without sorting it.
 
-use crate::row::LogRow;
 use draftwood_base::Token;
-use draftwood_logits::top_k;
+use draftwood_logits::{LogRow, top_k};
 use std::cmp::Ordering;
 use std::cmp::Reverse;
 

@@ -3,9 +3,9 @@
 use crate::candidates::{Candidate, best_tokens, keep_best, plain_candidates};
 use crate::group::{Group, Scratch, Shared};
 use crate::paths::Paths;
-use crate::row::LogRow;
 use crate::warp::Place;
 use draftwood_base::Token;
+use draftwood_logits::LogRow;
 
 impl Group {
     /// Whether beam `i` reads only the tokens that its rules list; they are then in `scratch.listed`, with the ends.

@@ -1,7 +1,7 @@
 //! The rows of a step as log-probabilities, without writing them out.
 
 use draftwood_base::{Error, Result, Token};
-use draftwood_logits::{RowResult, log_sum_exp, log_sum_exp_and_top_k, scan, top_k};
+use draftwood_logits::{LogRow, RowResult, log_sum_exp_and_top_k, top_k, unsound};
 
 /// The rows of a step's live beams, in the order of the beams.
 #[derive(Debug, Clone, Copy)]
@@ -108,15 +108,17 @@ impl<'a> Rows<'a> {
         }
         let value = |token: Token| values.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
         match tokens.iter().find(|&&token| value(token).is_nan() || value(token) == f32::INFINITY) {
-            Some(&token) => Err(fault("log-probabilities", i, value(token), token)),
+            Some(&token) => Err(unsound(self.name(i), value(token), token)),
             None => Ok(0.0),
         }
     }
 
     /// Row `i` after its check; a row with nothing above −inf is sound and has no candidates.
     pub(crate) fn row(&self, i: usize) -> Result<LogRow<'a>> {
-        let lse = if self.kind == Kind::Logits { log_sum_exp(self.values(i)) } else { 0.0 };
-        self.checked(i, lse)
+        match self.kind {
+            Kind::Logits => LogRow::of_logits(self.values(i), || self.name(i)),
+            Kind::LogProbs | Kind::Processed => LogRow::of_log_probs(self.values(i), || self.name(i)),
+        }
     }
 
     /// [`Rows::row`], with the k largest values in `top`.
@@ -129,62 +131,17 @@ impl<'a> Rows<'a> {
     ) -> Result<LogRow<'a>> {
         let values = self.values(i);
         if self.kind == Kind::Logits {
-            return self.checked(i, log_sum_exp_and_top_k(values, self.next(i), k, scratch, top));
+            let lse = log_sum_exp_and_top_k(values, self.next(i), k, scratch, top);
+            return LogRow::of_summed_logits(values, lse, || self.name(i));
         }
-        let row = self.checked(i, 0.0)?;
+        let row = self.row(i)?;
         top_k(values, k, top);
         Ok(row)
     }
 
-    fn checked(&self, i: usize, lse: f64) -> Result<LogRow<'a>> {
-        let values = self.values(i);
-        // A row with a fault has no finite log-sum-exp, so logits are checked again only where it is missing.
-        if (self.kind != Kind::Logits || !lse.is_finite())
-            && let Some(token) = scan(values).fault
-        {
-            let what = if self.kind == Kind::Logits { "logits" } else { "log-probabilities" };
-            return Err(fault(what, i, values[token as usize], token));
-        }
-        Ok(LogRow { values, lse })
-    }
-}
-
-fn fault(what: &str, beam: usize, value: f32, token: Token) -> Error {
-    Error::invalid(
-        format!("the {what} of beam {beam}"),
-        "finite or -inf",
-        format!("{value} at token {token}"),
-        "check the model's weights and dtype",
-    )
-}
-
-/// One row: log p(token) = value − lse.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LogRow<'a> {
-    pub values: &'a [f32],
-    pub lse: f64,
-}
-
-impl LogRow<'_> {
-    #[inline]
-    pub fn of_value(&self, value: f32) -> f32 {
-        // A row of log-probabilities is returned bit for bit; a masked row has lse = −inf.
-        if self.lse == 0.0 || value == f32::NEG_INFINITY {
-            value
-        } else {
-            (f64::from(value) - self.lse) as f32
-        }
-    }
-
-    #[inline]
-    pub fn of(&self, token: Token) -> f32 {
-        self.values.get(token as usize).map_or(f32::NEG_INFINITY, |&value| self.of_value(value))
-    }
-
-    /// Writes the whole row of log-probabilities.
-    pub fn write(&self, out: &mut [f32]) {
-        for (out, &value) in out.iter_mut().zip(self.values) {
-            *out = self.of_value(value);
-        }
+    /// What errors call row `i`.
+    fn name(&self, i: usize) -> String {
+        let what = if self.kind == Kind::Logits { "logits" } else { "log-probabilities" };
+        format!("the {what} of beam {i}")
     }
 }

@@ -3,6 +3,7 @@
 mod exact;
 mod files;
 mod group;
+mod growth;
 
 use draftwood_base::Token;
 use draftwood_retrieve::index::{Corpus, Tier};
