@@ -40,8 +40,12 @@ class InvalidArgument(DraftwoodError, ValueError):
     @classmethod
     def of(cls, what: str, expected: str, got: object, hint: str = "") -> InvalidArgument:
         """The error with the standard sentence "`what` must be `expected`, got `got`"."""
-        text = f"{what} must be {expected}, got {got}" + (f"; {hint}" if hint else "")
-        return cls(text, what=what, expected=expected, got=str(got), hint=hint)
+        try:
+            shown = str(got)
+        except ValueError:  # an integer of more digits than Python writes
+            shown = f"an {type(got).__name__} too long to be shown"
+        text = f"{what} must be {expected}, got {shown}" + (f"; {hint}" if hint else "")
+        return cls(text, what=what, expected=expected, got=shown, hint=hint)
 
 
 class ModelFormatError(DraftwoodError):

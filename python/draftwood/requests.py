@@ -101,9 +101,22 @@ def encode_prompt(prompt: Any, tokenizer: Tokenizer | None, problem: Exception |
 
 def _field(value: Any, kind: type, name: str, expected: str) -> Any:
     """A parameter as the core wants it; what cannot be one is refused by its name."""
-    if isinstance(value, bool) or not hasattr(value, "__float__" if kind is float else "__index__"):
-        raise InvalidArgument.of(name, expected, repr(value))
-    return float(value) if kind is float else value.__index__()
+    if not _is_bool(value) and hasattr(value, "__float__" if kind is float else "__index__"):
+        try:
+            return float(value) if kind is float else value.__index__()
+        except (TypeError, ValueError, OverflowError):  # arrays of several values; integers beyond all floats
+            pass
+    raise InvalidArgument.of(name, expected, value if isinstance(value, int) else repr(value))
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b"
+
+
+def _flag(value: Any, name: str) -> bool:
+    if not _is_bool(value) or getattr(value, "ndim", 0) != 0:
+        raise InvalidArgument.of(name, "True or False", repr(value))
+    return bool(value)
 
 
 def _count(value: Any, name: str, most: int = 2**31 - 1) -> int:

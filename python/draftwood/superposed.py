@@ -13,12 +13,12 @@ from .beams import end_tokens_of
 from .errors import InvalidArgument, UnsupportedModel
 from .requests import _count as count_of
 from .requests import _field as field_of
-from .retrieval.steps import Prompted, run_searches
+from .retrieval.index import FMIndex, index_of
+from .retrieval.steps import Prompted, engine_of, run_searches
 from .types import Beams, BeamStats, Hypothesis
 
 if TYPE_CHECKING:
     from .engine import Engine
-    from .retrieval import FMIndex
     from .search import SuperposedParams
 
 __all__ = ["SuperposedSearch", "run"]
@@ -84,6 +84,7 @@ class SuperposedSearch:
 
 def run(engine: Engine, prompts: Sequence[Any], params: SuperposedParams, index: FMIndex | None) -> list[Beams]:
     """Searches for all prompts side by side."""
+    engine, index = engine_of(engine), None if index is None else index_of(index)
     if not engine.executor.caps.embeddings:
         what = f"superposed decoding, whose rows are vectors, on {engine.executor.caps.name},"
         raise UnsupportedModel.of(what, "take the native or the transformers executor of a decoder-only model")

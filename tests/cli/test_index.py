@@ -105,7 +105,7 @@ def test_what_is_wrong_is_one_line(command: Command, built: Path, model: str, tm
         (("build", out, str(built), "--model", model, "--tier", "big"), "tier must be tiny, compact, standard or fast"),
         (("info", str(bad)), "must be at least 4096 bytes long"),
         (("search", str(built), "", "--model", model), "the text must be at least one token"),
-        (("search", str(built), "a", "--model", model, "--limit", "-1"), "--limit must be 0 or more"),
+        (("search", str(built), "a", "--model", model, "--limit", "-1"), "--limit must be 0 …"),
     ]:
         result = command("index", *arguments)
         assert result.exit_code == 2, arguments

@@ -115,7 +115,22 @@ def test_documents_and_paths_that_are_wrong_are_named(tmp_path):
         (lambda: build([[1]], path=tmp_path / "no" / "a.dwx"), "the index path must be writable"),
         (lambda: build([[1]], tokenizer=3), "tokenizer must be an engine, a tokenizer or the path|tokenizer must be"),
         (lambda: dw.FMIndex.open(tmp_path / "none"), "the index file must be readable"),
+        (lambda: build([[1]], tier=None), "tier must be tiny, compact, standard or fast, got None"),
+        (lambda: build([[1]], path=None), "path must be a string or a path, got NoneType"),
+        (lambda: build([[1]], path=b"a.dwx"), "path must be a string or a path, got bytes"),
+        (lambda: build([[1]], path=tmp_path / "a\0.dwx"), "path must be a string without NUL characters"),
+        (lambda: build([[1]], resume="no"), "resume must be True or False, got 'no'"),
+        (lambda: build([[1]], progress=3), "progress must be a function or None, got int"),
+        (lambda: build([[1]], title_end=3), "title_end must be a sequence of integers, got 0 dimensions"),
+        (lambda: build(None), "documents must be a sequence of documents, got NoneType"),
+        (lambda: build(3), "documents must be a sequence of documents, got int"),
+        (lambda: build([[[1], [2, 3]]]), r"documents\[0\] must be a sequence of integers, got list that is no array"),
+        (lambda: build([[True]]), r"documents\[0\] must be a sequence of integers, got 1 dimensions of bool"),
         (lambda: dw.FMIndex.open([]), "the number of indexes must be at least 1, got 0"),
+        (lambda: dw.FMIndex.open(3), "path must be the path of an index file, or a list of them, got int"),
+        (lambda: dw.FMIndex.open([None]), r"path\[0\] must be a string or a path, got NoneType"),
+        (lambda: dw.FMIndex.open(tmp_path), "the index file must be a regular file"),
+        (lambda: dw.FMIndex.open("a\0"), "path.* must be a string without NUL characters"),
     ]:
         with pytest.raises(dw.InvalidArgument, match=message):
             make()
@@ -127,17 +142,93 @@ def test_queries_that_are_wrong_are_named(tmp_path):
     tiny = dw.FMIndex.build([[1, 2]], path=tmp_path / "b.dwx", tier="tiny")
     for ask, message in [
         (lambda: index.locate([]), "ids must be at least one token"),
-        (lambda: index.locate([1], -1), "limit must be 0 or more, got -1"),
+        (lambda: index.locate([1], -1), "limit must be 0 … 9223372036854775807, got -1"),
+        (lambda: index.locate([1], 2**70), "limit must be 0 … 9223372036854775807, got 1180591620717411303424"),
+        (lambda: index.locate([1], 10**5000), "limit must be 0 … 9223372036854775807, got an int too long to be shown"),
+        (lambda: index.locate([1], "x"), "limit must be an integer, got 'x'"),
+        (lambda: index.locate([1], True), "limit must be an integer, got True"),
+        (lambda: index.locate([1], np.True_), "limit must be an integer, got "),
+        (lambda: index.locate([1], np.array([1, 2])), r"limit must be an integer, got array\(\[1, 2\]\)"),
+        (lambda: index.locate([1], anchored=1), "anchored must be True or False, got 1"),
+        (lambda: index.count([1], anchored="yes"), "anchored must be True or False, got 'yes'"),
+        (lambda: index.count([[1], [2, 3]]), "ids must be a sequence of integers, got list that is no array"),
+        (lambda: index.count([2**70]), "ids must be a sequence of integers, got 1 dimensions of object"),
+        (lambda: index.count([np.nan]), "ids must be a sequence of integers, got 1 dimensions of float64"),
+        (lambda: index.count([[1]]), "ids must be a sequence of integers, got 2 dimensions of int64"),
+        (lambda: index.count(None), "ids must be a sequence of integers, got 0 dimensions of object"),
+        (lambda: index.count({1}), "ids must be a sequence of integers, got 0 dimensions of object"),
+        (lambda: index.counts([[1], "text"]), r"ngrams\[1\] must be token ids, got str; give the index a tokenizer"),
+        (lambda: index.counts([[1], [-2]]), r"ngrams\[1\] must be ids of 0 … 2\^32 − 1, got -2"),
+        (lambda: index.counts([1, 2]), r"ngrams\[0\] must be a sequence of integers, got 0 dimensions of int64"),
+        (lambda: index.counts(np.ones((2, 2))), "ngrams must be a sequence of integers, got 1 dimensions of float64"),
+        (lambda: index.counts("text"), "ngrams must be a sequence of n-grams, got one string; put it into a list"),
+        (lambda: index.counts(7), "ngrams must be a sequence of n-grams, got int"),
+        (lambda: index.counts([[1]], anchored=None), "anchored must be True or False, got None"),
+        (lambda: index.next_tokens([1], -1), "top must be 0 … 9223372036854775807, got -1"),
+        (lambda: index.next_tokens([1], 1.5), "top must be an integer, got 1.5"),
+        (lambda: index.next_tokens([1], anchored=0), "anchored must be True or False, got 0"),
+        (lambda: index.probability([1], "x"), "next must be an integer, got 'x'"),
+        (lambda: index.probability([1], 2**32), "next must be 0 … 4294967295, got 4294967296"),
+        (lambda: index.name(2**70), "the document must be 0 … 9223372036854775807, got 1180591620717411303424"),
+        (lambda: index.name(1), "the document must be below 1"),
+        (lambda: index.name(-1), "the document must be 0 … 9223372036854775807, got -1"),
+        (lambda: index.name(None), "the document must be an integer, got None"),
+        (lambda: index.document("a"), "the document must be an integer, got 'a'"),
+        (lambda: index.extract(0, 1.5), "start must be an integer, got 1.5"),
+        (lambda: index.extract(0, 0, "x"), "stop must be an integer, got 'x'"),
+        (lambda: index.extract(0, -1), "start must be 0 … 9223372036854775807, got -1"),
+        (lambda: index.attribute([1], 2**70), "min_length must be 0 … 9223372036854775807, got 1180591620717411303424"),
+        (lambda: index.attribute([1], np.nan), "min_length must be an integer, got nan"),
+        (lambda: index.verify(3), "progress must be a function or None, got int"),
         (lambda: tiny.locate([1]), "compact, standard or fast for locate, got tiny"),
         (lambda: tiny.extract(0), "compact, standard or fast for document_length, got tiny"),
         (lambda: index.count("text"), "ids must be token ids, got str; give the index a tokenizer for text"),
         (lambda: index.extract(1), "the document must be below 1"),
-        (lambda: index.extract(-1), "document, start and stop must be 0 or more, got -1"),
+        (lambda: index.extract(-1), "the document must be 0 … 9223372036854775807, got -1"),
         (lambda: index.attribute([1], 0), "min_length must be at least 1, got 0"),
-        (lambda: index.attribute([1], 1, places=-1), "places must be 0 or more, got -1"),
+        (lambda: index.attribute([1], 1, places=-1), "places must be 0 … 9223372036854775807, got -1"),
     ]:
-        with pytest.raises(dw.InvalidArgument, match=message):
+        with pytest.raises(dw.InvalidArgument, match=message) as e:
             ask()
+        assert e.value.what
+        assert e.value.expected
+        assert e.value.got
+        assert e.value.hint is not None
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    index = dw.FMIndex.build([[1, 2, 1], [1]], path=tmp_path / "a.dwx")
+    for one in (np.int8(1), np.uint64(1), np.array(1)):
+        assert index.locate([1], one).tolist() == [[0, 0]]
+        assert index.next_tokens([1], one)[0].tolist() == [2]
+        assert index.probability([1], np.int64(2)) == (1 / 3, 1)
+        assert index.extract(one, np.int16(0)).tolist() == [1]
+        assert index.document(one).number == 1
+        assert len(index.attribute([1, 2], one, places=one)) == 1
+    assert index.count([1], anchored=np.True_) == 2
+    assert index.locate([1], 2**63 - 1).tolist() == [[0, 0], [0, 2], [1, 0]]
+    assert index.extract(0, 2**40, 2**40).tolist() == []
+
+
+def test_many_counts_at_once_equal_one_by_one(tmp_path):
+    documents = corpus(11, alphabet=5, documents=40)
+    paths = [tmp_path / f"{i}.dwx" for i in range(2)]
+    for path, part in zip(paths, (documents[:7], documents[7:]), strict=True):
+        dw.FMIndex.build(part, path=path, tier="tiny")
+    index = dw.FMIndex.open(paths)
+    asked = [*corpus(12, alphabet=6, documents=200, longest=5), [], [9], [2**32 - 1]]
+    for anchored in (False, True):
+        expected = [index.count(ids, anchored=anchored) for ids in asked]
+        assert expected[-3:] == [40 if anchored else sum(map(len, documents)), 0, 0]
+        found = index.counts(asked, anchored=anchored)
+        assert (found.tolist(), found.dtype) == (expected, np.uint64)
+        assert index.counts(map(tuple, asked), anchored=anchored).tolist() == expected
+    pairs = np.random.default_rng(0).integers(0, 5, (300, 2))
+    expected = [len(places(documents, pair.tolist())) for pair in pairs]
+    for form in (pairs, pairs.astype(np.uint8), np.asfortranarray(pairs), pairs.tolist(), list(pairs)):
+        assert index.counts(form).tolist() == expected
+    assert index.counts([]).tolist() == index.counts(np.zeros((0, 3), np.int64)).tolist() == []
+    assert index.counts(np.zeros((2, 0), np.int64)).tolist() == [sum(map(len, documents))] * 2
 
 
 def test_damage_is_refused_with_its_place(tmp_path):
@@ -231,5 +322,6 @@ def test_documents_are_data_for_a_tokenizer(tmp_path):
     assert index.count("abc") == 3
     assert index.count("<end>") == 1
     assert index.count([backend.token_to_id("<end>")]) == 0
+    assert index.counts(["abc", "zz", [index.tokenizer.encode_plain(["x"])[0][0]], "bc<"]).tolist() == [3, 0, 1, 1]
     assert index.fingerprint == dw.FMIndex.open(tmp_path / "a.dwx", tokenizer=fast).fingerprint
     assert index.tokenizer.decode(index.extract(2)) == "xabc"

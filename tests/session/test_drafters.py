@@ -145,6 +145,29 @@ def test_what_is_wrong_is_named(tmp_path):
 
     for make, message in [
         (lambda: kinds.Suffix(-1), "min_prob must be a probability, 0 … 1, got -1"),
+        (lambda: kinds.Suffix("x"), "min_prob must be a number, got 'x'"),
+        (lambda: kinds.Suffix(float("nan")), "min_prob must be a probability, 0 … 1, got NaN"),
+        (lambda: kinds.Suffix(10**400), "min_prob must be a number, got 1000"),
+        (lambda: kinds.Suffix(max_nodes="x"), "max_nodes must be an integer, got 'x'"),
+        (lambda: kinds.NGram(-1), "max_ngram must be 0 … 2147483647, got -1"),
+        (lambda: kinds.NGram(17), "max_ngram must be 1 … 16, got 17"),
+        (lambda: kinds.NGram(2.0), "max_ngram must be an integer, got 2.0"),
+        (lambda: kinds.NGram(True), "max_ngram must be an integer, got True"),
+        (lambda: kinds.NGram(2, None), "min_prob must be a number, got None"),
+        (lambda: kinds.NGram(2, np.True_), "min_prob must be a number, got "),
+        (lambda: kinds.NGram(max_nodes=-1), "max_nodes must be 0 … 2147483647, got -1"),
+        (lambda: kinds.Trigram(iterations=-1), "iterations must be 0 … 2147483647, got -1"),
+        (lambda: kinds.Trigram(depth=2**70), "depth must be 0 … 2147483647, got 1180591620717411303424"),
+        (lambda: kinds.Trigram(3), "documents must be a sequence of documents, or None, got int"),
+        (lambda: kinds.Trigram([[1], [[1], [2, 3]]]), r"documents\[1\] must be a sequence of integers, got list"),
+        (lambda: kinds.Outputs(max_tokens=-1), "max_tokens must be 0 … 2147483647, got -1"),
+        (lambda: kinds.Outputs("x"), "min_prob must be a number, got 'x'"),
+        (lambda: kinds.Retrieval(None), "index must be an FMIndex, got NoneType; FMIndex.open opens a file"),
+        (lambda: kinds.Retrieval(full, -1), "max_match must be 0 … 2147483647, got -1"),
+        (lambda: kinds.Retrieval(full, min_match="x"), "min_match must be an integer, got 'x'"),
+        (lambda: kinds.Retrieval(full, min_prob=[1]), r"min_prob must be a number, got \[1\]"),
+        (lambda: kinds.Mix(None), r"drafters\[0\] must be one of draftwood.drafters, got NoneType"),
+        (lambda: kinds.Mix(kinds.Suffix(), max_nodes=1.5), "max_nodes must be an integer, got 1.5"),
         (lambda: kinds.Trigram(iterations=0), "iterations must be 1 … 10000, got 0"),
         (lambda: kinds.Trigram([[1.5]]), r"documents\[0\] must be a sequence of integers, got 1 dimensions of float64"),
         (lambda: kinds.Trigram([[-1]]), r"documents\[0\] must be ids of 0 … 2\^32 − 1, got -1"),
@@ -164,6 +187,8 @@ def test_what_is_wrong_is_named(tmp_path):
 
 def test_settings_are_shown(index):
     kinds = dw.drafters
+    assert repr(kinds.NGram(np.int64(4), np.float32(0.5))) == "NGram(max_ngram=4, min_prob=0.5)"
+    assert repr(kinds.Suffix(1)) == "Suffix(min_prob=1)"
     assert repr(kinds.Outputs()) == "Outputs(min_prob=0.01, max_tokens=1048576)"
     assert repr(kinds.Suffix()) == "Suffix(min_prob=0.01)"
     assert repr(kinds.Trigram()) == "Trigram(iterations=150, depth=4)"

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument
+from ..requests import _count as count_of
 from ..retrieval import FMIndex
 from .terminal import Terminal, printable
 
@@ -105,8 +106,7 @@ def run_search(
     terminal = Terminal(as_json=as_json, debug=debug)
     with terminal.guard():
         for name, value in (("--limit", limit), ("--context", context)):
-            if value < 0:
-                raise InvalidArgument.of(name, "0 or more", value)
+            count_of(value, name)
         index = FMIndex.open(list(paths), tokenizer=model)
         tokenizer: Any = index.tokenizer
         ids = tokenizer.encode_plain([text])[0]

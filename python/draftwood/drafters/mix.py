@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import _core
 from ..errors import InvalidArgument
+from ..requests import _count as count_of
 
 __all__ = ["Mix"]
 
@@ -40,7 +41,7 @@ class Mix(_core.Mix):
         return super().__new__(cls, list(drafters))  # type: ignore[return-value]
 
     def __init__(self, *drafters: _core.Drafter, max_nodes: int = 16) -> None:
-        self.drafters, self.max_nodes = drafters, max_nodes
+        self.drafters, self.max_nodes = drafters, count_of(max_nodes, "max_nodes")
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Refuses a model whose ids do not mean what the ids of the drafters' indexes mean."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .. import _core
+from ..requests import _count as count_of
+from ..requests import _field as field_of
 
 __all__ = ["NGram"]
 
@@ -31,7 +33,8 @@ class NGram(_core.NGram):
     """
 
     def __new__(cls, max_ngram: int = 3, min_prob: float = 0.01, *, max_nodes: int = 16) -> NGram:
+        max_ngram, min_prob = count_of(max_ngram, "max_ngram"), field_of(min_prob, float, "min_prob", "a number")
         return super().__new__(cls, max_ngram, min_prob)  # type: ignore[return-value]
 
     def __init__(self, max_ngram: int = 3, min_prob: float = 0.01, *, max_nodes: int = 16) -> None:
-        self.max_nodes = max_nodes
+        self.max_nodes = count_of(max_nodes, "max_nodes")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .. import _core
+from ..requests import _count as count_of
+from ..requests import _field as field_of
 
 __all__ = ["Outputs"]
 
@@ -37,7 +39,8 @@ class Outputs(_core.Outputs):
     """
 
     def __new__(cls, min_prob: float = 0.01, max_tokens: int = 1 << 20, *, max_nodes: int = 16) -> Outputs:
+        min_prob, max_tokens = field_of(min_prob, float, "min_prob", "a number"), count_of(max_tokens, "max_tokens")
         return super().__new__(cls, min_prob, max_tokens)  # type: ignore[return-value]
 
     def __init__(self, min_prob: float = 0.01, max_tokens: int = 1 << 20, *, max_nodes: int = 16) -> None:
-        self.max_nodes = max_nodes
+        self.max_nodes = count_of(max_nodes, "max_nodes")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _core
-from ..retrieval.index import FMIndex
+from ..requests import _count as count_of
+from ..requests import _field as field_of
+from ..retrieval.index import FMIndex, index_of
 
 __all__ = ["Retrieval"]
 
@@ -42,10 +44,13 @@ class Retrieval(_core.Retrieval):
         *,
         max_nodes: int = 16,
     ) -> Retrieval:
-        return super().__new__(cls, index.core, max_match, min_match, min_prob)  # type: ignore[return-value]
+        core = index_of(index).core
+        max_match, min_match = count_of(max_match, "max_match"), count_of(min_match, "min_match")
+        min_prob = field_of(min_prob, float, "min_prob", "a number")
+        return super().__new__(cls, core, max_match, min_match, min_prob)  # type: ignore[return-value]
 
     def __init__(self, index: FMIndex, *_: Any, max_nodes: int = 16, **__: Any) -> None:
-        self.index, self.max_nodes = index, max_nodes
+        self.index, self.max_nodes = index, count_of(max_nodes, "max_nodes")
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Refuses a model whose ids do not mean what the index' ids mean."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .. import _core
+from ..requests import _count as count_of
+from ..requests import _field as field_of
 
 __all__ = ["Suffix"]
 
@@ -31,7 +33,7 @@ class Suffix(_core.Suffix):
     """
 
     def __new__(cls, min_prob: float = 0.01, *, max_nodes: int = 16) -> Suffix:
-        return super().__new__(cls, min_prob)  # type: ignore[return-value]
+        return super().__new__(cls, field_of(min_prob, float, "min_prob", "a number"))  # type: ignore[return-value]
 
     def __init__(self, min_prob: float = 0.01, *, max_nodes: int = 16) -> None:
-        self.max_nodes = max_nodes
+        self.max_nodes = count_of(max_nodes, "max_nodes")

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import _core
+from ..requests import _count as count_of
+from ..retrieval.arguments import iterable_of
 from ..retrieval.ids import ids_of
 
 __all__ = ["Trigram"]
@@ -35,14 +37,15 @@ class Trigram(_core.Trigram):
     def __new__(
         cls, documents: Iterable[Any] | None = None, *, iterations: int = 150, depth: int = 4, max_nodes: int = 16
     ) -> Trigram:
+        iterations, depth = count_of(iterations, "iterations"), count_of(depth, "depth")
         corpus = None
         if documents is not None:
             corpus = _core.Corpus()
-            for i, document in enumerate(documents):
+            for i, document in enumerate(iterable_of(documents, "documents", "a sequence of documents, or None")):
                 corpus.push(ids_of(document, f"documents[{i}]"))
         return super().__new__(cls, corpus, iterations, depth)  # type: ignore[return-value]
 
     def __init__(
         self, documents: Iterable[Any] | None = None, *, iterations: int = 150, depth: int = 4, max_nodes: int = 16
     ) -> None:
-        self.max_nodes = max_nodes
+        self.max_nodes = count_of(max_nodes, "max_nodes")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import IndexFormatError, InvalidArgument
+from ..errors import IndexFormatError
+from ..requests import _count as count_of
+from .arguments import MOST, callback_of
 from .results import Document
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from ..models.tokenizer import Tokenizer
 
 __all__ = ["IndexedDocuments"]
+
+_LONGEST = 2**32 - 1
+"""More tokens than a document has."""
 
 
 class IndexedDocuments:
@@ -30,6 +35,21 @@ class IndexedDocuments:
         """Refuses a tokenizer whose ids do not mean what this index' ids mean.
 
         An index that was built from bare ids stores no fingerprint and fits all; so does a tokenizer without one.
+
+        Shapes
+            tokenizer: anything with a `fingerprint`, as an engine's tokenizer has it.
+        Returns
+            None.
+        Errors
+            IndexFormatError for a tokenizer with another fingerprint.
+        Cost
+            None: read from the header.
+        Source
+            None.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     dw.FMIndex.build([[1, 2]], path=f"{folder}/a.dwx").check_tokenizer(None)
         """
         mine, its = self.fingerprint, getattr(tokenizer, "fingerprint", None)
         if mine is not None and its is not None and mine != its:
@@ -41,7 +61,25 @@ class IndexedDocuments:
 
     @property
     def fingerprint(self) -> str | None:
-        """SHA-256 of the tokenizer that the index was built with, in hexadecimal."""
+        """SHA-256 of the tokenizer that the index was built with, in hexadecimal.
+
+        Shapes
+            None.
+        Returns
+            64 characters; None for an index that was built from bare ids.
+        Errors
+            None.
+        Cost
+            None: read from the header.
+        Source
+            None. It is taken over the table of token ids and their bytes and over the special tokens, so that all files
+            of one model agree.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     dw.FMIndex.build([[1, 2]], path=f"{folder}/a.dwx").fingerprint is None
+            True
+        """
         stored = self.core.fingerprint
         return None if stored is None else bytes(stored).hex()
 
@@ -57,7 +95,8 @@ class IndexedDocuments:
         Returns
             ids [n] uint32.
         Errors
-            InvalidArgument for a document that does not exist and for the tiny tier; IndexFormatError.
+            InvalidArgument for numbers that are none or negative, a document that does not exist and the tiny tier;
+            IndexFormatError.
         Cost
             One read per token; in the compact tier one step per token from the document's start.
         Source
@@ -70,16 +109,31 @@ class IndexedDocuments:
         """
         import numpy as np
 
-        if document < 0 or start < 0 or (stop is not None and stop < 0):
-            worst = min(document, start, start if stop is None else stop)
-            raise InvalidArgument.of("document, start and stop", "0 or more", worst)
-        most = 2**32 - 1
-        end = most if stop is None else min(stop, most)
-        return np.frombuffer(self.core.extract(document, min(start, most), end), np.uint32)
+        document = count_of(document, "the document", MOST)
+        end = _LONGEST if stop is None else min(count_of(stop, "stop", MOST), _LONGEST)
+        start = min(count_of(start, "start", MOST), _LONGEST)
+        return np.frombuffer(self.core.extract(document, start, end), np.uint32)
 
     @property
     def title_end(self) -> tuple[int, ...]:
-        """The ids that end the titles with which documents begin; empty if they have none."""
+        """The ids that end the titles with which documents begin.
+
+        Shapes
+            None.
+        Returns
+            A tuple of ids; empty if the documents have no titles.
+        Errors
+            InvalidArgument for files whose titles end differently; IndexFormatError for a damaged block.
+        Cost
+            One read per file.
+        Source
+            bevilacqua2022.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     dw.FMIndex.build([[5, 9, 1, 2]], path=f"{folder}/a.dwx", title_end=[9]).title_end
+            (9,)
+        """
         import numpy as np
 
         return tuple(np.frombuffer(self.core.title_end(), np.uint32).tolist())
@@ -105,6 +159,7 @@ class IndexedDocuments:
             >>> one.id, one.title, one.token_ids.tolist(), one.text
             ('a.txt', 'First', [1, 2], None)
         """
+        number = count_of(number, "the document", MOST)
         ids = self.extract(number)
         name, title = self.core.name(number)
         text = None if self.tokenizer is None else self.tokenizer.decode(ids)
@@ -129,9 +184,7 @@ class IndexedDocuments:
             ...     dw.FMIndex.build([("a.txt", "", [1, 2])], path=f"{folder}/a.dwx").name(0)
             ('a.txt', None)
         """
-        if number < 0:
-            raise InvalidArgument.of("the document", "0 or more", number)
-        name, title = self.core.name(number)
+        name, title = self.core.name(count_of(number, "the document", MOST))
         return name or None, title or None
 
     def info(self) -> dict[str, Any]:
@@ -174,7 +227,8 @@ class IndexedDocuments:
         Returns
             None.
         Errors
-            IndexFormatError with the offset of the first damaged block.
+            IndexFormatError with the offset of the first damaged block; InvalidArgument for a `progress` that cannot be
+            called.
         Cost
             One reading of the files.
         Source
@@ -184,4 +238,4 @@ class IndexedDocuments:
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     dw.FMIndex.build([[1, 2, 3]], path=f"{folder}/a.dwx").verify()
         """
-        self.core.verify(progress)
+        self.core.verify(callback_of(progress, "progress"))

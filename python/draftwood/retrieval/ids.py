@@ -21,7 +21,11 @@ def ids_of(ids: Any, what: str) -> NDArray[np.uint32]:
         raise InvalidArgument.of(what, "token ids", f"{type(ids).__name__}", "give the index a tokenizer for text")
     if hasattr(ids, "detach"):
         ids = ids.detach().cpu()
-    array = np.asarray(ids)
+    try:
+        array = np.asarray(ids)
+    except Exception:  # of pieces of different lengths, or of what refuses to be an array
+        got = type(ids).__name__
+        raise InvalidArgument.of(what, "a sequence of integers", f"{got} that is no array") from None
     if array.size == 0 and array.ndim == 1:
         return np.zeros(0, np.uint32)
     if array.ndim != 1 or array.dtype.kind not in "iu":

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _core
 from ..errors import InvalidArgument
+from ..requests import _count as count_of
+from ..requests import _flag as flag_of
+from .arguments import MOST, callback_of, iterable_of, path_of
 from .documents import IndexedDocuments
 from .encoding import title_end_of
 from .ids import ids_of
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["FMIndex"]
+__all__ = ["FMIndex", "index_of"]
+
+_TIERS = ("tiny", "compact", "standard", "fast")
 
 Path = str | os.PathLike[str]
 
@@ -65,8 +70,8 @@ class FMIndex(IndexedDocuments):
         Returns
             The index, opened.
         Errors
-            InvalidArgument for documents that are none, strings without a tokenizer, paths that cannot be written, and
-            documents that differ from those of the interrupted build.
+            InvalidArgument for documents that are none, strings without a tokenizer, another tier, paths that cannot be
+            written, and documents that differ from those of the interrupted build.
         Cost
             About 0.2 µs and 10 bytes of memory per token; on disk 2, 4.3, 8.5 or 12.5 bytes per token by tier.
         Source
@@ -77,17 +82,22 @@ class FMIndex(IndexedDocuments):
             ...     dw.FMIndex.build([[1, 2], [3]], path=f"{folder}/a.dwx", tier="tiny").info()["tokens"]
             3
         """
+        name, resume = path_of(path, "path"), flag_of(resume, "resume")
+        if not isinstance(tier, str) or tier not in _TIERS:
+            got = f'"{tier}"' if isinstance(tier, str) else repr(tier)
+            raise InvalidArgument.of("tier", "tiny, compact, standard or fast", got)
+        documents = iterable_of(documents, "documents", "a sequence of documents")
+        tell = callback_of(progress, "progress") or (lambda phase: None)
         tokens = None if tokenizer is None else tokenizer_of(tokenizer)
         corpus = _core.Corpus()
-        tell = progress if progress is not None else lambda phase: None
         tell("tokens")
-        has_titles, published = fill_corpus(corpus, documents, tokens, os.fspath(path), resume=resume)
+        has_titles, published = fill_corpus(corpus, documents, tokens, name, resume=resume)
         if has_titles or title_end is not None:
             corpus.set_title_end(title_end_of(tokens, title_end))
         fingerprint = None if tokens is None else bytes.fromhex(tokens.fingerprint)
-        _core.Index.build(corpus, os.fspath(path), tier, fingerprint, tell)
+        _core.Index.build(corpus, name, tier, fingerprint, tell)
         published()
-        return cls(_core.Index.open([path]), tokens)
+        return cls(_core.Index.open([name]), tokens)
 
     @classmethod
     def open(cls, path: Path | Sequence[Path], *, tokenizer: Any = None) -> FMIndex:
@@ -110,7 +120,9 @@ class FMIndex(IndexedDocuments):
             ...
             draftwood.errors.InvalidArgument: the index file must be ...
         """
-        paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+        listed: Any = [path] if isinstance(path, str | os.PathLike) else path
+        listed = iterable_of(listed, "path", "the path of an index file, or a list of them")
+        paths = [path_of(one, f"path[{i}]") for i, one in enumerate(listed)]
         index = cls(_core.Index.open(paths), None if tokenizer is None else tokenizer_of(tokenizer))
         if index.tokenizer is not None:
             index.check_tokenizer(index.tokenizer)
@@ -124,7 +136,7 @@ class FMIndex(IndexedDocuments):
         Returns
             The count.
         Errors
-            IndexFormatError for a damaged block.
+            InvalidArgument for ids that are none; IndexFormatError for a damaged block.
         Cost
             Two cache misses per token, whatever the vocabulary.
         Source
@@ -136,7 +148,33 @@ class FMIndex(IndexedDocuments):
             ...     index.count([1, 2]), index.count([1, 2], anchored=True), index.count([2, 2])
             (2, 1, 0)
         """
-        return self.core.count(self._ids(ids), anchored)
+        return self.core.count(self._ids(ids), flag_of(anchored, "anchored"))
+
+    def counts(self, ngrams: Any, *, anchored: bool = False) -> NDArray[np.uint64]:
+        """How often each of many n-grams occurs: `count` for all of them in one call.
+
+        Shapes
+            ngrams: a sequence of n n-grams of any lengths, each as in `count`; or ids [n, T].
+        Returns
+            counts [n] uint64.
+        Errors
+            InvalidArgument for n-grams that are none, by their number; IndexFormatError for a damaged block.
+        Cost
+            Two cache misses per token, those of up to 32 n-grams under way at once; the interpreter is free meanwhile.
+            A list's n-grams become arrays one by one, ids [n, T] all at once.
+        Source
+            ferragina2000.
+        Example
+            >>> import draftwood as dw, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     index = dw.FMIndex.build([[1, 2, 1, 2]], path=f"{folder}/a.dwx")
+            ...     index.counts([[1, 2], [1], [2, 2], []]).tolist(), index.counts([[1, 2], [2, 1]]).tolist()
+            ([2, 2, 0, 4], [2, 1])
+        """
+        import numpy as np
+
+        flat, lengths = self._ids_of_all(ngrams)
+        return np.frombuffer(self.core.counts(flat, lengths, flag_of(anchored, "anchored")), np.uint64)
 
     def next_tokens(
         self, ids: Any, top: int | None = None, *, anchored: bool = False
@@ -148,7 +186,7 @@ class FMIndex(IndexedDocuments):
         Returns
             ids [n] uint32, ascending without `top`, and counts [n] uint64.
         Errors
-            InvalidArgument, IndexFormatError.
+            InvalidArgument for ids and a `top` that are none; IndexFormatError.
         Cost
             About 2 ns per occurrence, at most 50 ns per distinct token of the corpus.
         Source
@@ -162,7 +200,8 @@ class FMIndex(IndexedDocuments):
         """
         import numpy as np
 
-        found, counts, _ = self.core.next_tokens(self._ids(ids), top, anchored)
+        top = None if top is None else count_of(top, "top", MOST)
+        found, counts, _ = self.core.next_tokens(self._ids(ids), top, flag_of(anchored, "anchored"))
         return np.frombuffer(found, np.uint32), np.frombuffer(counts, np.uint64)
 
     def locate(self, ids: Any, limit: int = 10, *, anchored: bool = False) -> NDArray[np.int64]:
@@ -173,7 +212,7 @@ class FMIndex(IndexedDocuments):
         Returns
             int64 [n, 2]: document and offset, sorted.
         Errors
-            InvalidArgument for an empty n-gram and for the tiny tier; IndexFormatError.
+            InvalidArgument for an empty n-gram, a limit that is none and the tiny tier; IndexFormatError.
         Cost
             Per place one cache miss (fast), about 32 steps (standard) or 16 (compact).
         Source
@@ -186,8 +225,7 @@ class FMIndex(IndexedDocuments):
         """
         import numpy as np
 
-        if limit < 0:
-            raise InvalidArgument.of("limit", "0 or more", limit)
+        limit, anchored = count_of(limit, "limit", MOST), flag_of(anchored, "anchored")
         return np.frombuffer(self.core.locate(self._ids(ids), limit, anchored), np.int64).reshape(-1, 2)
 
     def probability(self, ids: Any, next: int | None = None) -> tuple[Any, int]:
@@ -199,7 +237,7 @@ class FMIndex(IndexedDocuments):
             (probability of `next`, length of the suffix); without `next` (ids [n], probabilities [n] float64) comes
             first. The end of a document has a share too, so that they may sum to less than 1.
         Errors
-            InvalidArgument, IndexFormatError.
+            InvalidArgument for ids and a token that are none; IndexFormatError.
         Cost
             As `count` and `next_tokens`.
         Source
@@ -213,6 +251,7 @@ class FMIndex(IndexedDocuments):
         """
         import numpy as np
 
+        next = None if next is None else count_of(next, "next", 2**32 - 1)
         length, count, (found, counts, _) = self.core.suffix(self._ids(ids))
         following = np.frombuffer(found, np.uint32)
         seen = np.frombuffer(counts, np.uint64).astype(np.float64)
@@ -231,7 +270,7 @@ class FMIndex(IndexedDocuments):
         Returns
             Spans in the order of the text; they may overlap, none contains another.
         Errors
-            InvalidArgument for a length below 1; IndexFormatError.
+            InvalidArgument for a length below 1 and numbers that are none; IndexFormatError.
         Cost
             A step per token and suffix that occurs with a count of its own: a handful in ordinary text.
         Source
@@ -245,9 +284,7 @@ class FMIndex(IndexedDocuments):
         """
         import numpy as np
 
-        if min_length < 1 or places < 0:
-            what, expected = ("min_length", "at least 1") if min_length < 1 else ("places", "0 or more")
-            raise InvalidArgument.of(what, expected, min_length if min_length < 1 else places)
+        min_length, places = count_of(min_length, "min_length", MOST), count_of(places, "places", MOST)
         return [
             Span(start, end, count, np.frombuffer(found, np.int64).reshape(-1, 2))
             for start, end, count, found in self.core.attribute(self._ids(ids), min_length, places)
@@ -258,6 +295,30 @@ class FMIndex(IndexedDocuments):
             return ids_of(self.tokenizer.encode_plain([ids])[0], "ids")
         return ids_of(ids, "ids")
 
+    def _ids_of_all(self, ngrams: Any) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """The ids of n-grams one after the other, and how many each has."""
+        import numpy as np
+
+        if getattr(ngrams, "ndim", 1) == 2:
+            flat = ids_of(ngrams.reshape(-1), "ngrams")
+            return flat, np.full(len(ngrams), ngrams.shape[1], np.uint32)
+        if isinstance(ngrams, str | bytes):
+            raise InvalidArgument.of("ngrams", "a sequence of n-grams", "one string", "put it into a list")
+        every = list(iterable_of(ngrams, "ngrams", "a sequence of n-grams"))
+        if self.tokenizer is not None and any(isinstance(one, str) for one in every):
+            texts = iter(self.tokenizer.encode_plain([one for one in every if isinstance(one, str)]))
+            every = [next(texts) if isinstance(one, str) else one for one in every]
+        arrays = [ids_of(one, f"ngrams[{i}]") for i, one in enumerate(every)]
+        lengths = np.fromiter(map(len, arrays), np.uint32, len(arrays))
+        return np.concatenate(arrays) if arrays else np.zeros(0, np.uint32), lengths
+
     def __repr__(self) -> str:
         core = self.core
         return f"FMIndex({core.tier}, {core.documents:,} documents, {core.tokens:,} tokens)"
+
+
+def index_of(index: Any) -> FMIndex:
+    """`index`, if it is one."""
+    if not isinstance(index, FMIndex):
+        raise InvalidArgument.of("index", "an FMIndex", type(index).__name__, "FMIndex.open opens a file")
+    return index

@@ -15,13 +15,14 @@ from ..errors import InvalidArgument, UnsupportedModel
 from ..reads import Read, read_prompt
 from ..requests import _count as count_of
 from ..requests import _field as field_of
+from ..requests import _flag as flag_of
 from ..requests import prompts_of
+from .index import FMIndex, index_of
 from .results import Evidence, Passage
-from .steps import Prompted, most_beams, run_searches
+from .steps import Prompted, engine_of, most_beams, run_searches
 
 if TYPE_CHECKING:
     from ..engine import Engine
-    from .index import FMIndex
 
 __all__ = ["Seal", "SealParams"]
 
@@ -156,7 +157,7 @@ class Seal:
         score_prompt: Template | None = None,
         compat: bool = False,
     ) -> None:
-        self.engine, self.index, self.compat = engine, index, compat
+        self.engine, self.index, self.compat = engine_of(engine), index_of(index), flag_of(compat, "compat")
         self.params = _checked(SealParams() if params is None else params)
         self._prompts = _templates(engine, body_prompt, title_prompt, score_prompt)
         if engine.tokenizer is not None:
@@ -366,6 +367,9 @@ def _templates(
     engine: Engine, body: Template | None, title: Template | None, score: Template | None
 ) -> tuple[Template, Template, Template | None]:
     """The prompts of a search, the model's kind of default where there is none."""
+    for name, one in (("body_prompt", body), ("title_prompt", title), ("score_prompt", score)):
+        if not (one is None or isinstance(one, str) or callable(one)):
+            raise InvalidArgument.of(name, "a string, a function of the query, or None", type(one).__name__)
     has_encoder = getattr(engine.executor, "settings", None) is not None
     asks_body, asks_title, scores = _MARKED if has_encoder else _ASKED
     if score is None and body is None:
@@ -375,11 +379,12 @@ def _templates(
 
 def _checked(params: SealParams) -> SealParams:
     """Every field, named in errors."""
+    if not isinstance(params, SealParams):
+        raise InvalidArgument.of("params", "a SealParams", type(params).__name__)
     for field in fields(params):
         value, kind = getattr(params, field.name), field.type
         if kind == "bool":
-            if not isinstance(value, bool):
-                raise InvalidArgument.of(field.name, "True or False", repr(value))
+            flag_of(value, field.name)
         elif kind == "int":
             if count_of(value, field.name) < 1 and field.name in ("beam", "length", "title_length"):
                 raise InvalidArgument.of(field.name, "at least 1", value)

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..beams import SessionSearch
+from ..errors import InvalidArgument
 
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..reads import Read
 
-__all__ = ["Prompted", "most_beams", "run_searches"]
+__all__ = ["Prompted", "engine_of", "most_beams", "run_searches"]
 
 
 class Prompted:
@@ -26,6 +27,16 @@ class Prompted:
 
     def __init__(self, ids: Any, search: Any, width: int, length: int, read: Read | None = None) -> None:
         self.ids, self.search, self.width, self.length, self.read = ids, search, width, length, read
+
+
+def engine_of(engine: Any) -> Engine:
+    """`engine`, if it is one."""
+    from ..engine import Engine
+
+    if not isinstance(engine, Engine):
+        hint = "Engine.load loads a model"
+        raise InvalidArgument.of("engine", "an Engine", type(engine).__name__, hint)
+    return engine
 
 
 def most_beams(engine: Engine) -> int:

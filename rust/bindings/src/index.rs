@@ -2,8 +2,9 @@
 
 use crate::corpus::Corpus;
 use crate::enter::{enter, lock};
+use crate::events::bytes_of;
 use draftwood_base::{Error, Result, Token};
-use draftwood_retrieve::index::{self as core, Group, Phase, Rows, Tier};
+use draftwood_retrieve::index::{self as core, FollowerLists, Group, Matcher, Phase, Tier};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -90,6 +91,29 @@ impl Index {
         enter(py, || self.group.count(&ids, anchored))
     }
 
+    /// The counts of many n-grams (uint64); their ids lie one after the other, `lengths` of them each (uint32 buffers).
+    fn counts<'py>(
+        &self,
+        py: Python<'py>,
+        ids: PyBuffer<u32>,
+        lengths: PyBuffer<u32>,
+        anchored: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (ids, lengths, mut counts) = (ids.to_vec(py)?, lengths.to_vec(py)?, Vec::new());
+        enter(py, || {
+            let (mut rest, mut ngrams) = (ids.as_slice(), Vec::with_capacity(lengths.len()));
+            for &length in &lengths {
+                let Some((ngram, behind)) = rest.split_at_checked(length as usize) else {
+                    return Err(Error::invalid("lengths", "those of all ids", "more", ""));
+                };
+                ngrams.push(ngram);
+                rest = behind;
+            }
+            self.group.count_all(&ngrams, anchored, &mut counts)
+        })?;
+        Ok(PyBytes::new(py, &bytes_of(&counts, u64::to_le_bytes)))
+    }
+
     fn next_tokens<'py>(
         &self,
         py: Python<'py>,
@@ -98,8 +122,12 @@ impl Index {
         anchored: bool,
     ) -> PyResult<Followers<'py>> {
         let ids = ids.to_vec(py)?;
-        let (ids, counts, ends) = enter(py, || self.group.next(&self.group.find(&ids, anchored)?, top))?;
-        Ok((bytes_of_ids(py, &ids), bytes_of(py, counts.iter().map(|count| count.to_le_bytes())), ends))
+        let (mut rows, mut lists) = (Vec::new(), FollowerLists::default());
+        enter(py, || {
+            self.group.find(&ids, anchored, &mut rows)?;
+            self.group.next(&rows, top, &mut lists)
+        })?;
+        Ok(followers_of(py, &lists))
     }
 
     /// Document and offset of each place, int64 [n, 2].
@@ -111,11 +139,13 @@ impl Index {
         anchored: bool,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let ids = ids.to_vec(py)?;
-        let places = enter(py, || {
+        let (mut rows, mut places) = (Vec::new(), Vec::new());
+        enter(py, || {
             if ids.is_empty() {
                 return Err(Error::invalid("ids", "at least one token", 0, "the empty n-gram is everywhere"));
             }
-            self.group.locate(&self.group.find(&ids, anchored)?, ids.len() as u32, limit)
+            self.group.find(&ids, anchored, &mut rows)?;
+            self.group.locate(&rows, ids.len() as u32, limit, &mut places)
         })?;
         Ok(bytes_of_places(py, &places))
     }
@@ -123,16 +153,13 @@ impl Index {
     /// The longest suffix of `ids` that occurs: its length, its count, and its followers.
     fn suffix<'py>(&self, py: Python<'py>, ids: PyBuffer<u32>) -> PyResult<(usize, u64, Followers<'py>)> {
         let ids = ids.to_vec(py)?;
-        let (length, count, (ids, counts, ends)) = enter(py, || {
-            let (length, rows) = self.group.longest_suffix(&ids)?;
-            let count = match length {
-                0 => self.group.tokens(),
-                _ => rows.iter().map(|rows: &Rows| u64::from(rows.count())).sum(),
-            };
-            Ok((length, count, self.group.next(&rows, None)?))
+        let (mut matcher, mut rows, mut lists) = (Matcher::default(), Vec::new(), FollowerLists::default());
+        let (length, count) = enter(py, || {
+            let found = self.group.longest_suffix(&ids, &mut matcher, &mut rows)?;
+            self.group.next(&rows, None, &mut lists)?;
+            Ok(found)
         })?;
-        let counts = bytes_of(py, counts.iter().map(|count| count.to_le_bytes()));
-        Ok((length, count, (bytes_of_ids(py, &ids), counts, ends)))
+        Ok((length, count, followers_of(py, &lists)))
     }
 
     fn attribute<'py>(
@@ -158,7 +185,8 @@ impl Index {
         start: u32,
         stop: u32,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let ids = enter(py, || self.group.extract(document, start, stop))?;
+        let mut ids = Vec::new();
+        enter(py, || self.group.extract(document, start, stop, &mut ids))?;
         Ok(bytes_of_ids(py, &ids))
     }
 
@@ -241,18 +269,19 @@ fn name_of(phase: Phase) -> &'static str {
     }
 }
 
-fn bytes_of<'py, const N: usize>(
-    py: Python<'py>,
-    values: impl Iterator<Item = [u8; N]>,
-) -> Bound<'py, PyBytes> {
-    PyBytes::new(py, &values.flatten().collect::<Vec<u8>>())
-}
-
 fn bytes_of_ids<'py>(py: Python<'py>, ids: &[Token]) -> Bound<'py, PyBytes> {
-    bytes_of(py, ids.iter().map(|id| id.to_le_bytes()))
+    PyBytes::new(py, &bytes_of(ids, u32::to_le_bytes))
 }
 
 fn bytes_of_places<'py>(py: Python<'py>, places: &[(u64, u32)]) -> Bound<'py, PyBytes> {
-    let flat = places.iter().flat_map(|&(document, offset)| [document as i64, i64::from(offset)]);
-    bytes_of(py, flat.map(i64::to_le_bytes))
+    let place = |(document, offset)| (u128::from(document) | u128::from(offset) << 64).to_le_bytes();
+    PyBytes::new(py, &bytes_of::<(u64, u32), 16>(places, place))
+}
+
+/// The followers of the first n-gram of `lists`.
+fn followers_of<'py>(py: Python<'py>, lists: &FollowerLists) -> Followers<'py> {
+    let list = lists.list(0);
+    let ids = PyBytes::new(py, &bytes_of(list, |(id, _)| id.to_le_bytes()));
+    let counts = PyBytes::new(py, &bytes_of(list, |(_, count)| count.to_le_bytes()));
+    (ids, counts, lists.document_ends(0))
 }

@@ -179,23 +179,13 @@ pub fn seal_rank(
     };
     let log_probs = unigrams.to_vec(py)?;
     enter(py, || {
-        let (group, unigrams) = (&index.group, Unigrams { log_probs: &log_probs, special: &special });
+        let unigrams = Unigrams { log_probs: &log_probs, special: &special };
         let key = |(ids, anchored, log_prob)| Key { ids, anchored, log_prob };
-        let mut keys: Vec<Key> = keys.into_iter().map(key).collect();
-        let (given, mut weights) = (keys.len(), core::key_weights(group, &keys, config)?);
-        if add_best_unigrams_to_ngrams {
-            for (key, weight) in core::best_unigrams(group, &keys, unigrams, config)? {
-                keys.push(key);
-                weights.push(weight);
-            }
-        }
-        let hits = core::rank_weighted(group, &keys, &weights, unigrams, config)?;
-        let added = keys.split_off(given).into_iter().map(|key| (key.ids, key.anchored, key.log_prob));
-        Ok((
-            added.collect(),
-            weights,
-            hits.into_iter().map(|hit| (hit.document, hit.score, hit.keys)).collect(),
-        ))
+        let keys = keys.into_iter().map(key).collect();
+        let ranking = core::rank_found(&index.group, keys, unigrams, add_best_unigrams_to_ngrams, config)?;
+        let told = |key: Key| (key.ids, key.anchored, key.log_prob);
+        let hits = ranking.hits.into_iter().map(|hit| (hit.document, hit.score, hit.keys));
+        Ok((ranking.added.into_iter().map(told).collect(), ranking.weights, hits.collect()))
     })
 }
 

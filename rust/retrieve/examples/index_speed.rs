@@ -104,6 +104,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             one_by_one(&index, &grams, *length)?;
             sixteen_at_once(&index, &grams, *length)?;
             two_threads(&index, &grams, *length)?;
+            all_at_once(&index, &grams, *length)?;
             if *length == 3 {
                 candidates(&index, &grams)?;
             }
@@ -162,6 +163,17 @@ fn batched(index: &Index, grams: &[&[Token]], length: u32) -> draftwood_base::Re
         sum += rows.iter().map(|rows| u64::from(rows.count())).sum::<u64>();
     }
     Ok(sum)
+}
+
+/// In one call, whose walks of many n-grams wait for memory together.
+fn all_at_once(index: &Index, grams: &[&[Token]], length: u32) -> Result<(), Box<dyn Error>> {
+    let mut rows = Vec::with_capacity(grams.len());
+    let start = Instant::now();
+    index.find_all(grams, false, &mut rows)?;
+    let sum = rows.iter().map(|rows| u64::from(rows.count())).sum::<u64>();
+    let each = start.elapsed().as_nanos() as f64 / grams.len() as f64 / f64::from(length);
+    println!("extend {length}-grams, all in one call\t{each:.1}\t{sum}");
+    Ok(())
 }
 
 /// May these tokens follow, and where: the last tokens of other grams after the first token of each.

@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (scores, log_probs) = (floats(scores), floats(log_probs));
         let mut rows: Vec<Rows> = Vec::new();
         for beam in 0..beams {
-            rows.extend(group.find(&ids[beam * length..(beam + 1) * length], false)?);
+            group.find(&ids[beam * length..(beam + 1) * length], false, &mut rows)?;
         }
         let step = Step { rows: &rows, scores: &scores, log_probs: &log_probs, end: None, k };
         let (mut whole, mut answering, mut answers) = (Vec::new(), Vec::new(), 0);

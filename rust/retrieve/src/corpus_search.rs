@@ -94,18 +94,20 @@ impl CorpusSearch {
                 return Err(Error::invalid(what, "at least 1", 0, ""));
             }
         }
-        let last = match index.documents().checked_sub(1) {
-            Some(last) if config.without_last_document && config.anchored => {
-                index.needs_places("leaving the last document out")?;
-                index.extract(last, 0, u32::try_from(config.length).unwrap_or(u32::MAX))?
-            }
-            _ => Vec::new(),
-        };
+        let (mut last, mut rows) = (Vec::new(), Vec::new());
+        if let Some(document) = index.documents().checked_sub(1)
+            && config.without_last_document
+            && config.anchored
+        {
+            index.needs_places("leaving the last document out")?;
+            index.extract(document, 0, u32::try_from(config.length).unwrap_or(u32::MAX), &mut last)?;
+        }
+        index.find(&[], config.anchored, &mut rows)?;
         Ok(Self {
             constrained: Constrained::default(),
             nodes: Vec::new(),
             live: vec![Live { node: None, score: 0.0 }],
-            rows: index.find(&[], config.anchored)?,
+            rows,
             depth: 0,
             first: Vec::new(),
             log_probs: Vec::new(),

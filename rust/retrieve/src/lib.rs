@@ -45,7 +45,9 @@ pub use mix::{MAX_SOURCES, Mix, SharedDrafter};
 pub use ngram::{MAX_NGRAM, NGram, NGramConfig};
 pub use outputs::{Outputs, OutputsConfig};
 pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig};
-pub use seal::{Hit, Key, SealConfig, Unigrams, best_unigrams, key_weights, rank, rank_weighted};
+pub use seal::{
+    Hit, Key, Ranking, SealConfig, Unigrams, best_unigrams, key_weights, rank, rank_found, rank_weighted,
+};
 pub use suffix::{Suffix, SuffixConfig};
 pub use superposed::{Draft, MAX_ORDER, Superposed, SuperposedConfig};
 pub use trigram::{Trigram, TrigramConfig, TrigramTable};

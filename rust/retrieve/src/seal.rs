@@ -1,6 +1,6 @@
 //! Documents ranked by the n-grams that a model generated for a query (SEAL, arXiv 2204.10628).
 
-use crate::index::{Group, Rows, Tier};
+use crate::index::{Group, Rows, Tier, occurrences};
 use crate::key_reader::{KeyReader, Scored};
 use draftwood_base::{Error, Result, Token};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -108,14 +108,28 @@ pub fn key_weights(index: &Group, keys: &[Key], config: SealConfig) -> Result<Ve
         let weight = |key: &Key| (key.log_prob - least + 0.1).max(0.0) * penalty(key);
         return Ok(keys.iter().map(|key| weight(key).powf(config.score_exponent)).collect());
     }
-    let tokens = index.tokens() as f64;
-    keys.iter()
-        .map(|key| {
-            let count = index.count(&key.ids, key.anchored)? as f64;
-            let odds = log_odds(key.log_prob * penalty(key), count, tokens, config.smoothing);
-            Ok(odds.powf(config.score_exponent))
-        })
-        .collect()
+    let (tokens, rows) = (index.tokens() as f64, rows_of(index, keys)?);
+    let weight = |(key, rows): (&Key, &[Rows])| {
+        let count = occurrences(rows) as f64;
+        log_odds(key.log_prob * penalty(key), count, tokens, config.smoothing).powf(config.score_exponent)
+    };
+    Ok(keys.iter().zip(rows.chunks_exact(index.parts().len())).map(weight).collect())
+}
+
+/// The rows of every key in each part of the index, one key after the other.
+fn rows_of(index: &Group, keys: &[Key]) -> Result<Vec<Rows>> {
+    let parts = index.parts().len();
+    let (mut rows, mut found) = (vec![Rows::default(); keys.len() * parts], Vec::new());
+    for anchored in [false, true] {
+        let its = || keys.iter().enumerate().filter(|(_, key)| key.anchored == anchored);
+        let ngrams: Vec<&[Token]> = its().map(|(_, key)| key.ids.as_slice()).collect();
+        found.clear();
+        index.find_all(&ngrams, anchored, &mut found)?;
+        for ((key, _), found) in its().zip(found.chunks_exact(parts)) {
+            rows[key * parts..(key + 1) * parts].copy_from_slice(found);
+        }
+    }
+    Ok(rows)
 }
 
 /// max(0, log[p (1 − P) / (P (1 − p))]) with P = (count + smoothing) / (tokens + smoothing).
@@ -147,6 +161,39 @@ pub fn best_unigrams(
         Key { ids: vec![token], anchored: false, log_prob }
     };
     Ok(all.into_iter().map(|(weight, token)| (key(token), weight)).collect())
+}
+
+/// A ranking by the keys of a search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranking {
+    /// The keys that were appended: the best unigrams.
+    pub added: Vec<Key>,
+    /// The weights of all keys, the appended ones last.
+    pub weights: Vec<f64>,
+    /// The documents, best first.
+    pub hits: Vec<Hit>,
+}
+
+/// [`rank`] by the keys that a search has found and, `with_best_unigrams`, by as many of the best unigrams.
+///
+/// # Errors
+/// As [`rank`].
+pub fn rank_found(
+    index: &Group,
+    mut keys: Vec<Key>,
+    unigrams: Unigrams<'_>,
+    with_best_unigrams: bool,
+    config: SealConfig,
+) -> Result<Ranking> {
+    let (given, mut weights) = (keys.len(), key_weights(index, &keys, config)?);
+    if with_best_unigrams {
+        for (key, weight) in best_unigrams(index, &keys, unigrams, config)? {
+            keys.push(key);
+            weights.push(weight);
+        }
+    }
+    let hits = rank_weighted(index, &keys, &weights, unigrams, config)?;
+    Ok(Ranking { added: keys.split_off(given), weights, hits })
 }
 
 /// Ranks the documents of the corpus by the keys that occur in them, intersectively: a document's score is the sum of
@@ -183,14 +230,17 @@ pub fn rank_weighted(
         ));
     }
     let mut order: Vec<u32> = (0..keys.len() as u32).filter(|&key| weights[key as usize] > 0.0).collect();
+    let (rows, parts) = (rows_of(index, keys)?, index.parts().len());
+    let rows_of_key = |key: u32| &rows[key as usize * parts..(key as usize + 1) * parts];
     if let (Some(most), false) = (config.skip_frequent_keys, config.compat) {
-        let counts =
-            keys.iter().map(|key| index.count(&key.ids, key.anchored)).collect::<Result<Vec<_>>>()?;
-        order.retain(|&key| counts[key as usize] <= most);
+        order.retain(|&key| occurrences(rows_of_key(key)) <= most);
     }
     order.sort_by(|&a, &b| weights[b as usize].total_cmp(&weights[a as usize]).then(a.cmp(&b)));
 
-    let candidates = candidates(index, keys, weights, &order, config)?;
+    let is_rare = |&&key: &&u32| occurrences(rows_of_key(key)) <= config.max_hits;
+    let rare: Vec<u32> = order.iter().filter(is_rare).copied().collect();
+    let rows: Vec<Rows> = rare.iter().flat_map(|&key| rows_of_key(key)).copied().collect();
+    let candidates = candidates(index, keys, weights, Rare { keys: &rare, rows: &rows }, config)?;
     let unigrams = unigram_weights(index, keys, unigrams, config)?;
     let mut by_token = vec![0.0; unigrams.keys().max().map_or(0, |&most| most as usize + 1)];
     unigrams.into_iter().for_each(|(token, weight)| by_token[token as usize] = weight);
@@ -206,25 +256,33 @@ pub fn rank_weighted(
     Ok(hits)
 }
 
+/// The keys that are rare enough to look for documents, heaviest first, and the rows of each in each part.
+#[derive(Debug, Clone, Copy)]
+struct Rare<'a> {
+    keys: &'a [u32],
+    rows: &'a [Rows],
+}
+
+impl Rare<'_> {
+    /// Every key with the number of its occurrences.
+    fn counted(&self, parts: usize) -> impl Iterator<Item = (u32, usize)> {
+        let counts = self.rows.chunks_exact(parts).map(|rows| occurrences(rows) as usize);
+        self.keys.iter().copied().zip(counts)
+    }
+}
+
 /// The documents to be scored in full: those with the best first scores, by the keys that are rare enough.
 fn candidates(
     index: &Group,
     keys: &[Key],
     weights: &[f64],
-    order: &[u32],
+    rare: Rare<'_>,
     config: SealConfig,
 ) -> Result<Vec<(f64, u64)>> {
-    let mut rare: Vec<(u32, Vec<Rows>)> = Vec::new();
-    for &key in order {
-        let rows = index.find(&keys[key as usize].ids, keys[key as usize].anchored)?;
-        if rows.iter().map(|rows| u64::from(rows.count())).sum::<u64>() <= config.max_hits {
-            rare.push((key, rows));
-        }
-    }
     let mut candidates = match index.tier() {
         // Text is read by walking there: places cost no more.
-        Tier::Compact => by_places(index, keys, weights, &rare, config)?,
-        _ => by_texts(index, keys, weights, &rare, config)?,
+        Tier::Compact => by_places(index, keys, weights, rare, config)?,
+        _ => by_texts(index, keys, weights, rare, config)?,
     };
     best(&mut candidates, config.fully_score);
     Ok(candidates)
@@ -234,20 +292,22 @@ fn by_places(
     index: &Group,
     keys: &[Key],
     weights: &[f64],
-    rare: &[(u32, Vec<Rows>)],
+    rare: Rare<'_>,
     config: SealConfig,
 ) -> Result<Vec<(f64, u64)>> {
-    let mut found: FxHashMap<u64, Scored> = FxHashMap::default();
-    for (k, rows) in rare {
-        let (ids, weight) = (&keys[*k as usize].ids, weights[*k as usize]);
-        let length = ids.len() as u32;
-        for (document, offset) in index.locate(rows, length, usize::MAX)? {
+    let lengths: Vec<u32> = rare.keys.iter().map(|&key| keys[key as usize].ids.len() as u32).collect();
+    let mut places = Vec::new();
+    index.locate_all(rare.rows, &lengths, usize::MAX, &mut places)?;
+    let (mut found, mut places) = (FxHashMap::<u64, Scored>::default(), places.into_iter());
+    for (k, count) in rare.counted(index.parts().len()) {
+        let (ids, weight) = (&keys[k as usize].ids, weights[k as usize]);
+        for (document, offset) in places.by_ref().take(count) {
             let scored = found.entry(document).or_default();
             if config.allow_overlaps {
                 scored.uncover();
             }
-            let at = if config.compat { offset + length } else { offset };
-            scored.add(*k, ids, at, weight, config.beta, false);
+            let at = if config.compat { offset + ids.len() as u32 } else { offset };
+            scored.add(k, ids, at, weight, config.beta, false);
         }
     }
     Ok(found.iter().map(|(&document, scored)| (scored.total(config), document)).collect())
@@ -260,27 +320,26 @@ fn by_texts(
     index: &Group,
     keys: &[Key],
     weights: &[f64],
-    rare: &[(u32, Vec<Rows>)],
+    rare: Rare<'_>,
     config: SealConfig,
 ) -> Result<Vec<(f64, u64)>> {
     let (mut documents, mut pairs) = (Vec::new(), Vec::new());
-    for (rank, (_, rows)) in (0u32..).zip(rare) {
-        documents.clear();
-        index.documents_of(rows, &mut documents)?;
-        pairs.extend(documents.iter().map(|&document| (document, rank)));
+    index.documents_of(rare.rows, &mut documents)?;
+    let mut documents = documents.into_iter();
+    for (rank, (_, count)) in (0u32..).zip(rare.counted(index.parts().len())) {
+        pairs.extend(documents.by_ref().take(count).map(|document| (document, rank)));
     }
     pairs.sort_unstable();
     pairs.dedup();
-    let weight = |pair: &(u64, u32)| weights[rare[pair.1 as usize].0 as usize];
+    let weight = |pair: &(u64, u32)| weights[rare.keys[pair.1 as usize] as usize];
     let mut heaviest: Vec<f64> = pairs.chunk_by(|a, b| a.0 == b.0).map(|its| weight(&its[0])).collect();
     let least = if config.fully_score < heaviest.len() && config.fully_score > 0 {
         *heaviest.select_nth_unstable_by(config.fully_score - 1, |a, b| b.total_cmp(a)).1
     } else {
         0.0
     };
-    let order: Vec<u32> = rare.iter().map(|(key, _)| *key).collect();
     let (mut reader, mut text, mut scores) =
-        (KeyReader::new(keys, weights, &order, config), Vec::new(), Vec::new());
+        (KeyReader::new(keys, weights, rare.keys, config), Vec::new(), Vec::new());
     for its in pairs.chunk_by(|a, b| a.0 == b.0) {
         let document = its[0].0;
         // Sums of the same weights in another order may differ in their last bits.
@@ -288,7 +347,7 @@ fn by_texts(
             continue;
         }
         let score = if let [one] = its {
-            let (key, mut scored) = (rare[one.1 as usize].0, Scored::default());
+            let (key, mut scored) = (rare.keys[one.1 as usize], Scored::default());
             scored.add(key, &keys[key as usize].ids, 0, weight(one), config.beta, false);
             scored.total(config)
         } else {
@@ -317,15 +376,14 @@ fn unigram_weights(
     let without: FxHashSet<Token> = single.chain(unigrams.special.iter().copied()).collect();
     let mut top = Vec::new();
     draftwood_logits::top_k(unigrams.log_probs, config.use_top_k_unigrams, &mut top);
-    let tokens = index.tokens() as f64;
+    top.retain(|&(token, log_prob)| !without.contains(&token) && log_prob.is_finite());
+    let ngrams: Vec<&[Token]> = top.iter().map(|(token, _)| std::slice::from_ref(token)).collect();
+    let (tokens, mut counts) = (index.tokens() as f64, Vec::new());
+    index.count_all(&ngrams, false, &mut counts)?;
     let mut weights = FxHashMap::default();
-    for (token, log_prob) in top {
-        if without.contains(&token) || !log_prob.is_finite() {
-            continue;
-        }
-        let count = index.count(&[token], false)? as f64;
-        let weight = log_odds(f64::from(log_prob).min(0.0), count, tokens, config.smoothing);
-        if count > 0.0 && weight > 0.0 {
+    for (&(token, log_prob), &count) in top.iter().zip(&counts) {
+        let weight = log_odds(f64::from(log_prob).min(0.0), count as f64, tokens, config.smoothing);
+        if count > 0 && weight > 0.0 {
             weights.insert(token, weight);
         }
     }

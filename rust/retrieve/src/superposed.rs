@@ -112,7 +112,11 @@ impl Superposed {
         let longest = config.orders.len().min(prompt.len());
         let suffixes = match index {
             Some(index) if config.alpha > 0.0 => (0..=longest)
-                .map(|length| index.find(&prompt[prompt.len() - length..], false))
+                .map(|length| {
+                    let mut rows = Vec::new();
+                    index.find(&prompt[prompt.len() - length..], false, &mut rows)?;
+                    Ok(rows)
+                })
                 .collect::<Result<_>>()?,
             _ => Vec::new(),
         };

@@ -5,7 +5,7 @@ mod counting;
 
 use counting::allocations;
 use draftwood_base::Token;
-use draftwood_retrieve::index::{Corpus, Followers, Index, Matcher, Tier};
+use draftwood_retrieve::index::{Corpus, FollowerLists, Followers, Group, Index, Matcher, Rows, Tier};
 
 /// Documents of 1 … 300 tokens that repeat each other.
 fn corpus(symbols: u32) -> Corpus {
@@ -27,7 +27,7 @@ fn corpus(symbols: u32) -> Corpus {
 
 /// Every operation once, over n-grams of many lengths.
 fn work(index: &Index, text: &[Token], buffers: &mut Buffers) {
-    let Buffers { followers, matcher, children, places, tokens } = buffers;
+    let Buffers { followers, matcher, children, places, documents, tokens } = buffers;
     let has_places = index.tier() != Tier::Tiny;
     matcher.clear();
     for (at, &id) in text.iter().enumerate() {
@@ -37,6 +37,8 @@ fn work(index: &Index, text: &[Token], buffers: &mut Buffers) {
         assert_eq!(index.count(ngram, false).unwrap(), rows.count());
         index.extend(rows, id).unwrap();
         index.document_ends(rows).unwrap();
+        children.clear();
+        index.find_all(&[ngram, &text[..at / 2]], true, children).unwrap();
         children.clear();
         index.children(rows, &text[..40], children).unwrap();
         let ids = &text[..children.len()];
@@ -48,6 +50,9 @@ fn work(index: &Index, text: &[Token], buffers: &mut Buffers) {
             places.clear();
             index.locate(rows, ngram.len() as u32, 20, places).unwrap();
             index.document_of(rows.start).unwrap();
+            documents.clear();
+            documents.extend(rows.start..rows.end);
+            index.documents_of(documents).unwrap();
             tokens.clear();
             index.extract(places[0].0, 0, 50, tokens).unwrap();
         }
@@ -58,9 +63,87 @@ fn work(index: &Index, text: &[Token], buffers: &mut Buffers) {
 struct Buffers {
     followers: Followers,
     matcher: Matcher,
-    children: Vec<draftwood_retrieve::index::Rows>,
+    children: Vec<Rows>,
     places: Vec<(u32, u32)>,
+    documents: Vec<u32>,
     tokens: Vec<Token>,
+}
+
+/// Every operation over several indexes once, one by one and many n-grams at once.
+fn work_together<'a>(group: &Group, text: &'a [Token], buffers: &mut Together<'a>) {
+    let Together { rows, counts, lists, matcher, places, documents, tokens, ngrams, lengths } = buffers;
+    let has_places = group.tier() != Tier::Tiny;
+    for (at, &id) in text.iter().enumerate() {
+        let ngram = &text[at.saturating_sub(at % 7)..=at];
+        rows.clear();
+        group.find(ngram, id % 2 == 0, rows).unwrap();
+        group.count(ngram, true).unwrap();
+        group.next(rows, Some(at % 30), lists).unwrap();
+        if at % 10 == 0 {
+            rows.clear();
+            group.longest_suffix(&text[..at], matcher, rows).unwrap();
+        }
+        if has_places && !ngram.is_empty() {
+            rows.clear();
+            group.find(ngram, false, rows).unwrap();
+            places.clear();
+            group.locate(rows, ngram.len() as u32, 20, places).unwrap();
+            documents.clear();
+            group.documents_of(rows, documents).unwrap();
+            tokens.clear();
+            group.extract(places[0].0, 0, 50, tokens).unwrap();
+            group.read(places[0].0, tokens).unwrap();
+        }
+    }
+    ngrams.clear();
+    ngrams.extend(text.windows(3));
+    lengths.clear();
+    lengths.resize(ngrams.len(), 3);
+    (rows.clear(), counts.clear(), places.clear(), documents.clear());
+    group.find_all(ngrams, false, rows).unwrap();
+    group.count_all(ngrams, false, counts).unwrap();
+    group.next_all(rows, None, lists).unwrap();
+    group.next_all(rows, Some(2), lists).unwrap();
+    if has_places {
+        group.locate_all(rows, lengths, 5, places).unwrap();
+        group.documents_of(rows, documents).unwrap();
+    }
+}
+
+#[derive(Default)]
+struct Together<'a> {
+    rows: Vec<Rows>,
+    counts: Vec<u64>,
+    lists: FollowerLists,
+    matcher: Matcher,
+    places: Vec<(u64, u32)>,
+    documents: Vec<u64>,
+    tokens: Vec<Token>,
+    ngrams: Vec<&'a [Token]>,
+    lengths: Vec<u32>,
+}
+
+#[test]
+fn warm_operations_over_several_indexes_allocate_nothing() {
+    for symbols in [3, 50, 70_000] {
+        let corpus = corpus(symbols);
+        let text = corpus.document(290).to_vec();
+        for tier in [Tier::Tiny, Tier::Compact, Tier::Standard, Tier::Fast] {
+            let index = || Index::build_in_memory(&corpus, tier).unwrap();
+            for parts in [vec![index()], vec![index(), index()]] {
+                let (group, mut buffers) = (Group::new(parts).unwrap(), Together::default());
+                work_together(&group, &text, &mut buffers);
+                let before = allocations();
+                work_together(&group, &text, &mut buffers);
+                assert_eq!(
+                    allocations() - before,
+                    0,
+                    "{tier:?}, {symbols} symbols, {} parts",
+                    group.parts().len()
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,19 +1,19 @@
 //! The constrained step against a top-k over masked scores, bit for bit.
 
+#[path = "support/group.rs"]
+mod group;
+
 use draftwood_base::Token;
-use draftwood_retrieve::index::{Corpus, Group, Index, Rows, Tier};
+use draftwood_retrieve::index::{Group, Rows, Tier};
 use draftwood_retrieve::{Candidate, Constrained, Step};
+use group::{Documents, group};
 use proptest::prelude::*;
 
-type Documents = Vec<Vec<Token>>;
-
-fn group(documents: &Documents, each: usize, tier: Tier) -> Group {
-    let index = |part: &[Vec<Token>]| {
-        let mut corpus = Corpus::default();
-        part.iter().for_each(|document| corpus.push(document).unwrap());
-        Index::build_in_memory(&corpus, tier).unwrap()
-    };
-    Group::new(documents.chunks(each).map(index).collect()).unwrap()
+/// The rows of n-grams in each part, one after the other.
+fn found<'a>(index: &Group, ngrams: impl IntoIterator<Item = &'a Vec<Token>>) -> Vec<Rows> {
+    let mut rows = Vec::new();
+    ngrams.into_iter().for_each(|ids| index.find(ids, false, &mut rows).unwrap());
+    rows
 }
 
 /// Whether `ids` occurs, and whether a document ends with it.
@@ -97,7 +97,7 @@ proptest! {
         for tier in [Tier::Tiny, Tier::Standard] {
             let index = group(&documents, each, tier);
             let rows: Vec<Rows> =
-                prefixes.iter().flat_map(|prefix| index.find(prefix, false).unwrap()).collect();
+                found(&index, prefixes.iter());
             let end = has_end.then_some(vocab as Token - 2);
             let step = Step { rows: &rows, scores: &scores, log_probs: &log_probs, end, k };
             constrained.step(&index, step).unwrap();
@@ -106,7 +106,7 @@ proptest! {
             let got: Vec<_> = constrained.candidates().iter().map(bits).collect();
             prop_assert_eq!(&got, &expected.iter().map(|(c, _)| bits(c)).collect::<Vec<_>>());
             let children: Vec<Rows> =
-                expected.iter().flat_map(|(_, ids)| index.find(ids, false).unwrap()).collect();
+                found(&index, expected.iter().map(|(_, ids)| ids));
             let counts = |rows: &[Rows]| rows.iter().map(|rows| rows.count()).collect::<Vec<_>>();
             prop_assert_eq!(counts(constrained.rows()), counts(&children));
         }
@@ -116,7 +116,7 @@ proptest! {
 #[test]
 fn sizes_that_do_not_fit_are_named() {
     let index = group(&vec![vec![1, 2], vec![3]], 1, Tier::Standard);
-    let rows = index.find(&[], false).unwrap();
+    let rows = found(&index, [&vec![]]);
     let mut constrained = Constrained::default();
     let mut error = |rows: &[Rows], scores: &[f32], log_probs: &[f32]| {
         let step = Step { rows, scores, log_probs, end: None, k: 4 };

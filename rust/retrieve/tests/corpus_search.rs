@@ -1,25 +1,18 @@
 //! The constrained search against one that masks everything, and given keys against sums over their tokens.
 
+#[path = "support/group.rs"]
+mod group;
+
 use draftwood_base::{Result, Token};
 use draftwood_logits::RowResult;
-use draftwood_retrieve::index::{Corpus, Group, Index, Tier};
+use draftwood_retrieve::index::Tier;
 use draftwood_retrieve::{BeamRows, CorpusSearch, CorpusSearchConfig, KeyScorer, Onward};
+use group::{Documents, group};
 use proptest::prelude::*;
-
-type Documents = Vec<Vec<Token>>;
 
 const VOCAB: usize = 14;
 const END: Token = 13;
 const TITLE_END: [Token; 2] = [10, 11];
-
-fn group(documents: &Documents, each: usize) -> Group {
-    let index = |part: &[Vec<Token>]| {
-        let mut corpus = Corpus::default();
-        part.iter().for_each(|document| corpus.push(document).unwrap());
-        Index::build_in_memory(&corpus, Tier::Standard).unwrap()
-    };
-    Group::new(documents.chunks(each).map(index).collect()).unwrap()
-}
 
 /// A language model: log-probabilities that depend on the whole text, coarse so that some are equal.
 fn model(text: &[Token]) -> Vec<f32> {
@@ -130,7 +123,7 @@ proptest! {
 
     #[test]
     fn considers_exactly_the_masked_candidates(documents in documents(), config in configs(), each in 1usize..7) {
-        let index = group(&documents, each);
+        let index = group(&documents, each, Tier::Standard);
         let mut search = CorpusSearch::new(&index, config.clone()).unwrap();
         drive(&mut search, CorpusSearch::is_done, |search, rows| search.step(&index, rows).map(<[_]>::to_vec));
         let got: Vec<_> =
@@ -163,7 +156,7 @@ proptest! {
 fn every_title_is_reached_and_the_last_one_only_without_the_quirk() {
     let documents: Documents = vec![vec![1, 2, 10, 11, 3], vec![4, 10, 11, 1, 2], vec![5, 6, 10, 11, 4]];
     let titles = |without_last_document| {
-        let index = group(&documents, 2);
+        let index = group(&documents, 2, Tier::Standard);
         let config = CorpusSearchConfig {
             beam: 8,
             length: 6,
@@ -188,7 +181,7 @@ fn every_title_is_reached_and_the_last_one_only_without_the_quirk() {
 
 #[test]
 fn what_makes_no_sense_is_named() {
-    let index = group(&vec![vec![1, 2]], 1);
+    let index = group(&vec![vec![1, 2]], 1, Tier::Standard);
     let config = CorpusSearchConfig {
         beam: 0,
         length: 3,

@@ -1,13 +1,16 @@
 //! `Retrieval` against scans of the documents, over one index and over several.
 
+#[path = "support/group.rs"]
+mod group;
 #[path = "support/propose.rs"]
 mod propose;
 mod support;
 
 use draftwood_base::{SequenceId, Token};
-use draftwood_retrieve::index::{Corpus, Group, Index, Tier};
+use draftwood_retrieve::index::{Group, Tier};
 use draftwood_retrieve::{Retrieval, RetrievalConfig};
 use draftwood_tree::{Continuations, Drafter, Forest, Grower};
+use group::{Documents, group};
 use propose::propose;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -18,16 +21,8 @@ const HIT: [f32; 9] = [0.0, 0.25, 0.45, 0.6, 0.68, 0.74, 0.78, 0.82, 0.88];
 const FOLLOWERS: usize = 8;
 const CONTEXTS: usize = 4;
 
-type Documents = Vec<Vec<Token>>;
-
-/// The documents as indexes of at most `each` documents.
-fn group(documents: &Documents, each: usize) -> Arc<Group> {
-    let index = |part: &[Vec<Token>]| {
-        let mut corpus = Corpus::default();
-        part.iter().for_each(|document| corpus.push(document).unwrap());
-        Index::build_in_memory(&corpus, Tier::Standard).unwrap()
-    };
-    Arc::new(Group::new(documents.chunks(each).map(index).collect()).unwrap())
+fn shared(documents: &Documents, each: usize) -> Arc<Group> {
+    Arc::new(group(documents, each, Tier::Standard))
 }
 
 /// The same by scanning the documents for every suffix.
@@ -137,7 +132,7 @@ proptest! {
     fn equals_a_scan_of_the_documents(
         (documents, text) in cases(), config in configs(), each in 1usize..5, budget in 1u32..40, max_depth in 0u32..8,
     ) {
-        let mut drafter = Retrieval::new(config, group(&documents, each)).unwrap();
+        let mut drafter = Retrieval::new(config, shared(&documents, each)).unwrap();
         let forest = propose(&mut drafter, 0, &text, budget, max_depth);
         prop_assert_eq!(&forest, &by_scan(&documents, &text, config, budget, max_depth));
         check_tree(forest.tree(0), text[text.len() - 1], budget, max_depth, |step| {
@@ -151,7 +146,7 @@ proptest! {
         (documents, text) in cases(), config in configs(), cuts in prop::collection::vec(any::<usize>(), 1..8),
         edit in any::<(usize, bool)>(),
     ) {
-        let index = group(&documents, 2);
+        let index = shared(&documents, 2);
         let mut grown = Retrieval::new(config, Arc::clone(&index)).unwrap();
         let fresh = |text: &[Token]| {
             propose(&mut Retrieval::new(config, Arc::clone(&index)).unwrap(), 0, text, 20, 8)
@@ -171,7 +166,7 @@ proptest! {
 
 #[test]
 fn closing_frees_and_bad_settings_are_named() {
-    let index = group(&vec![vec![1, 2, 3]], 1);
+    let index = shared(&vec![vec![1, 2, 3]], 1);
     let mut drafter = Retrieval::new(RetrievalConfig::default(), Arc::clone(&index)).unwrap();
     assert_eq!(propose(&mut drafter, 0, &[9, 1, 2], 4, 4).tree(0).tokens, [2, 3]);
     assert_eq!(drafter.open_sequences(), 1);
@@ -184,9 +179,7 @@ fn closing_frees_and_bad_settings_are_named() {
     assert!(error(65, 1, 0.1).starts_with("max_match must be 1 … 64, got 65"));
     assert!(error(4, 5, 0.1).starts_with("min_match must be 1 … 4, max_match, got 5"));
     assert!(error(4, 4, 2.0).starts_with("min_prob must be"));
-    let mut corpus = Corpus::default();
-    corpus.push(&[1]).unwrap();
-    let tiny = Group::new(vec![Index::build_in_memory(&corpus, Tier::Tiny).unwrap()]).unwrap();
+    let tiny = group(&vec![vec![1]], 1, Tier::Tiny);
     let error = Retrieval::new(RetrievalConfig::default(), Arc::new(tiny)).err().unwrap().to_string();
     assert!(error.contains("must be compact, standard or fast for drafting, got tiny"), "{error}");
 }

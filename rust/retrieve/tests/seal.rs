@@ -1,26 +1,21 @@
 //! SEAL's ranking against its formulas written out over all documents.
 
+#[path = "support/group.rs"]
+mod group;
+
 use draftwood_base::Token;
-use draftwood_retrieve::index::{Corpus, Group, Index, Tier};
-use draftwood_retrieve::{Hit, Key, SealConfig, Unigrams, best_unigrams, key_weights, rank, rank_weighted};
+use draftwood_retrieve::index::{Group, Tier};
+use draftwood_retrieve::{
+    Hit, Key, SealConfig, Unigrams, best_unigrams, key_weights, rank, rank_found, rank_weighted,
+};
+use group::{Documents, group as group_in};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-
-type Documents = Vec<Vec<Token>>;
 
 /// In one of the tiers that know places: they find documents in two ways.
 fn group(documents: &Documents, each: usize) -> Group {
     let tier = [Tier::Standard, Tier::Compact, Tier::Fast][documents.concat().len() % 3];
     group_in(documents, each, tier)
-}
-
-fn group_in(documents: &Documents, each: usize, tier: Tier) -> Group {
-    let index = |part: &[Vec<Token>]| {
-        let mut corpus = Corpus::default();
-        part.iter().for_each(|document| corpus.push(document).unwrap());
-        Index::build_in_memory(&corpus, tier).unwrap()
-    };
-    Group::new(documents.chunks(each).map(index).collect()).unwrap()
 }
 
 /// Offsets of a key in a document.
@@ -327,6 +322,20 @@ fn the_best_unigrams_are_as_many_as_the_keys_and_none_of_them() {
         assert_eq!(best(special).len(), 2);
     }
     assert_eq!(best_unigrams(&index, &keys, Unigrams::default(), config).unwrap(), []);
+    // A ranking of what a search has found adds them on demand.
+    let unigrams = Unigrams { log_probs: &log_probs, special: &[] };
+    let best = best_unigrams(&index, &keys, unigrams, config).unwrap();
+    let found = rank_found(&index, keys.to_vec(), unigrams, true, config).unwrap();
+    let mut all = keys.to_vec();
+    all.extend(best.iter().map(|one| one.0.clone()));
+    let mut weights = key_weights(&index, &keys, config).unwrap();
+    weights.extend(best.iter().map(|one| one.1));
+    assert_eq!((&found.added[..], &found.weights), (&all[2..], &weights));
+    assert_eq!(found.hits, rank_weighted(&index, &all, &weights, unigrams, config).unwrap());
+    assert!(found.hits[1].keys.iter().any(|&(key, _)| key == 2), "{:?}", found.hits);
+    let found = rank_found(&index, keys.to_vec(), unigrams, false, config).unwrap();
+    assert_eq!((found.added.len(), found.weights.len()), (0, 2));
+    assert_eq!(found.hits, rank(&index, &keys, unigrams, config).unwrap());
     let error = rank_weighted(&index, &keys, &[1.0], Unigrams::default(), config).unwrap_err().to_string();
     assert!(error.starts_with("the number of weights must be 2, got 1"), "{error}");
 }

@@ -1,23 +1,16 @@
 //! Superposed decoding against its formulas, with counts from scans over the documents.
 
+#[path = "support/group.rs"]
+mod group;
+
 use draftwood_base::Token;
 use draftwood_logits::RowResult;
-use draftwood_retrieve::index::{Corpus, Group, Index, Tier};
+use draftwood_retrieve::index::{Group, Tier};
 use draftwood_retrieve::{BeamRows, Superposed, SuperposedConfig};
+use group::{Documents, group};
 use proptest::prelude::*;
 
-type Documents = Vec<Vec<Token>>;
-
 const VOCAB: usize = 9;
-
-fn group(documents: &Documents, each: usize) -> Group {
-    let index = |part: &[Vec<Token>]| {
-        let mut corpus = Corpus::default();
-        part.iter().for_each(|document| corpus.push(document).unwrap());
-        Index::build_in_memory(&corpus, Tier::Tiny).unwrap()
-    };
-    Group::new(documents.chunks(each).map(index).collect()).unwrap()
-}
 
 /// Logits that depend on what the row holds.
 fn model(mixture: &[(Token, f32)], depth: usize) -> Vec<f32> {
@@ -159,7 +152,7 @@ proptest! {
         prompt in prop::collection::vec(0..VOCAB as Token, 0..6),
         config in configs(),
     ) {
-        let index = group(&documents, each);
+        let index = group(&documents, each, Tier::Tiny);
         let (search, rows) = run(Some(&index), &prompt, &config);
         let (expected, steps) = reference(&documents, &prompt, &config);
         prop_assert_eq!(rows, steps);
@@ -232,7 +225,7 @@ fn what_means_nothing_is_refused() {
         ends: vec![],
         banned: vec![],
     };
-    let index = group(&vec![vec![1, 2, 3]], 1);
+    let index = group(&vec![vec![1, 2, 3]], 1, Tier::Tiny);
     let refused = |config: SuperposedConfig, index: Option<&Group>, what: &str| {
         let words = Superposed::new(index, &[1], config).unwrap_err().to_string();
         assert!(words.starts_with(what), "{words}");

@@ -1,6 +1,6 @@
 //! Which parts of a text a corpus holds.
 
-use crate::index::{Group, Matcher, Rows};
+use crate::index::{Group, Matcher, Rows, Tier, occurrences};
 use draftwood_base::{Error, Result, Token};
 
 /// A part of a text that occurs in the corpus and lies in no longer one that does.
@@ -66,11 +66,11 @@ impl Group {
         if length < min_length {
             return Ok(());
         }
-        let places = match self.needs_places("places") {
-            Ok(()) if places > 0 => self.locate(&longest.rows, length as u32, places)?,
-            _ => Vec::new(),
-        };
-        let count = longest.rows.iter().map(|rows| u64::from(rows.count())).sum();
+        let (limit, mut places) = (places, Vec::new());
+        if limit > 0 && self.tier() != Tier::Tiny {
+            self.locate(&longest.rows, length as u32, limit, &mut places)?;
+        }
+        let count = occurrences(&longest.rows);
         spans.push(Span { start: longest.start, end, count, places });
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::index::{Index, Rows};
 use draftwood_base::{Error, Result, Token};
 
 /// Steps that are under way at once: enough to hide a miss behind the others.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 32;
 /// Rows whose bits lie in two cache lines at most, or little more.
 const TWO_LINES: u32 = 40;
 
@@ -34,7 +34,7 @@ impl List {
 
 /// Where a rank is to be found: among occurrences `low .. high`, those below `key` in their low bits.
 #[derive(Debug, Clone, Copy, Default)]
-struct Piece {
+pub(super) struct Piece {
     low: u32,
     high: u32,
     key: u32,
@@ -42,7 +42,7 @@ struct Piece {
 
 /// The part of a piece where it is: of occurrences `low .. high` those below `key` in `width` bits each, from bit `at` on.
 #[derive(Debug, Clone, Copy, Default)]
-struct Part {
+pub(super) struct Part {
     low: u32,
     high: u32,
     key: u32,
@@ -131,7 +131,7 @@ impl Index {
     }
 
     /// At most [`BATCH`] steps.
-    fn steps(&self, rows: &mut [Rows], ids: &[Token]) -> Result<(), Fault> {
+    pub(super) fn steps(&self, rows: &mut [Rows], ids: &[Token]) -> Result<(), Fault> {
         match rows.len() {
             0..=4 => self.up_to::<4>(rows, ids),
             5..=16 => self.up_to::<16>(rows, ids),
@@ -260,14 +260,14 @@ impl Index {
     }
 
     #[inline(always)]
-    fn ask_directory(&self, list: List, row: u32) {
+    pub(super) fn ask_directory(&self, list: List, row: u32) {
         let piece = u64::from(list.directory) + (u64::from(row) >> list.shift);
         self.store.prefetch(self.section(Kind::Directory), piece * 4);
     }
 
     /// What [`Index::part`] reads, and the end of a piece that may lie in two cache lines.
     #[inline(always)]
-    fn ask_piece(&self, list: List, piece: Piece) {
+    pub(super) fn ask_piece(&self, list: List, piece: Piece) {
         let (section, count) = (self.section(Kind::LowBits), piece.high - piece.low);
         let at = list.bits + u64::from(piece.low) * u64::from(list.shift);
         let number = Parts::of(count, list.shift)
@@ -277,12 +277,12 @@ impl Index {
     }
 
     #[inline(always)]
-    fn ask_part(&self, part: Part) {
+    pub(super) fn ask_part(&self, part: Part) {
         self.store.prefetch(self.section(Kind::LowBits), part.at / 8);
     }
 
     #[inline(always)]
-    fn piece(&self, list: List, row: u32) -> Result<Piece, Fault> {
+    pub(super) fn piece(&self, list: List, row: u32) -> Result<Piece, Fault> {
         let section = self.section(Kind::Directory);
         let entry = u64::from(list.directory) + (u64::from(row) >> list.shift);
         let (low, high) = self.store.neighbours(section, entry)?;
@@ -293,7 +293,7 @@ impl Index {
     }
 
     #[inline(always)]
-    fn part(&self, list: List, Piece { low, high, key }: Piece) -> Result<Part, Fault> {
+    pub(super) fn part(&self, list: List, Piece { low, high, key }: Piece) -> Result<Part, Fault> {
         let at = list.bits + u64::from(low) * u64::from(list.shift);
         if key == 0 || list.shift == 0 {
             return Ok(Part { low, high: low, key, width: list.shift, at });
@@ -322,7 +322,7 @@ impl Index {
     }
 
     #[inline(always)]
-    fn rank(&self, Part { low, high, key, width, at }: Part) -> Result<u32, Fault> {
+    pub(super) fn rank(&self, Part { low, high, key, width, at }: Part) -> Result<u32, Fault> {
         let section = self.section(Kind::LowBits);
         let place = |number: u32| at + u64::from(number) * u64::from(width);
         let value = |at: u64| Ok(unpack(self.store.window(section, at / 8)?, at, width));

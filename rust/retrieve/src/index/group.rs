@@ -1,7 +1,39 @@
-//! Several index files as one.
+//! Several index files as one. What is found goes into buffers of the caller, so that nothing is allocated once they have
+//! grown, and any number of threads may ask.
 
-use crate::index::{Followers, Index, Matcher, Rows, Tier};
-use draftwood_base::{Error, Result, Token};
+use crate::index::{Followers, Index, Matcher, Rows, Tier, occurrences};
+use draftwood_base::{Error, Ragged, Result, Token};
+use std::cmp::Reverse;
+
+/// How many n-grams further on the rows are asked for.
+const AHEAD: usize = 8;
+
+/// The followers of n-grams in all indexes of a group, and the memory to find them; reused from query to query.
+#[derive(Debug, Clone, Default)]
+pub struct FollowerLists {
+    part: Followers,
+    all: Vec<(Token, u64)>,
+    lists: Ragged<(Token, u64)>,
+    ends: Vec<u64>,
+}
+
+impl FollowerLists {
+    /// The followers of the `i`-th n-gram with their counts: ids ascending, with `top` by falling count.
+    ///
+    /// # Panics
+    /// If there were no more than `i` n-grams.
+    pub fn list(&self, i: usize) -> &[(Token, u64)] {
+        self.lists.row(i)
+    }
+
+    /// How often the `i`-th n-gram ends a document instead.
+    ///
+    /// # Panics
+    /// As [`FollowerLists::list`].
+    pub fn document_ends(&self, i: usize) -> u64 {
+        self.ends[i]
+    }
+}
 
 /// Indexes over parts of a corpus, documents numbered on from one to the next. Counts, followers and places are those
 /// of one index over all documents.
@@ -52,6 +84,11 @@ impl Group {
         &self.parts
     }
 
+    /// Documents before each part.
+    pub(super) fn before(&self) -> &[u64] {
+        &self.before
+    }
+
     /// The fingerprint that the parts agree on.
     pub fn fingerprint(&self) -> Option<[u8; 32]> {
         self.parts.iter().find_map(Index::fingerprint)
@@ -75,33 +112,62 @@ impl Group {
         self.parts.iter().try_for_each(|part| part.needs_places(what))
     }
 
-    /// The rows of an n-gram in each part.
+    /// Appends the rows of an n-gram in each part.
     ///
     /// # Errors
     /// As [`Index::find`].
-    pub fn find(&self, ids: &[Token], anchored: bool) -> Result<Vec<Rows>> {
-        self.parts.iter().map(|part| part.find(ids, anchored)).collect()
+    pub fn find(&self, ids: &[Token], anchored: bool, out: &mut Vec<Rows>) -> Result<()> {
+        self.parts.iter().try_for_each(|part| {
+            out.push(part.find(ids, anchored)?);
+            Ok(())
+        })
     }
 
-    /// The longest suffix of `ids` that occurs: its number of tokens and its rows, those of the empty one if none does.
+    /// [`Group::find`] for many n-grams at once, of any lengths, one after the other: their cache misses overlap.
+    ///
+    /// # Errors
+    /// As [`Index::find`]; `out` is then as it was.
+    pub fn find_all(&self, ngrams: &[&[Token]], anchored: bool, out: &mut Vec<Rows>) -> Result<()> {
+        let (first, parts) = (out.len(), self.parts.len());
+        out.resize(first + ngrams.len() * parts, Rows::default());
+        let found = &mut out[first..];
+        let done = self.parts.iter().enumerate().try_for_each(|(p, part)| {
+            part.each_found(ngrams, anchored, |ngram, rows| found[ngram * parts + p] = rows)
+        });
+        if done.is_err() {
+            out.truncate(first);
+        }
+        done
+    }
+
+    /// The longest suffix of `ids` that occurs: its number of tokens, and how often it does; the empty one, if none does,
+    /// as often as there are tokens. `matcher` starts anew, and the suffix' rows in each part are appended to `rows`.
     ///
     /// Cost: one step per token, part and suffix with a count of its own, for as many of the last tokens as it takes.
     ///
     /// # Errors
     /// As [`Index::extend`].
-    pub fn longest_suffix(&self, ids: &[Token]) -> Result<(usize, Vec<Rows>)> {
+    pub fn longest_suffix(
+        &self,
+        ids: &[Token],
+        matcher: &mut Matcher,
+        rows: &mut Vec<Rows>,
+    ) -> Result<(usize, u64)> {
         // A suffix that is cut at the left may occur; doubling finds the length where the cut no longer matters.
         let mut taken = 16;
         loop {
             let tail = &ids[ids.len().saturating_sub(taken)..];
             let mut longest = 0;
             for part in &self.parts {
-                let mut matcher = Matcher::default();
+                matcher.clear();
                 tail.iter().try_for_each(|&id| matcher.append(part, id))?;
                 longest = longest.max(matcher.longest() as usize);
             }
             if longest < tail.len() || tail.len() == ids.len() {
-                return Ok((longest, self.find(&ids[ids.len() - longest..], false)?));
+                let (suffix, first) = (&ids[ids.len() - longest..], rows.len());
+                self.find(suffix, false, rows)?;
+                let count = if longest == 0 { self.tokens() } else { occurrences(&rows[first..]) };
+                return Ok((longest, count));
             }
             taken *= 2;
         }
@@ -115,60 +181,87 @@ impl Group {
         self.parts.iter().try_fold(0, |sum, part| Ok(sum + u64::from(part.count(ids, anchored)?)))
     }
 
-    /// The tokens that follow the n-gram with these rows: ids ascending with counts, and how often it ends a document.
-    /// With `top`, only so many, the most frequent first, of equals the lower id.
+    /// Appends the count of each of many n-grams, of any lengths: their cache misses overlap.
+    ///
+    /// # Errors
+    /// As [`Index::count`]; `out` is then as it was.
+    pub fn count_all(&self, ngrams: &[&[Token]], anchored: bool, out: &mut Vec<u64>) -> Result<()> {
+        let first = out.len();
+        out.resize(first + ngrams.len(), 0);
+        let counts = &mut out[first..];
+        let done = self.parts.iter().try_for_each(|part| {
+            part.each_found(ngrams, anchored, |ngram, rows| {
+                counts[ngram] += u64::from(part.occurrences_of(ngrams[ngram], rows, anchored));
+            })
+        });
+        if done.is_err() {
+            out.truncate(first);
+        }
+        done
+    }
+
+    /// The tokens that follow the n-gram with these rows, in place of what `out` holds. With `top`, only so many, the most
+    /// frequent first, of equals the lower id.
     ///
     /// # Errors
     /// As [`Index::next`].
-    pub fn next(&self, rows: &[Rows], top: Option<usize>) -> Result<(Vec<Token>, Vec<u64>, u64)> {
-        let (mut all, mut ends, mut followers) = (Vec::new(), 0, Followers::default());
-        for (part, &rows) in self.parts.iter().zip(rows) {
-            part.next(rows, &mut followers)?;
-            ends += u64::from(followers.document_ends());
-            all.extend(followers.ids().iter().copied().zip(followers.counts().iter().map(|&c| u64::from(c))));
-        }
-        all.sort_unstable_by_key(|&(id, _)| id);
-        all.dedup_by(|next, first| {
-            let same = next.0 == first.0;
-            if same {
-                first.1 += next.1;
-            }
-            same
-        });
-        if let Some(top) = top {
-            all.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
-            all.truncate(top);
-        }
-        let (ids, counts) = all.into_iter().unzip();
-        Ok((ids, counts, ends))
+    pub fn next(&self, rows: &[Rows], top: Option<usize>, out: &mut FollowerLists) -> Result<()> {
+        self.own(rows, 1)?;
+        self.next_all(rows, top, out)
     }
 
-    /// Documents and token offsets of an n-gram, at most `limit`, evenly spaced among all in row order, part after
-    /// part, then sorted.
+    /// [`Group::next`] for many n-grams: `rows` has those of each part for each of them, one n-gram after the other. What
+    /// the next ones read is asked for while one is read.
     ///
     /// # Errors
-    /// As [`Index::locate`].
-    pub fn locate(&self, rows: &[Rows], length: u32, limit: usize) -> Result<Vec<(u64, u32)>> {
-        self.needs_places("locate")?;
-        let total: u64 = rows.iter().map(|rows| u64::from(rows.count())).sum();
-        let taken = total.min(limit as u64);
-        let (mut places, mut found) = (Vec::with_capacity(taken as usize), Vec::new());
-        let (mut part, mut passed) = (0, 0u64);
-        for i in 0..taken {
-            let row = (u128::from(i) * u128::from(total) / u128::from(taken)) as u64;
-            while row - passed >= u64::from(rows[part].count()) {
-                passed += u64::from(rows[part].count());
-                part += 1;
+    /// As [`Group::next`].
+    pub fn next_all(&self, rows: &[Rows], top: Option<usize>, out: &mut FollowerLists) -> Result<()> {
+        let parts = self.parts.len();
+        self.own(rows, rows.len() / parts)?;
+        out.lists.clear();
+        out.ends.clear();
+        let ask = |ahead: &[Rows]| self.parts.iter().zip(ahead).for_each(|(part, &rows)| part.ask_rows(rows));
+        rows.chunks_exact(parts).take(AHEAD).for_each(ask);
+        for (i, mine) in rows.chunks_exact(parts).enumerate() {
+            if let Some(ahead) = rows.get((i + AHEAD) * parts..(i + AHEAD + 1) * parts) {
+                ask(ahead);
             }
-            let row = rows[part].start + (row - passed) as u32;
-            found.clear();
-            self.parts[part].locate(Rows::new(row, row + 1), length, 1, &mut found)?;
-            places.extend(
-                found.iter().map(|&(document, offset)| (self.before[part] + u64::from(document), offset)),
-            );
+            self.gather(mine, top, out)?;
         }
-        places.sort_unstable();
-        Ok(places)
+        Ok(())
+    }
+
+    /// Appends the followers of one n-gram.
+    fn gather(&self, rows: &[Rows], top: Option<usize>, out: &mut FollowerLists) -> Result<()> {
+        let FollowerLists { part: followers, all, lists, ends } = out;
+        all.clear();
+        let mut ended = 0;
+        for (part, &rows) in self.parts.iter().zip(rows) {
+            part.next(rows, followers)?;
+            ended += u64::from(followers.document_ends());
+            all.extend(followers.ids().iter().copied().zip(followers.counts().iter().map(|&c| u64::from(c))));
+        }
+        if self.parts.len() > 1 {
+            all.sort_unstable_by_key(|&(id, _)| id);
+            all.dedup_by(|next, first| {
+                let same = next.0 == first.0;
+                if same {
+                    first.1 += next.1;
+                }
+                same
+            });
+        }
+        if let Some(top) = top {
+            let order = |&(id, count): &(Token, u64)| (Reverse(count), id);
+            if (1..all.len()).contains(&top) {
+                all.select_nth_unstable_by_key(top - 1, order);
+            }
+            all.truncate(top);
+            all.sort_unstable_by_key(order);
+        }
+        lists.extend_row(all.iter().copied());
+        ends.push(ended);
+        Ok(())
     }
 
     /// The part that holds a document, and its number there.
@@ -184,15 +277,13 @@ impl Group {
         Ok((&self.parts[part], (document - self.before[part]) as u32))
     }
 
-    /// Tokens `start .. stop` of a document.
+    /// Appends tokens `start .. stop` of a document to `out`.
     ///
     /// # Errors
     /// As [`Index::extract`].
-    pub fn extract(&self, document: u64, start: u32, stop: u32) -> Result<Vec<Token>> {
+    pub fn extract(&self, document: u64, start: u32, stop: u32, out: &mut Vec<Token>) -> Result<()> {
         let (part, document) = self.part_of(document)?;
-        let mut out = Vec::new();
-        part.extract(document, start, stop, &mut out)?;
-        Ok(out)
+        part.extract(document, start, stop, out)
     }
 
     /// The whole text of a document, in place of what `out` holds.
@@ -203,20 +294,6 @@ impl Group {
         let (part, document) = self.part_of(document)?;
         out.clear();
         part.extract(document, 0, u32::MAX, out)
-    }
-
-    /// Appends the documents of all rows, in the order of the rows. Cost: one read per row in the standard tier; as
-    /// [`Index::locate`] in the others.
-    ///
-    /// # Errors
-    /// As [`Index::document_of`].
-    pub fn documents_of(&self, rows: &[Rows], out: &mut Vec<u64>) -> Result<()> {
-        for ((part, before), rows) in self.parts.iter().zip(&self.before).zip(rows) {
-            for row in rows.start..rows.end {
-                out.push(before + u64::from(part.document_of(row)?));
-            }
-        }
-        Ok(())
     }
 
     /// Number of tokens of a document.

@@ -1,6 +1,7 @@
 //! Where an n-gram occurs, and the text there.
 
-use crate::index::format::{Kind, MARK_ROWS};
+use crate::index::extend::BATCH;
+use crate::index::format::Kind;
 use crate::index::packed::unpack;
 use crate::index::store::Fault;
 use crate::index::{Index, Rows, Tier};
@@ -19,9 +20,24 @@ impl Index {
         self.needs_places("locate")?;
         let start = out.len();
         let (count, taken) = (u64::from(rows.count()), u64::from(rows.count()).min(limit as u64));
-        for i in 0..taken {
-            let row = rows.start + (i * count / taken) as u32;
-            let (document, end) = self.place(row).map_err(|fault| self.store.explain(fault))?;
+        let (mut asked, lengths, mut found) = ([0; BATCH], [length; BATCH], [(0, 0); BATCH]);
+        for first in (0..taken).step_by(BATCH) {
+            let batch = (taken - first).min(BATCH as u64);
+            for (row, i) in asked.iter_mut().zip(first..first + batch) {
+                *row = rows.start + (i * count / taken) as u32;
+            }
+            let batch = batch as usize;
+            self.locate_rows(&asked[..batch], &lengths[..batch], &mut found[..batch])?;
+            out.extend_from_slice(&found[..batch]);
+        }
+        out[start..].sort_unstable();
+        Ok(())
+    }
+
+    /// Documents and token offsets of at most [`BATCH`] rows, each of an n-gram of its own length.
+    pub(super) fn locate_rows(&self, rows: &[u32], lengths: &[u32], out: &mut [(u32, u32)]) -> Result<()> {
+        self.places(rows, out).map_err(|fault| self.store.explain(fault))?;
+        for ((&row, &length), (_, end)) in rows.iter().zip(lengths).zip(out) {
             let Some(offset) = end.checked_sub(length) else {
                 return Err(Error::invalid(
                     "the length of the n-gram",
@@ -30,9 +46,8 @@ impl Index {
                     "pass the number of tokens that led to these rows",
                 ));
             };
-            out.push((document, offset));
+            *end = offset;
         }
-        out[start..].sort_unstable();
         Ok(())
     }
 
@@ -41,9 +56,20 @@ impl Index {
     /// # Errors
     /// [`Error::InvalidArgument`] for the tiny tier or a row that does not exist; as [`Index::extend`].
     pub fn document_of(&self, row: u32) -> Result<u32> {
+        let mut documents = [row];
+        self.documents_of(&mut documents)?;
+        Ok(documents[0])
+    }
+
+    /// [`Index::document_of`] for many rows at once, in place: their cache misses overlap.
+    ///
+    /// # Errors
+    /// As [`Index::document_of`].
+    pub fn documents_of(&self, rows: &mut [u32]) -> Result<()> {
         self.needs_places("document_of")?;
-        self.own(Rows { start: row, end: row.saturating_add(1) })?;
-        self.document_of_row(row).map_err(|fault| self.store.explain(fault))
+        rows.iter().try_for_each(|&row| self.own(Rows { start: row, end: row.saturating_add(1) }))?;
+        let mut batches = rows.chunks_mut(BATCH);
+        batches.try_for_each(|rows| self.documents_of_rows(rows)).map_err(|fault| self.store.explain(fault))
     }
 
     /// Number of tokens of a document.
@@ -86,100 +112,7 @@ impl Index {
         ))
     }
 
-    /// Document of a row, and how many of its tokens lie before the end of the row's n-gram.
-    fn place(&self, row: u32) -> Result<(u32, u32), Fault> {
-        let at = self.position(row)?;
-        let document = match self.counts.tier {
-            Tier::Standard => self.document_of_row(row)?,
-            _ => self.document_at(at)?,
-        };
-        let (start, length) = self.start_and_length(document)?;
-        // The document is reversed and its separator comes last.
-        match at.checked_sub(start + document).and_then(|offset| length.checked_sub(offset)) {
-            Some(end) => Ok((document, end)),
-            None => Err(self.outside(Kind::Starts)),
-        }
-    }
-
-    fn document_of_row(&self, row: u32) -> Result<u32, Fault> {
-        if !self.counts.tier.has(Kind::Documents) {
-            return self.document_at(self.position(row)?);
-        }
-        let width = self.counts.document_width;
-        let at = u64::from(row) * u64::from(width);
-        let document = unpack(self.store.window(self.section(Kind::Documents), at / 8)?, at, width);
-        if document >= self.documents() {
-            return Err(self.outside(Kind::Documents));
-        }
-        Ok(document)
-    }
-
-    /// Position of a row's suffix in the reversed text.
-    fn position(&self, mut row: u32) -> Result<u32, Fault> {
-        let position = if self.counts.tier == Tier::Fast {
-            u64::from(self.store.u32(self.section(Kind::Positions), u64::from(row))?)
-        } else {
-            let mut steps = 0u64;
-            loop {
-                if let Some(sample) = self.sample(row)? {
-                    break u64::from(sample) + steps;
-                }
-                let symbol = self.symbol_of_row(row)?;
-                steps += 1;
-                // The first position of every document is sampled, so no walk meets a separator.
-                if symbol == 0 || steps >= u64::from(self.counts.sample_rate) {
-                    return Err(self.outside(Kind::Marks));
-                }
-                row = self.step_back(symbol, row)?;
-            }
-        };
-        if position >= self.counts.rows {
-            return Err(self.outside(Kind::Positions));
-        }
-        Ok(position as u32)
-    }
-
-    /// The row of the suffix that is one symbol longer.
-    fn step_back(&self, symbol: u32, row: u32) -> Result<u32, Fault> {
-        let list = self.list(symbol)?;
-        let rank = self.occurrences(list, row)?;
-        if rank >= list.total {
-            return Err(self.outside(Kind::Lists));
-        }
-        Ok(list.first + rank)
-    }
-
-    fn sample(&self, row: u32) -> Result<Option<u32>, Fault> {
-        let (line, bit) = (u64::from(row) / MARK_ROWS, u64::from(row) % MARK_ROWS);
-        let bytes = self.store.slice(self.section(Kind::Marks), line * 64, 64)?;
-        let (before, bits) = bytes.split_at(4);
-        let (byte, mask) = ((bit / 8) as usize, 1u8 << (bit % 8));
-        if bits[byte] & mask == 0 {
-            return Ok(None);
-        }
-        let before = u32::from_le_bytes([before[0], before[1], before[2], before[3]]);
-        let full: u32 = bits[..byte].iter().map(|bits| bits.count_ones()).sum();
-        let sample = u64::from(before) + u64::from(full) + u64::from((bits[byte] & (mask - 1)).count_ones());
-        self.store.u32(self.section(Kind::Samples), sample).map(Some)
-    }
-
-    fn document_at(&self, position: u32) -> Result<u32, Fault> {
-        let section = self.section(Kind::Starts);
-        // The last document whose first position, its separators before it included, is not behind `position`.
-        let (mut low, mut high) = (0, self.documents());
-        while low + 1 < high {
-            let middle = low + (high - low) / 2;
-            let start = u64::from(self.store.u32(section, u64::from(middle))?) + u64::from(middle);
-            if start <= u64::from(position) {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low)
-    }
-
-    fn start_and_length(&self, document: u32) -> Result<(u32, u32), Fault> {
+    pub(super) fn start_and_length(&self, document: u32) -> Result<(u32, u32), Fault> {
         let section = self.section(Kind::Starts);
         let start = self.store.u32(section, u64::from(document))?;
         let end = self.store.u32(section, u64::from(document) + 1)?;

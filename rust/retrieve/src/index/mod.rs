@@ -12,6 +12,7 @@ mod attribute;
 mod build;
 mod corpus;
 mod extend;
+mod find;
 mod format;
 mod group;
 mod lists;
@@ -21,17 +22,20 @@ mod names;
 mod next;
 mod packed;
 mod piece;
+mod places;
+mod positions;
 mod store;
 
 pub use attribute::Span;
 pub use build::Phase;
 pub use corpus::{Corpus, MAX_TITLE_END, MAX_TOKEN};
-pub use group::Group;
+pub use group::{FollowerLists, Group};
 pub use matcher::{Match, Matcher};
 pub use names::Name;
 pub use next::Followers;
+pub(crate) use places::occurrences;
 
-use draftwood_base::{Result, Token};
+use draftwood_base::Result;
 use format::{Counts, KINDS, Kind, Section};
 use std::path::Path;
 use store::Store;
@@ -195,32 +199,5 @@ impl Index {
     /// The start of a document: n-grams extended from here begin with a document.
     pub fn document_start(&self) -> Rows {
         Rows { start: 0, end: self.counts.documents as u32 }
-    }
-
-    /// How often an n-gram occurs; the empty one as often as there are tokens, or documents if `anchored`: only at
-    /// the start of documents.
-    ///
-    /// # Errors
-    /// [`draftwood_base::Error::IndexFormat`] when a block that is touched is damaged.
-    pub fn count(&self, ids: &[Token], anchored: bool) -> Result<u32> {
-        if ids.is_empty() {
-            return Ok(if anchored { self.documents() } else { self.tokens() });
-        }
-        Ok(self.find(ids, anchored)?.count())
-    }
-
-    /// The rows of an n-gram.
-    ///
-    /// # Errors
-    /// As [`Index::count`].
-    pub fn find(&self, ids: &[Token], anchored: bool) -> Result<Rows> {
-        let mut rows = if anchored { self.document_start() } else { self.start() };
-        for &id in ids {
-            if rows.is_empty() {
-                break;
-            }
-            rows = self.extend(rows, id)?;
-        }
-        Ok(rows)
     }
 }

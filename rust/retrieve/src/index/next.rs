@@ -128,6 +128,14 @@ impl Index {
         sample().map_err(|fault| self.store.explain(fault))
     }
 
+    /// Asks for the first rows that [`Index::next`] reads of these.
+    #[inline]
+    pub(super) fn ask_rows(&self, rows: Rows) {
+        let bit = |row: u32| u64::from(row) * u64::from(self.counts.symbol_width);
+        self.store.prefetch(self.section(Kind::Bwt), bit(rows.start) / 8);
+        self.store.prefetch(self.section(Kind::Bwt), bit(rows.end.max(1) - 1) / 8);
+    }
+
     /// Tests every symbol.
     fn ask(&self, rows: Rows, out: &mut Followers) -> Result<(), Fault> {
         out.ends = self.follow(self.list(0)?, rows)?.count();

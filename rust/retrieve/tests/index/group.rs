@@ -1,14 +1,30 @@
 //! Several indexes answer as one over all documents.
 
-use crate::{Documents, corpus, documents};
+use crate::support::{Documents, group};
+use crate::{TIERS, at_least, corpus, documents};
 use draftwood_base::Token;
-use draftwood_retrieve::index::{Followers, Group, Index, Span, Tier};
+use draftwood_retrieve::index::{FollowerLists, Followers, Group, Index, Matcher, Rows, Span, Tier};
 use proptest::prelude::*;
 
-fn group(documents: &Documents, each: usize, tier: Tier) -> Group {
-    let index = |part: &[Vec<Token>]| Index::build_in_memory(&corpus(&part.to_vec()), tier).unwrap();
-    let parts: Vec<Index> = documents.chunks(each).map(index).collect();
-    Group::new(if parts.is_empty() { vec![index(&[])] } else { parts }).unwrap()
+/// What [`Group::next`] finds: followers with counts, and how often the n-gram ends a document.
+type Next = (Vec<(Token, u64)>, u64);
+
+fn find(group: &Group, ids: &[Token], anchored: bool) -> Vec<Rows> {
+    let mut rows = Vec::new();
+    group.find(ids, anchored, &mut rows).unwrap();
+    rows
+}
+
+fn next(group: &Group, rows: &[Rows], top: Option<usize>) -> Next {
+    let mut lists = FollowerLists::default();
+    group.next(rows, top, &mut lists).unwrap();
+    (lists.list(0).to_vec(), lists.document_ends(0))
+}
+
+fn locate(group: &Group, rows: &[Rows], length: usize, limit: usize) -> Vec<(u64, u32)> {
+    let mut places = Vec::new();
+    group.locate(rows, length as u32, limit, &mut places).unwrap();
+    places
 }
 
 fn occurrences(documents: &Documents, ids: &[Token]) -> Vec<(u64, u32)> {
@@ -55,33 +71,41 @@ proptest! {
             for anchored in [false, true] {
                 let ids = &text[..length];
                 prop_assert_eq!(parts.count(ids, anchored).unwrap(), whole.count(ids, anchored).unwrap());
-                let rows = parts.find(ids, anchored).unwrap();
+                let rows = find(&parts, ids, anchored);
                 for top in [None, Some(0), Some(2)] {
-                    let expected = whole.next(&whole.find(ids, anchored).unwrap(), top).unwrap();
-                    prop_assert_eq!(parts.next(&rows, top).unwrap(), expected);
+                    let expected = next(&whole, &find(&whole, ids, anchored), top);
+                    prop_assert_eq!(next(&parts, &rows, top), expected);
                 }
                 if length > 0 {
                     let mut places = occurrences(&documents, ids);
                     places.retain(|place| !anchored || place.1 == 0);
-                    prop_assert_eq!(&parts.locate(&rows, length as u32, usize::MAX).unwrap(), &places);
-                    let some = parts.locate(&rows, length as u32, 2).unwrap();
+                    prop_assert_eq!(&locate(&parts, &rows, length, usize::MAX), &places);
+                    let some = locate(&parts, &rows, length, 2);
                     prop_assert_eq!(some.len(), places.len().min(2));
                     prop_assert!(some.iter().all(|place| places.contains(place)));
                 }
             }
         }
         for (d, document) in documents.iter().enumerate() {
-            prop_assert_eq!(&parts.extract(d as u64, 0, u32::MAX).unwrap(), document);
+            let mut text = vec![7];
+            parts.extract(d as u64, 0, u32::MAX, &mut text).unwrap();
+            prop_assert_eq!(&text[1..], document);
             prop_assert_eq!(parts.document_length(d as u64).unwrap() as usize, document.len());
         }
         for end in 0..text.len() {
             let occurs = |start: &usize| !occurrences(&documents, &text[*start..end]).is_empty();
             let start = (0..end).find(occurs).unwrap_or(end);
-            let (length, rows) = parts.longest_suffix(&text[..end]).unwrap();
+            let (mut matcher, mut rows) = (Matcher::default(), Vec::new());
+            let (length, count) = parts.longest_suffix(&text[..end], &mut matcher, &mut rows).unwrap();
             prop_assert_eq!(length, end - start);
+            let places = occurrences(&documents, &text[start..end]);
             if length > 0 {
-                let found = parts.locate(&rows, length as u32, usize::MAX).unwrap();
-                prop_assert_eq!(found, occurrences(&documents, &text[start..end]));
+                prop_assert_eq!(&locate(&parts, &rows, length, usize::MAX), &places);
+                prop_assert_eq!(count, places.len() as u64);
+            } else {
+                // What follows no text is all of it.
+                prop_assert_eq!(count, documents.concat().len() as u64);
+                prop_assert_eq!(rows, find(&parts, &[], false));
             }
         }
         let expected = spans(&documents, &text, min_length);
@@ -90,6 +114,104 @@ proptest! {
         prop_assert!(tiny.iter().zip(&expected).all(|(a, b)| (a.start, a.end, a.count) == (b.start, b.end, b.count)));
         prop_assert!(tiny.len() == expected.len() && tiny.iter().all(|span| span.places.is_empty()));
     }
+}
+
+/// n-grams that occur and such that do not, the empty one among them; more than are on their way at once.
+fn ngrams(documents: &Documents, picks: &[(usize, usize)]) -> Vec<Vec<Token>> {
+    let all = documents.concat();
+    let pick = |&(at, length): &(usize, usize)| -> Vec<Token> {
+        let ids: Vec<Token> = all.iter().skip(at % (all.len() + 1)).take(length).copied().collect();
+        if at % 7 == 0 { ids.into_iter().rev().collect() } else { ids }
+    };
+    picks.iter().map(pick).collect()
+}
+
+proptest! {
+    #![proptest_config(at_least(150))]
+    #[test]
+    fn many_at_once_are_answered_as_one_by_one(
+        documents in documents(), each in 1usize..8, anchored in any::<bool>(), limit in 0usize..40,
+        top in prop::option::of(0usize..4), picks in prop::collection::vec((any::<usize>(), 0usize..6), 0..90),
+    ) {
+        let ngrams = ngrams(&documents, &picks);
+        let asked: Vec<&[Token]> = ngrams.iter().map(Vec::as_slice).collect();
+        for tier in TIERS {
+            let index = group(&documents, each, tier);
+            let one_by_one: Vec<Rows> = asked.iter().flat_map(|ids| find(&index, ids, anchored)).collect();
+            let steps: Vec<Rows> = asked
+                .iter()
+                .flat_map(|ids| index.parts().iter().map(|part| part.find(ids, anchored).unwrap()))
+                .collect();
+            prop_assert_eq!(&one_by_one, &steps);
+            let mut rows = vec![Rows::new(3, 4)];
+            index.find_all(&asked, anchored, &mut rows).unwrap();
+            prop_assert_eq!(rows.remove(0), Rows::new(3, 4));
+            prop_assert_eq!(&rows, &one_by_one);
+            let mut of_first = Vec::new();
+            index.parts()[0].find_all(&asked, anchored, &mut of_first).unwrap();
+            prop_assert_eq!(of_first, rows.chunks(index.parts().len()).map(|rows| rows[0]).collect::<Vec<_>>());
+            let mut counts = Vec::new();
+            index.count_all(&asked, anchored, &mut counts).unwrap();
+            let expected: Vec<u64> = asked.iter().map(|ids| index.count(ids, anchored).unwrap()).collect();
+            prop_assert_eq!(counts, expected);
+            let mut lists = FollowerLists::default();
+            index.next_all(&rows, top, &mut lists).unwrap();
+            for (i, rows) in rows.chunks(index.parts().len()).enumerate() {
+                let expected = next(&index, rows, top);
+                prop_assert_eq!((lists.list(i), lists.document_ends(i)), (&expected.0[..], expected.1));
+            }
+            if tier == Tier::Tiny {
+                continue;
+            }
+            // The empty n-gram's rows include those of separators: it has no places.
+            let (rows, lengths): (Vec<&[Rows]>, Vec<u32>) = rows
+                .chunks(index.parts().len())
+                .zip(&ngrams)
+                .filter(|(_, ids)| !ids.is_empty())
+                .map(|(rows, ids)| (rows, ids.len() as u32))
+                .unzip();
+            let mut places = vec![(9, 9)];
+            index.locate_all(&rows.concat(), &lengths, limit, &mut places).unwrap();
+            let mut expected = vec![(9, 9)];
+            for (rows, &length) in rows.iter().zip(&lengths) {
+                index.locate(rows, length, limit, &mut expected).unwrap();
+            }
+            prop_assert_eq!(places, expected);
+            let (mut found, mut expected) = (vec![9], vec![9]);
+            index.documents_of(&rows.concat(), &mut found).unwrap();
+            for rows in &rows {
+                let mut before = 0;
+                for (part, rows) in index.parts().iter().zip(*rows) {
+                    for row in rows.start..rows.end {
+                        expected.push(before + u64::from(part.document_of(row).unwrap()));
+                    }
+                    before += u64::from(part.documents());
+                }
+            }
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
+
+#[test]
+fn rows_that_do_not_fit_are_refused() {
+    let index = group(&vec![vec![1, 2], vec![1]], 1, Tier::Standard);
+    let (mut rows, mut places, mut documents) = (Vec::new(), vec![(7, 7)], vec![7]);
+    index.find_all(&[&[1], &[2]], false, &mut rows).unwrap();
+    let error = index.locate_all(&rows[..3], &[1, 1], 9, &mut places).unwrap_err().to_string();
+    assert!(error.starts_with("the number of rows must be 2 n-grams × 2 indexes, got 3"), "{error}");
+    let mut lists = FollowerLists::default();
+    assert!(
+        index.next(&rows, None, &mut lists).unwrap_err().to_string().contains("1 n-grams × 2 indexes, got 4")
+    );
+    assert!(index.next_all(&rows[..3], None, &mut lists).is_err());
+    assert!(index.documents_of(&rows[..3], &mut documents).is_err());
+    // No document has so much before the end of these n-grams: nothing is appended.
+    let error = index.locate_all(&rows, &[1, 3], 9, &mut places).unwrap_err().to_string();
+    assert!(error.contains("the length of the n-gram must be at most 2"), "{error}");
+    rows[2] = Rows::new(5, 90);
+    assert!(index.documents_of(&rows, &mut documents).unwrap_err().to_string().contains("a range of rows"));
+    assert_eq!((places, documents), (vec![(7, 7)], vec![7]));
 }
 
 #[test]
@@ -132,7 +254,13 @@ fn groups_that_make_no_sense_are_refused() {
     assert_eq!(group.fingerprint(), Some([1; 32]));
     let error = Group::new(vec![build("a", Some([1; 32])), b]).err().unwrap().to_string();
     assert!(error.contains("the tokenizer of index 1 must be that of the others"), "{error}");
-    assert!(group.extract(2, 0, 1).unwrap_err().to_string().contains("the document must be below 2"));
+    assert!(
+        group
+            .extract(2, 0, 1, &mut Vec::new())
+            .unwrap_err()
+            .to_string()
+            .contains("the document must be below 2")
+    );
     assert!(group.attribute(&[1], 0, 1).unwrap_err().to_string().contains("min_length must be at least 1"));
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -4,14 +4,15 @@ mod exact;
 mod files;
 mod group;
 mod growth;
+#[path = "../support/group.rs"]
+mod support;
 
 use draftwood_base::Token;
 use draftwood_retrieve::index::{Corpus, Tier};
 use proptest::prelude::*;
+use support::Documents;
 
 const TIERS: [Tier; 4] = [Tier::Tiny, Tier::Compact, Tier::Standard, Tier::Fast];
-
-type Documents = Vec<Vec<Token>>;
 
 /// As many cases as proptest is told to try (`make test-long` says 20,000), at least so many.
 fn at_least(cases: u32) -> ProptestConfig {
