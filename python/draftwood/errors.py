@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 __all__ = [
@@ -34,16 +35,21 @@ class DraftwoodError(Exception):
             setattr(self, name, value)
 
 
+def shown_as(write: Callable[[object], str], value: object) -> str:
+    """`write(value)`; what cannot be written, such as integers of thousands of digits, by its type."""
+    try:
+        return write(value)
+    except Exception:
+        return f"a value of type {type(value).__name__} that cannot be shown"
+
+
 class InvalidArgument(DraftwoodError, ValueError):
     """A caller's value is outside its contract."""
 
     @classmethod
     def of(cls, what: str, expected: str, got: object, hint: str = "") -> InvalidArgument:
         """The error with the standard sentence "`what` must be `expected`, got `got`"."""
-        try:
-            shown = str(got)
-        except ValueError:  # an integer of more digits than Python writes
-            shown = f"an {type(got).__name__} too long to be shown"
+        shown = got if isinstance(got, str) else shown_as(str, got)
         text = f"{what} must be {expected}, got {shown}" + (f"; {hint}" if hint else "")
         return cls(text, what=what, expected=expected, got=shown, hint=hint)
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidArgument, UnsupportedModel
+from .errors import InvalidArgument, UnsupportedModel, shown_as
 from .ticket import Asked, Ticket
 from .types import SamplingParams
 
@@ -106,7 +106,7 @@ def _field(value: Any, kind: type, name: str, expected: str) -> Any:
             return float(value) if kind is float else value.__index__()
         except (TypeError, ValueError, OverflowError):  # arrays of several values; integers beyond all floats
             pass
-    raise InvalidArgument.of(name, expected, value if isinstance(value, int) else repr(value))
+    raise InvalidArgument.of(name, expected, shown_as(repr, value))
 
 
 def _is_bool(value: Any) -> bool:
@@ -115,7 +115,7 @@ def _is_bool(value: Any) -> bool:
 
 def _flag(value: Any, name: str) -> bool:
     if not _is_bool(value) or getattr(value, "ndim", 0) != 0:
-        raise InvalidArgument.of(name, "True or False", repr(value))
+        raise InvalidArgument.of(name, "True or False", shown_as(repr, value))
     return bool(value)
 
 

@@ -274,6 +274,13 @@ def test_what_means_nothing_is_named(tiny, tmp_path):
     ]:
         with pytest.raises(dw.InvalidArgument, match=words):
             dw.search.superposed(engine, [1, 2], Params(**fields))
+    for wrong, words in [
+        ({"engine": None}, "engine must be an Engine, got NoneType"),
+        ({"index": "a.dwx"}, "index must be an FMIndex, got str"),
+        ({"params": {"num_drafts": 2}}, "params must be a SuperposedParams, got dict"),
+    ]:
+        with pytest.raises(dw.InvalidArgument, match=words):
+            dw.search.superposed(**{"engine": engine, "prompt": [1, 2], **wrong})
     for fields, words in [
         ({"alpha": 1.0}, "alpha must be from 0 to below 1, got 1"),
         ({"alpha": -0.1}, "alpha must be from 0 to below 1"),

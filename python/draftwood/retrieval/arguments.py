@@ -24,9 +24,12 @@ def path_of(path: Any, what: str) -> str:
         plain = None
     if not isinstance(plain, str):
         raise InvalidArgument.of(what, "a string or a path", type(path).__name__)
-    if "\0" in plain:
-        raise InvalidArgument.of(what, "a string without NUL characters", repr(plain))
-    return plain
+    try:
+        if b"\0" not in os.fsencode(plain):
+            return plain
+    except UnicodeEncodeError:
+        pass
+    raise InvalidArgument.of(what, "a path without NUL characters and lone surrogates", repr(plain))
 
 
 def callback_of(function: Called | None, what: str) -> Called | None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidArgument, UnsupportedModel
+from ..errors import InvalidArgument, UnsupportedModel, shown_as
+from .arguments import iterable_of, path_of
 
 __all__ = ["SPLITS", "Fields", "read_documents"]
 
@@ -47,8 +48,11 @@ def read_documents(
         InvalidArgument for files that cannot be read and rows without a field, naming the row; UnsupportedModel for
         Parquet without pyarrow.
     """
-    if split not in SPLITS:
-        raise InvalidArgument.of("split", "one of " + ", ".join(SPLITS), repr(split))
+    if not isinstance(split, str) or split not in SPLITS:
+        raise InvalidArgument.of("split", "one of " + ", ".join(SPLITS), shown_as(repr, split))
+    if isinstance(paths, str | bytes):
+        raise InvalidArgument.of("paths", "a sequence of paths", "one", "put it into a list")
+    paths = [path_of(path, f"paths[{i}]") for i, path in enumerate(iterable_of(paths, "paths", "a sequence of paths"))]
     fields = Fields() if fields is None else fields
     tell = progress if progress is not None else lambda count: None
     for path in map(Path, paths):

@@ -44,16 +44,20 @@ def given(document: Any, number: int) -> Given:
     name, title, content = document
     if not isinstance(name, str | int) or isinstance(name, bool):
         raise InvalidArgument.of(f"the id of documents[{number}]", "a string or a number", type(name).__name__)
+    try:
+        name = str(name)
+    except ValueError:  # an integer of more digits than Python writes
+        raise InvalidArgument.of(f"the id of documents[{number}]", "a number of at most 4,300 digits", name) from None
     spaced = title is not None
     title = title or ""
-    for what, text in (("id", str(name)), ("title", title)):
+    for what, text in (("id", name), ("title", title)):
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidArgument.of(f"the {what} of documents[{number}]", "text", "lone surrogates") from error
     if isinstance(content, str):
-        return Given(str(name), title, f" {content}" if spaced else content, bool(title))
-    return Given(str(name), title, content, False)
+        return Given(name, title, f" {content}" if spaced else content, bool(title))
+    return Given(name, title, content, False)
 
 
 def encode_batch(batch: Sequence[Given], tokenizer: Tokenizer | None, first: int) -> list[Encoded]:

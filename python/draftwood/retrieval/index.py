@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import _core
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, shown_as
 from ..requests import _count as count_of
 from ..requests import _flag as flag_of
 from .arguments import MOST, callback_of, iterable_of, path_of
@@ -84,7 +84,7 @@ class FMIndex(IndexedDocuments):
         """
         name, resume = path_of(path, "path"), flag_of(resume, "resume")
         if not isinstance(tier, str) or tier not in _TIERS:
-            got = f'"{tier}"' if isinstance(tier, str) else repr(tier)
+            got = f'"{tier}"' if isinstance(tier, str) else shown_as(repr, tier)
             raise InvalidArgument.of("tier", "tiny, compact, standard or fast", got)
         documents = iterable_of(documents, "documents", "a sequence of documents")
         tell = callback_of(progress, "progress") or (lambda phase: None)

@@ -73,7 +73,7 @@ struct Buffers {
 fn work_together<'a>(group: &Group, text: &'a [Token], buffers: &mut Together<'a>) {
     let Together { rows, counts, lists, matcher, places, documents, tokens, ngrams, lengths } = buffers;
     let has_places = group.tier() != Tier::Tiny;
-    for (at, &id) in text.iter().enumerate() {
+    for (at, &id) in text.iter().enumerate().step_by(5) {
         let ngram = &text[at.saturating_sub(at % 7)..=at];
         rows.clear();
         group.find(ngram, id % 2 == 0, rows).unwrap();
@@ -96,10 +96,13 @@ fn work_together<'a>(group: &Group, text: &'a [Token], buffers: &mut Together<'a
         }
     }
     ngrams.clear();
-    ngrams.extend(text.windows(3));
+    ngrams.extend(text.windows(3).step_by(3));
     lengths.clear();
     lengths.resize(ngrams.len(), 3);
-    (rows.clear(), counts.clear(), places.clear(), documents.clear());
+    rows.clear();
+    counts.clear();
+    places.clear();
+    documents.clear();
     group.find_all(ngrams, false, rows).unwrap();
     group.count_all(ngrams, false, counts).unwrap();
     group.next_all(rows, None, lists).unwrap();
