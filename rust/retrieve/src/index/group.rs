@@ -1,6 +1,6 @@
 //! Several index files as one.
 
-use crate::index::{Followers, Index, Matcher, Rows, Tier};
+use crate::index::{Followers, Index, Matcher, NUMBERED, Rows, Tier};
 use draftwood_base::{Error, Result, Token};
 
 /// Indexes over parts of a corpus, documents numbered on from one to the next. Counts, followers and places are those
@@ -18,7 +18,12 @@ impl Group {
     /// [`Error::InvalidArgument`] for none, or for two tokenizers.
     pub fn new(parts: Vec<Index>) -> Result<Self> {
         if parts.is_empty() {
-            return Err(Error::invalid("the number of indexes", "at least 1", 0, ""));
+            return Err(Error::invalid(
+                "the number of indexes",
+                "at least 1",
+                0,
+                "pass the path of an index file",
+            ));
         }
         let mut known = None;
         for (i, part) in parts.iter().enumerate() {
@@ -178,7 +183,7 @@ impl Group {
     pub fn part_of(&self, document: u64) -> Result<(&Index, u32)> {
         if document >= self.documents() {
             let expected = format!("below {}, the number of documents", self.documents());
-            return Err(Error::invalid("the document", expected, document, ""));
+            return Err(Error::invalid("the document", expected, document, NUMBERED));
         }
         let part = self.before.partition_point(|&before| before <= document) - 1;
         Ok((&self.parts[part], (document - self.before[part]) as u32))

@@ -10,8 +10,10 @@
 
 mod attribute;
 mod build;
+mod claim;
 mod corpus;
 mod extend;
+mod failure;
 mod format;
 mod group;
 mod lists;
@@ -25,6 +27,7 @@ mod store;
 
 pub use attribute::Span;
 pub use build::Phase;
+pub use claim::Claim;
 pub use corpus::{Corpus, MAX_TITLE_END, MAX_TOKEN};
 pub use group::Group;
 pub use matcher::{Match, Matcher};
@@ -35,6 +38,9 @@ use draftwood_base::{Result, Token};
 use format::{Counts, KINDS, Kind, Section};
 use std::path::Path;
 use store::Store;
+
+/// What a caller of a document that does not exist is told.
+const NUMBERED: &str = "documents are numbered from 0, in the order in which they were given";
 
 /// How much an index keeps, chosen when it is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! Several indexes answer as one over all documents.
 
+use crate::exact::evenly;
 use crate::{Documents, corpus, documents};
 use draftwood_base::Token;
-use draftwood_retrieve::index::{Followers, Group, Index, Span, Tier};
+use draftwood_retrieve::index::{Followers, Group, Index, Rows, Span, Tier};
 use proptest::prelude::*;
 
 fn group(documents: &Documents, each: usize, tier: Tier) -> Group {
@@ -21,6 +22,20 @@ fn occurrences(documents: &Documents, ids: &[Token]) -> Vec<(u64, u32)> {
         }
     }
     found
+}
+
+/// The place of each row, part after part.
+fn places_by_row(group: &Group, rows: &[Rows], length: u32) -> Vec<(u64, u32)> {
+    let (mut all, mut before) = (Vec::new(), 0);
+    for (part, rows) in group.parts().iter().zip(rows) {
+        for start in rows.start..rows.end {
+            let mut found = Vec::new();
+            part.locate(Rows { start, end: start + 1 }, length, 1, &mut found).unwrap();
+            all.extend(found.iter().map(|&(document, offset)| (before + u64::from(document), offset)));
+        }
+        before += u64::from(part.documents());
+    }
+    all
 }
 
 /// Every pair of ends, by scanning: it occurs, and no longer one around it does.
@@ -64,9 +79,11 @@ proptest! {
                     let mut places = occurrences(&documents, ids);
                     places.retain(|place| !anchored || place.1 == 0);
                     prop_assert_eq!(&parts.locate(&rows, length as u32, usize::MAX).unwrap(), &places);
-                    let some = parts.locate(&rows, length as u32, 2).unwrap();
-                    prop_assert_eq!(some.len(), places.len().min(2));
-                    prop_assert!(some.iter().all(|place| places.contains(place)));
+                    let by_row = places_by_row(&parts, &rows, length as u32);
+                    for limit in [1, 2, 3, 5] {
+                        let some = parts.locate(&rows, length as u32, limit).unwrap();
+                        prop_assert_eq!(some, evenly(&by_row, limit));
+                    }
                 }
             }
         }
