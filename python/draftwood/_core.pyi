@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, final
 
 from numpy import float32, int32, int64, uint32
@@ -18,6 +19,7 @@ __all__ = [
     "Forest",
     "GgufFile",
     "Index",
+    "IndexClaim",
     "KeyScorer",
     "Mix",
     "NGram",
@@ -174,6 +176,8 @@ class Corpus:
     def tokens(self) -> int: ...
     def __len__(self) -> int: ...
     def push(self, document: NDArray[uint32]) -> None: ...
+    @staticmethod
+    def check(document: NDArray[uint32], number: int) -> None: ...
     def push_file(
         self, path: str | PathLike[str], offset: int, lengths: NDArray[uint32], names: Sequence[tuple[str, str]]
     ) -> None: ...
@@ -310,11 +314,21 @@ def seal_rank(
 ) -> tuple[list[tuple[list[int], bool, float]], list[float], list[tuple[int, float, list[tuple[int, float]]]]]: ...
 
 @final
+class IndexClaim:
+    def __new__(cls, path: str | PathLike[str]) -> IndexClaim: ...
+    @staticmethod
+    def folder_of(path: str | PathLike[str]) -> Path: ...
+    @property
+    def folder(self) -> Path: ...
+    def clear(self) -> None: ...
+    def close(self) -> None: ...
+
+@final
 class Index:
     @staticmethod
     def build(
         corpus: Corpus,
-        path: str | PathLike[str],
+        claim: IndexClaim,
         tier: str,
         fingerprint: bytes | None = None,
         progress: Callable[[str], object] | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 import sys
 from collections.abc import Callable
@@ -13,8 +14,8 @@ from typer.testing import Result
 
 import draftwood as dw
 from draftwood.errors import InvalidArgument, UnsupportedModel
-from draftwood.retrieval import spill
-from draftwood.retrieval.corpora import Fields, read_documents
+from draftwood.retrieval import Fields, read_documents, spill
+from support.terminals import in_a_terminal
 
 Command = Callable[..., Result]
 tokenizers = pytest.importorskip("tokenizers")
@@ -59,6 +60,24 @@ def test_a_search_shows_count_followers_and_places(command: Command, built: Path
     }  # fmt: skip
     absent = command("index", "search", str(built), "cow", "--model", model)
     assert (absent.exit_code, absent.stdout) == (1, "0 occurrences\n")
+
+
+def test_whoever_watches_sees_a_bar(built: Path, model: str) -> None:
+    out, source = str(built.with_name("b.dwx")), str(built.with_name("a.txt"))
+    seen = in_a_terminal("index", "build", out, source, "--model", model, "--split", "paragraph")
+    # The bar names the phase and the time; it has gone, and the cursor is back, when the result is told.
+    bar, told = seen[: seen.rindex("\x1b[?25h")], seen[seen.rindex("\x1b[?25h") :]
+    lines = [line for line in re.split(r"[\r\n]+", bar) if "━" in line]
+    assert any("reading" in line for line in lines), seen
+    assert any("listing" in line for line in lines), seen
+    assert all(re.search(r"\d:\d\d:\d\d", line) for line in lines), seen
+    assert "\x1b[2K" in told
+    assert "2 documents, 34 tokens" in " ".join(told.split())
+    assert "━" not in told
+    seen = in_a_terminal("index", "verify", out, COLUMNS="200")  # room for the path and the bar
+    assert "verifying" in seen
+    assert "━" in seen
+    assert seen.rstrip().endswith("all checksums are right")
 
 
 def test_several_files_and_the_tiny_tier(command: Command, built: Path, model: str, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +10,7 @@ import pytest
 from typer.testing import Result
 
 from draftwood.cli.terminal import printable
+from support.terminals import in_a_terminal
 
 Command = Callable[..., Result]
 
@@ -63,28 +62,6 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("chat")
     assert "Traceback" not in done.stderr
-
-
-def in_a_terminal(*arguments: str, **environment: str) -> str:
-    """What a command writes to a terminal of 80 columns."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "draftwood", *arguments],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **environment},
-    )
-    os.close(slave)
-    written = b""
-    try:
-        while piece := os.read(master, 4096):
-            written += piece
-    except OSError:
-        pass  # Linux says so when the other end is closed
-    process.wait()
-    os.close(master)
-    return written.decode()
 
 
 def test_an_error_is_red_in_a_terminal_and_not_under_no_color() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import resource
+import signal
 import subprocess
 import sys
 import textwrap
@@ -112,20 +114,91 @@ def test_other_documents_and_other_tokenizers_are_refused(tmp_path, small_chunks
     assert [one.name for one in tmp_path.iterdir()] == ["a.dwx"]
 
 
-def test_one_build_at_a_time(tmp_path, small_chunks):
+@pytest.mark.parametrize("spilled", [False, True])
+def test_one_build_at_a_time(spilled, tmp_path, monkeypatch):
+    if spilled:
+        monkeypatch.setattr(spill, "_CHUNK_BYTES", 8000)
+    refused = []
+
+    def refuse(_=None):
+        # Others have their own documents: had they won, the file would tell.
+        with pytest.raises(
+            dw.InvalidArgument, match=r"must be built by one process at a time, got .*; wait for"
+        ) as error:
+            build(tmp_path / "a.dwx", [[1, 2, 3]], resume=bool(len(refused) % 2))
+        refused.append(error.value)
+
     def nested():
+        refuse()
         yield from documents()
-        with pytest.raises(dw.InvalidArgument, match="built by one process at a time"):
-            build(tmp_path / "a.dwx")
+        refuse()
 
-    build(tmp_path / "a.dwx", nested())
+    build(tmp_path / "whole.dwx")
+    build(tmp_path / "a.dwx", nested(), progress=refuse)
+    assert len(refused) >= 6
+    assert (tmp_path / "a.dwx").read_bytes() == (tmp_path / "whole.dwx").read_bytes()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.dwx", "whole.dwx"]
 
 
-CHILD = textwrap.dedent("""
-    import sys
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("chunk", [8000, 8 << 20])
+def test_a_file_that_an_earlier_version_left_is_no_obstacle(chunk, resume, tmp_path, monkeypatch):
+    monkeypatch.setattr(spill, "_CHUNK_BYTES", chunk)
+    (tmp_path / "a.dwx.partial").write_bytes(bytes(5000))
+    assert len(build(tmp_path / "a.dwx", resume=resume)) == 400
+    assert [one.name for one in tmp_path.iterdir()] == ["a.dwx"]
+
+
+def test_ids_that_no_index_takes_are_named_before_they_are_written(tmp_path, monkeypatch):
+    path = tmp_path / "a.dwx"
+    fine = [np.random.default_rng(d).integers(0, 90, 200) for d in range(60)]
+    wrong = [ids.copy() for ids in fine]
+    wrong[25][7] = 1 << 20
+    message = (
+        r"^token 7 of document 25 must be 0 … 1048575, got 1048576; the index takes vocabularies of up to 2\^20 ids$"
+    )
+    with pytest.raises(dw.InvalidArgument, match=message):
+        build(path, wrong)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(spill, "_CHUNK_BYTES", 8000)
+    with pytest.raises(dw.InvalidArgument, match=message):
+        build(path, wrong)
+    # Ten documents make a chunk; that of document 25 is not written, so that the build goes on once it is mended.
+    chunks = sorted(one.name for one in (tmp_path / "a.dwx.partial").glob("*.chunk"))
+    assert chunks == ["000000.chunk", "000001.chunk"]
+    build(path, fine)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.dwx"]
+    path.unlink()
+    with pytest.raises(dw.InvalidArgument, match=r"token 7 of document 5 must be"):
+        build(path, wrong[20:])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_called_that(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full(phase):
+        if phase == "sort":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+
+    try:
+        with pytest.raises(
+            dw.InvalidArgument, match=r"the room for the index must be as large as its file, got .*a\.dwx"
+        ):
+            build(tmp_path / "a.dwx", progress=full)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+START = textwrap.dedent("""
+    import os, resource, signal, sys
     sys.path.insert(0, {tests!r})
     sys.path.insert(0, {here!r})
     import test_index_build as t
+""")
+
+CHILD = START + textwrap.dedent("""
     t.spill._CHUNK_BYTES = 8000
     print("go", flush=True)
     t.build({path!r}, tokenizer=t.Counting(), given=t.documents(4000))
@@ -133,10 +206,15 @@ CHILD = textwrap.dedent("""
 """)
 
 
+def started(script, here, **values):
+    """Another process, which prints."""
+    script = script.format(tests=str(here.parent), here=str(here), **values)
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+
+
 def killed_at(path, seconds, here):
     """Runs a build in another process and kills it; whether it was done before."""
-    script = CHILD.format(tests=str(here.parent), here=str(here), path=str(path))
-    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    child = started(CHILD, here, path=str(path))
     assert child.stdout.readline() == "go\n"
     time.sleep(seconds)
     child.kill()
@@ -170,3 +248,105 @@ def test_kill_minus_nine_at_random_moments(times, tmp_path, request, monkeypatch
     assert path.read_bytes() == whole.read_bytes()
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a.dwx", "whole.dwx"]
     assert "none" in outcomes
+
+
+KILLED = START + textwrap.dedent("""
+    t.spill._CHUNK_BYTES = {chunk}
+
+    def progress(phase):
+        if phase == {phase!r}:
+            if not {limit}:
+                os.kill(os.getpid(), signal.SIGKILL)
+            # The system kills the process when a file grows beyond the limit: in the middle of writing the index.
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+
+    t.build({path!r}, progress=progress)
+    print("done")
+""")
+MOMENTS = [("sort", 0), ("transform", 0), ("places", 0), ("lists", 0), ("sort", 1), ("sort", 4096), ("lists", 100_000)]
+
+
+@pytest.mark.parametrize("chunk", [8 << 20, 8000])
+def test_kill_minus_nine_in_each_phase_and_while_writing(chunk, tmp_path, request, monkeypatch):
+    monkeypatch.setattr(spill, "_CHUNK_BYTES", chunk)
+    whole = tmp_path / "whole.dwx"
+    build(whole)
+    children = {}
+    for number, (phase, limit) in enumerate(MOMENTS):
+        path = tmp_path / f"{number}.dwx"
+        if number % 2:
+            build(path, [[1, 2, 3]])  # an older index, which must stay
+        older = path.read_bytes() if path.exists() else None
+        child = started(KILLED, request.path.parent, path=str(path), chunk=chunk, phase=phase, limit=limit)
+        children[path] = (child, limit, older)
+    for path, (child, limit, older) in children.items():
+        assert child.communicate()[0] == ""
+        assert child.returncode == -(signal.SIGXFSZ if limit else signal.SIGKILL)
+        assert (path.read_bytes() if path.exists() else None) == older
+        partial = path.with_name(f"{path.name}.partial")
+        written = [one.stat().st_size for one in partial.glob("index-*.tmp")]
+        assert len(written) == 1  # it was at it
+        assert not limit or written == [limit]
+        assert (chunk > 8000) == (not any(partial.glob("*.chunk")))
+        resumed = Counting()
+        build(path, tokenizer=resumed)
+        assert path.read_bytes() == whole.read_bytes()
+        assert (chunk > 8000) == (resumed.encoded > 100)
+        assert not partial.exists()
+
+
+RACING = START + textwrap.dedent("""
+    t.spill._CHUNK_BYTES = {chunk}
+    given = [[{number}] * 300] * {documents}
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for _ in range(5):
+        try:
+            t.build({path!r}, given)
+            print("done")
+        except t.dw.InvalidArgument as error:
+            print(error.what, error.expected)
+""")
+
+
+@pytest.mark.parametrize("chunk", [8 << 20, 8000])
+def test_processes_that_build_one_path_leave_one_whole_file(chunk, tmp_path, request):
+    path = tmp_path / "a.dwx"
+    children = [
+        started(RACING, request.path.parent, path=str(path), chunk=chunk, number=n, documents=20 + n) for n in range(4)
+    ]
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    told = [line for child in children for line in child.communicate()[0].splitlines()]
+    assert len(told) == 20
+    assert set(told) - {"done"} <= {"the index path built by one process at a time"}
+    assert "done" in told
+    index = dw.FMIndex.open(path)
+    index.verify()
+    (number,) = [n for n in range(4) if index.count([n])]
+    assert (len(index), index.count([number])) == (20 + number, 300 * (20 + number))
+    assert [one.name for one in tmp_path.iterdir()] == ["a.dwx"]
+
+
+FORKING = START + textwrap.dedent("""
+    def forking():
+        yield "one"
+        if not os.fork():
+            raise SystemExit  # leaves the build as a child: the claim is the parent's
+        os.wait()
+        assert os.path.exists({path!r} + ".partial/lock")
+        yield "two"
+
+    print(len(t.build({path!r}, forking())))
+""")
+
+
+def test_a_forked_child_does_not_give_its_parents_path_away(tmp_path, request):
+    child = started(FORKING, request.path.parent, path=str(tmp_path / "a.dwx"))
+    assert child.communicate()[0] == "2\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["a.dwx"]

@@ -10,6 +10,7 @@ import pytest
 
 import draftwood as dw
 from draftwood.papers import PAPERS
+from draftwood.retrieval import read_documents
 
 SECTIONS = ["Shapes", "Returns", "Errors", "Cost", "Source", "Example"]
 CLASSES = [getattr(dw, name) for name in dw.__all__ if inspect.isclass(getattr(dw, name))]
@@ -56,6 +57,7 @@ COMPUTING = [
     dw.drafters.Retrieval,
     dw.drafters.Suffix,
     dw.drafters.Trigram,
+    read_documents,
     dw.testing.toy_engine,
 ]
 
@@ -112,6 +114,7 @@ def test_named_errors_exist(thing):
         "drafters.trigram",
         "executors.hf",
         "retrieval.blocking",
+        "retrieval.corpora",
         "retrieval.documents",
         "retrieval.index",
         "retrieval.seal",

@@ -37,14 +37,14 @@ def run_build(
 ) -> int:
     """Builds and tells what it became."""
     from ..retrieval.corpora import read_documents
-    from ..retrieval.spill import partial_folder
+    from ..retrieval.spill import is_interrupted
     from ..retrieval.tokens import tokenizer_of
 
     terminal = Terminal(as_json=as_json, debug=debug)
     with terminal.guard():
         size = sum(_size(file) for file in files)
         tokenizer = tokenizer_of(model)
-        if partial_folder(out).is_dir() and not restart:
+        if is_interrupted(out) and not restart:
             terminal.note("an interrupted build is there: what it has encoded is used again")
         start, read = perf_counter(), 0
         with _bar(terminal, "reading") as show:

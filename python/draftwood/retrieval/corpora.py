@@ -22,7 +22,13 @@ Document = tuple[str, str | None, str]
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which fields of a row hold what; None: rows have no such thing."""
+    """Which fields of the rows of a file hold what, for `read_documents`; None: rows have no such thing.
+
+    Example
+        >>> from draftwood.retrieval import Fields
+        >>> Fields(text="body", title="headline").names
+        ['body', 'headline']
+    """
 
     text: str = "text"
     id: str | None = None
@@ -37,16 +43,34 @@ class Fields:
 def read_documents(
     paths: Iterable[str | Path], *, split: str = "file", fields: Fields | None = None, progress: Progress | None = None
 ) -> Iterator[Document]:
-    """The documents of files, in order, as `FMIndex.build` takes them: (id, title, text).
+    """The documents of files, in order, one by one, as `FMIndex.build` takes them.
 
-    Rows of `.jsonl` and `.parquet` files (those need pyarrow) are documents; other files are UTF-8 text, cut by `split`
-    into whole files, paragraphs (between blank lines) or lines; empty ones are left out. Where no field says the id, it
-    is the file's path, with the number of its first line or row. `progress` is called with the number of bytes read
-    since its last call.
+    Rows of `.jsonl` and `.parquet` files (those need pyarrow) are documents; other files are UTF-8 text, cut by
+    `split`; empty pieces are left out. Where no field says the id, it is the file's path, with the number of the
+    piece's first line, or of the row.
 
+    Shapes
+        paths: files; split: a document of a text file is the "file", a "paragraph" (between blank lines) or a "line";
+        fields: which fields of rows hold text, id and title; progress: called with the number of bytes read since its
+        last call.
+    Returns
+        An iterator of (id, title, text); the title is None where no field holds one.
     Errors
         InvalidArgument for files that cannot be read and rows without a field, naming the row; UnsupportedModel for
         Parquet without pyarrow.
+    Cost
+        One document, or 1024 rows of Parquet, in memory at a time.
+    Source
+        None.
+    Example
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from draftwood.retrieval import Fields, read_documents
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "facts.jsonl"
+        ...     _ = path.write_text('{"n": 1, "body": "The bridge was finished in 1932."}')
+        ...     list(read_documents([path], fields=Fields("body", id="n")))
+        [('1', None, 'The bridge was finished in 1932.')]
     """
     if not isinstance(split, str) or split not in SPLITS:
         raise InvalidArgument.of("split", "one of " + ", ".join(SPLITS), shown_as(repr, split))

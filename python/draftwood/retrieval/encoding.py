@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import _core
 from ..errors import InvalidArgument
 from .ids import ids_of
 
@@ -61,7 +62,11 @@ def given(document: Any, number: int) -> Given:
 
 
 def encode_batch(batch: Sequence[Given], tokenizer: Tokenizer | None, first: int) -> list[Encoded]:
-    """The ids of documents `first`, `first` + 1 …; all strings at once, on all cores."""
+    """The ids of documents `first`, `first` + 1 …; all strings at once, on all cores.
+
+    Errors
+        InvalidArgument for strings without a tokenizer and ids that an index does not take, naming token and document.
+    """
     import numpy as np
 
     texts: list[str] = []
@@ -80,6 +85,7 @@ def encode_batch(batch: Sequence[Given], tokenizer: Tokenizer | None, first: int
         elif isinstance(content, str):
             content = next(ready)
         ids = ids_of(content, f"documents[{number}]")
+        _core.Corpus.check(ids, number)
         result.append(Encoded(one.name, one.title, ids, one.has_title_tokens))
     return result
 

@@ -2,20 +2,19 @@
 
 `NAME.partial/` holds numbered chunks, each the tokens of some whole documents with a hash of what they were made from.
 A chunk appears complete or not at all (temporary file, synchronised, renamed). A build that finds chunks compares
-hashes: equal ones need no tokenizer again, others are refused. The folder goes when the index has been published.
+hashes: equal ones need no tokenizer again, others are refused. The folder belongs to the build's claim on the path
+(`_core.IndexClaim`): one build at a time, and it goes when the index has been published or no chunk waits in it.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import shutil
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from .encoding import Encoded, Given, encode_batch, given
 if TYPE_CHECKING:
     from ..models.tokenizer import Tokenizer
 
-__all__ = ["fill_corpus", "partial_folder"]
+__all__ = ["fill_corpus", "is_interrupted"]
 
 _CHUNK_BYTES = 8 << 20
 _CHUNK_DOCUMENTS = 1 << 16
@@ -38,37 +37,39 @@ _HEADER = struct.Struct("<8sII32s32sIQQI")
 whether documents have tokens of titles."""
 
 
-def partial_folder(path: str) -> Path:
-    """Where the build of an index keeps its chunks."""
-    return Path(f"{path}.partial")
+def is_interrupted(path: str) -> bool:
+    """Whether chunks of an earlier build of the index are there."""
+    return any(_core.IndexClaim.folder_of(path).glob("*.chunk"))
 
 
 def fill_corpus(
-    corpus: _core.Corpus, documents: Iterable[Any], tokenizer: Tokenizer | None, path: str, *, resume: bool
-) -> tuple[bool, Callable[[], None]]:
-    """Puts all documents into `corpus`: a small corpus into its memory, a larger one as files.
+    corpus: _core.Corpus,
+    documents: Iterable[Any],
+    tokenizer: Tokenizer | None,
+    claim: _core.IndexClaim,
+    *,
+    resume: bool,
+) -> bool:
+    """Puts all documents into `corpus`: a small corpus into its memory, a larger one as files in the claim's folder.
 
     Returns
-        Whether documents have tokens of titles; and what to call when the index has been published.
+        Whether documents have tokens of titles.
     Errors
-        InvalidArgument for documents that are none or others than those of the build that is to be resumed, and for a
-        build of the same index that is running.
+        InvalidArgument for documents that are none or others than those of the build that is to be resumed.
     """
     if isinstance(documents, str | bytes):
         raise InvalidArgument.of("documents", "a sequence of documents", "one string", "put it into a list")
-    folder = partial_folder(path)
-    if not resume and folder.is_dir():
-        with _locked(folder):
-            shutil.rmtree(folder)
+    if not resume:
+        claim.clear()
     chunks = _with_last(_chunks(documents))
     first = next(chunks, None)
-    if first is None or (first[1] and not folder.is_dir()):
+    if first is None or (first[1] and not any(claim.folder.glob("*.chunk"))):
         ready = encode_all(first[0], tokenizer, 0) if first is not None else []
         for one in ready:
             corpus.push(one.ids)
             corpus.name_last(one.name, one.title)
-        return any(one.has_title_tokens for one in ready), lambda: None
-    return _spill(corpus, (chunk for chunk, _ in chain([first], chunks)), tokenizer, folder)
+        return any(one.has_title_tokens for one in ready)
+    return _spill(corpus, (chunk for chunk, _ in chain([first], chunks)), tokenizer, claim.folder)
 
 
 def encode_all(chunk: Sequence[Given], tokenizer: Tokenizer | None, first: int) -> list[Encoded]:
@@ -82,54 +83,29 @@ def _spill(
     chunks: Iterable[list[Given]],
     tokenizer: Tokenizer | None,
     folder: Path,
-) -> tuple[bool, Callable[[], None]]:
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InvalidArgument.of("the index path", "writable", f"{folder}: {error.strerror}") from error
-    lock = _locked(folder)
+) -> bool:
     key = hashlib.sha256(b"" if tokenizer is None else bytes.fromhex(tokenizer.fingerprint)).digest()
     number = start = 0
     has_titles = False
-    try:
-        for chunk in chunks:
-            file = folder / f"{number:06}.chunk"
-            digest = _input_hash(key, chunk, start)
-            known = _read_header(file)
-            if known is not None and known[3] != digest:
-                _refuse(folder, f"others from document {start} on")
-            if known is None:
-                known = _write(file, digest, encode_all(chunk, tokenizer, start), start)
-            has_titles |= bool(known[8])
-            _push(corpus, file, known)
-            number, start = number + 1, start + len(chunk)
-        if (folder / f"{number:06}.chunk").exists():
-            _refuse(folder, f"only {start}")
-    except BaseException:
-        lock.close()
-        raise
-    return has_titles, lambda: _finish(folder, lock)
-
-
-def _finish(folder: Path, lock: IO[bytes]) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    lock.close()
+    for chunk in chunks:
+        file = folder / f"{number:06}.chunk"
+        digest = _input_hash(key, chunk, start)
+        known = _read_header(file)
+        if known is not None and known[3] != digest:
+            _refuse(folder, f"others from document {start} on")
+        if known is None:
+            known = _write(file, digest, encode_all(chunk, tokenizer, start), start)
+        has_titles |= bool(known[8])
+        _push(corpus, file, known)
+        number, start = number + 1, start + len(chunk)
+    if (folder / f"{number:06}.chunk").exists():
+        _refuse(folder, f"only {start}")
+    return has_titles
 
 
 def _refuse(folder: Path, got: str) -> None:
     expected, hint = f"those of the build in {folder} that was interrupted", "resume=False (--restart) starts anew"
     raise InvalidArgument.of("the documents", expected, got, hint)
-
-
-def _locked(folder: Path) -> IO[bytes]:
-    """The folder's lock, held until the file is closed or the process ends, however it does."""
-    lock = (folder / "lock").open("wb")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise InvalidArgument.of("the index path", "built by one process at a time", f"a build in {folder}") from error
-    return lock
 
 
 def _chunks(documents: Iterable[Any]) -> Iterator[list[Given]]:
@@ -202,7 +178,8 @@ def _write(file: Path, digest: bytes, documents: Sequence[Encoded], start: int) 
             os.fsync(out.fileno())
         partial.rename(file)
     except OSError as error:
-        raise InvalidArgument.of("the index path", "writable", f"{file}: {error.strerror}") from error
+        hint = "check the folder, the rights in it and the free space"
+        raise InvalidArgument.of("the index path", "writable", f"{file}: {error.strerror}", hint) from error
     return header
 
 

@@ -25,6 +25,13 @@ impl Corpus {
         enter(py, || lock(&self.0).push(&document))
     }
 
+    /// Refuses ids (uint32 buffer) that document `number` may not have.
+    #[staticmethod]
+    fn check(py: Python<'_>, document: PyBuffer<u32>, number: u64) -> PyResult<()> {
+        let document = document.to_vec(py)?;
+        enter(py, || index::Corpus::check(&document, number))
+    }
+
     /// Appends documents whose tokens lie in a file: their lengths (uint32 buffer), and a name and a title for each, or
     /// none at all.
     fn push_file(

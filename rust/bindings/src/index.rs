@@ -16,6 +16,47 @@ type Followers<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, u64);
 /// (start, end, count, places int64 [n, 2]).
 type Span<'py> = (u64, u64, u64, Bound<'py, PyBytes>);
 
+/// The right to build one path, and the folder for what the build keeps.
+#[pyclass(frozen, module = "draftwood._core")]
+pub struct IndexClaim(core::Claim);
+
+#[pymethods]
+impl IndexClaim {
+    /// Refused while another build of the path is running.
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        Ok(Self(enter(py, || core::Claim::take(&path))?))
+    }
+
+    /// The folder that a build of `path` keeps its files in.
+    #[staticmethod]
+    fn folder_of(path: PathBuf) -> PathBuf {
+        core::Claim::folder_of(&path)
+    }
+
+    /// That folder.
+    #[getter]
+    fn folder(&self) -> PathBuf {
+        self.0.folder().to_owned()
+    }
+
+    /// Removes what waits in the folder.
+    fn clear(&self, py: Python<'_>) -> PyResult<()> {
+        enter(py, || {
+            self.0.clear();
+            Ok(())
+        })
+    }
+
+    /// Gives the path back.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        enter(py, || {
+            self.0.release();
+            Ok(())
+        })
+    }
+}
+
 /// Opened index files; frozen, and shared by any number of threads.
 #[pyclass(frozen, module = "draftwood._core")]
 pub struct Index {
@@ -25,13 +66,13 @@ pub struct Index {
 
 #[pymethods]
 impl Index {
-    /// Writes the index of a corpus; `progress` is called with the name of each phase that begins.
+    /// Writes the index of a corpus to the path of a claim; `progress` is called with the name of each phase that begins.
     #[staticmethod]
-    #[pyo3(signature = (corpus, path, tier, fingerprint=None, progress=None))]
+    #[pyo3(signature = (corpus, claim, tier, fingerprint=None, progress=None))]
     fn build(
         py: Python<'_>,
         corpus: &Corpus,
-        path: PathBuf,
+        claim: &IndexClaim,
         tier: &str,
         fingerprint: Option<Vec<u8>>,
         progress: Option<Py<PyAny>>,
@@ -41,7 +82,7 @@ impl Index {
             let tier = tier_of(tier)?;
             let fingerprint = fingerprint.map(|bytes| fingerprint_of(&bytes)).transpose()?;
             let corpus = lock(&corpus.0);
-            core::Index::build(&corpus, tier, fingerprint, &path, |phase| {
+            core::Index::build_claimed(&corpus, tier, fingerprint, &claim.0, |phase| {
                 if let (Some(progress), None) = (&progress, &failure) {
                     failure = Python::attach(|py| progress.call1(py, (name_of(phase),))).err();
                 }

@@ -41,7 +41,7 @@ mod _core {
     #[pymodule_export]
     use gguf::GgufFile;
     #[pymodule_export]
-    use index::Index;
+    use index::{Index, IndexClaim};
     #[pymodule_export]
     use native::{NativeExecutor, NativeModel};
     #[pymodule_export]

@@ -1,5 +1,6 @@
 //! The documents of an index to be built.
 
+use crate::index::failure::{changed, unreadable};
 use draftwood_base::{Error, Result, Token};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -36,19 +37,26 @@ enum Piece {
 }
 
 impl Corpus {
+    /// Checks the ids of document `number`, as [`Corpus::push`] does.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an id above [`MAX_TOKEN`].
+    pub fn check(document: &[Token], number: u64) -> Result<()> {
+        let Some(at) = document.iter().position(|&id| id > MAX_TOKEN) else { return Ok(()) };
+        Err(Error::invalid(
+            format!("token {at} of document {number}"),
+            format!("0 … {MAX_TOKEN}"),
+            document[at],
+            "the index takes vocabularies of up to 2^20 ids",
+        ))
+    }
+
     /// Appends a document, which may be empty.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for an id above [`MAX_TOKEN`], or when tokens and documents no longer fit 32 bits.
     pub fn push(&mut self, document: &[Token]) -> Result<()> {
-        if let Some(at) = document.iter().position(|&id| id > MAX_TOKEN) {
-            return Err(Error::invalid(
-                format!("token {at} of document {}", self.ends.len()),
-                format!("0 … {MAX_TOKEN}"),
-                document[at],
-                "the index takes vocabularies of up to 2^20 ids",
-            ));
-        }
+        Self::check(document, self.ends.len() as u64)?;
         self.check_room(document.len(), 1)?;
         match self.pieces.last_mut() {
             Some(Piece::Memory(tokens)) => tokens.extend_from_slice(document),
@@ -76,17 +84,19 @@ impl Corpus {
                 "the number of names",
                 lengths.len().to_string(),
                 names.len(),
-                "one each",
+                "give each document one, or none at all",
             ));
         }
         let tokens = lengths.iter().map(|&length| length as usize).sum();
         self.check_room(tokens, lengths.len())?;
-        let piece = Piece::File { path: path.to_owned(), offset, tokens };
-        if let Err(error) = piece.read(|_| Ok(())) {
-            let got = format!("{}: {error}", path.display());
-            return Err(Error::invalid("a file of tokens", "readable", got, ""));
+        let ids = read_ids(path, offset, tokens).map_err(|error| unreadable(path, error))?;
+        let mut rest = &ids[..];
+        for (number, &length) in (self.ends.len() as u64..).zip(lengths) {
+            let (document, after) = rest.split_at(length as usize);
+            Self::check(document, number)?;
+            rest = after;
         }
-        self.pieces.push(piece);
+        self.pieces.push(Piece::File { path: path.to_owned(), offset, tokens });
         for (i, length) in lengths.iter().enumerate() {
             self.ends.push(self.ends.last().copied().unwrap_or(0) + length);
             if let Some((name, title)) = names.get(i) {
@@ -130,7 +140,7 @@ impl Corpus {
     pub fn set_title_end(&mut self, ids: &[Token]) -> Result<()> {
         if ids.len() > MAX_TITLE_END {
             let expected = format!("at most {MAX_TITLE_END} tokens");
-            return Err(Error::invalid("the end of titles", expected, ids.len(), ""));
+            return Err(Error::invalid("the end of titles", expected, ids.len(), "choose a shorter mark"));
         }
         self.title_end = ids.to_vec();
         Ok(())
@@ -166,12 +176,15 @@ impl Corpus {
     }
 
     /// Hands over all tokens in order, in slices of whole documents.
-    pub(super) fn read(&self, mut each: impl FnMut(&[Token]) -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn read<E: From<Error>>(
+        &self,
+        mut each: impl FnMut(&[Token]) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.pieces.iter().try_for_each(|piece| piece.read(&mut each))
     }
 
     /// Hands over every document in order.
-    pub(super) fn read_documents(&self, mut each: impl FnMut(&[Token])) -> io::Result<()> {
+    pub(super) fn read_documents(&self, mut each: impl FnMut(&[Token])) -> Result<()> {
         let (mut document, mut start) = (0, 0u32);
         self.read(|tokens| {
             let (first, end) = (start, start + tokens.len() as u32);
@@ -187,7 +200,7 @@ impl Corpus {
     }
 
     /// Token ids that occur, ascending, and the symbol of each id (1 + its rank; 0 where it does not occur).
-    pub(super) fn alphabet(&self) -> io::Result<(Vec<Token>, Vec<u32>)> {
+    pub(super) fn alphabet(&self) -> Result<(Vec<Token>, Vec<u32>)> {
         let mut symbols = vec![0u32; 1];
         self.read(|tokens| {
             for &id in tokens {
@@ -215,20 +228,24 @@ impl Piece {
         }
     }
 
-    fn read(&self, mut each: impl FnMut(&[Token]) -> io::Result<()>) -> io::Result<()> {
+    fn read<E: From<Error>>(&self, mut each: impl FnMut(&[Token]) -> Result<(), E>) -> Result<(), E> {
         let (path, offset, tokens) = match self {
             Piece::Memory(tokens) => return each(tokens),
             Piece::File { path, offset, tokens } => (path, *offset, *tokens),
         };
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = vec![0; tokens * 4];
-        file.read_exact(&mut bytes)?;
-        let (words, _) = bytes.as_chunks::<4>();
-        let ids: Vec<Token> = words.iter().map(|word| Token::from_le_bytes(*word)).collect();
-        match ids.iter().find(|&&id| id > MAX_TOKEN) {
-            Some(id) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("a token id of {id}"))),
-            None => each(&ids),
+        let ids = read_ids(path, offset, tokens).map_err(|error| unreadable(path, error))?;
+        if let Some(id) = ids.iter().find(|&&id| id > MAX_TOKEN) {
+            return Err(changed(format!("{}: a token id of {id}", path.display())).into());
         }
+        each(&ids)
     }
+}
+
+fn read_ids(path: &Path, offset: u64, tokens: usize) -> io::Result<Vec<Token>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = vec![0; tokens * 4];
+    file.read_exact(&mut bytes)?;
+    let (words, _) = bytes.as_chunks::<4>();
+    Ok(words.iter().map(|word| Token::from_le_bytes(*word)).collect())
 }

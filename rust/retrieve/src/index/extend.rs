@@ -75,7 +75,7 @@ impl Index {
                 "the number of ids",
                 format!("{}, one per n-gram", rows.len()),
                 ids.len(),
-                "",
+                "pass one id for each range of rows",
             ));
         }
         rows.iter().try_for_each(|&rows| self.own(rows))?;

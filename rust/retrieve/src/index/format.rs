@@ -11,7 +11,7 @@
 use crate::index::Tier;
 use crate::index::packed::bytes_for;
 use crate::index::store::Store;
-use draftwood_base::{Error, Result};
+use draftwood_base::Result;
 use std::io::{self, Seek, SeekFrom, Write};
 
 /// Bytes of the header page.
@@ -231,10 +231,9 @@ pub(crate) fn read_header(store: &mut Store) -> Result<(Counts, [Section; KINDS.
         ));
     }
     if u32_at(8) != VERSION {
-        return Err(Error::UnsupportedModel {
-            what: format!("index format version {} (this library reads version {VERSION})", u32_at(8)),
-            hint: "build the index again, or use the library that wrote it".into(),
-        });
+        let hint = "build the index again, or use the library that wrote it";
+        let expected = format!("{VERSION}, which this library reads");
+        return Err(store.refuse_with(8, "the format version", expected, u32_at(8), hint));
     }
     if crc32c::crc32c(&page[..HEADER as usize - 4]) != u32_at(HEADER as usize - 4) {
         return Err(store.refuse(

@@ -1,7 +1,7 @@
 //! Several index files as one. What is found goes into buffers of the caller, so that nothing is allocated once they have
 //! grown, and any number of threads may ask.
 
-use crate::index::{Followers, Index, Matcher, Rows, Tier, occurrences};
+use crate::index::{Followers, Index, Matcher, NUMBERED, Rows, Tier, occurrences};
 use draftwood_base::{Error, Ragged, Result, Token};
 use std::cmp::Reverse;
 
@@ -50,7 +50,12 @@ impl Group {
     /// [`Error::InvalidArgument`] for none, or for two tokenizers.
     pub fn new(parts: Vec<Index>) -> Result<Self> {
         if parts.is_empty() {
-            return Err(Error::invalid("the number of indexes", "at least 1", 0, ""));
+            return Err(Error::invalid(
+                "the number of indexes",
+                "at least 1",
+                0,
+                "pass the path of an index file",
+            ));
         }
         let mut known = None;
         for (i, part) in parts.iter().enumerate() {
@@ -271,7 +276,7 @@ impl Group {
     pub fn part_of(&self, document: u64) -> Result<(&Index, u32)> {
         if document >= self.documents() {
             let expected = format!("below {}, the number of documents", self.documents());
-            return Err(Error::invalid("the document", expected, document, ""));
+            return Err(Error::invalid("the document", expected, document, NUMBERED));
         }
         let part = self.before.partition_point(|&before| before <= document) - 1;
         Ok((&self.parts[part], (document - self.before[part]) as u32))

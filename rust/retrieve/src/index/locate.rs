@@ -4,7 +4,7 @@ use crate::index::extend::BATCH;
 use crate::index::format::Kind;
 use crate::index::packed::unpack;
 use crate::index::store::Fault;
-use crate::index::{Index, Rows, Tier};
+use crate::index::{Index, NUMBERED, Rows, Tier};
 use draftwood_base::{Error, Result, Token};
 
 impl Index {
@@ -83,7 +83,7 @@ impl Index {
                 "the document",
                 format!("below {}, the number of documents", self.documents()),
                 document,
-                "",
+                NUMBERED,
             ));
         }
         self.start_and_length(document).map(|(_, length)| length).map_err(|fault| self.store.explain(fault))
@@ -123,15 +123,16 @@ impl Index {
     }
 
     fn read(&self, document: u32, start: u32, stop: u32, out: &mut Vec<Token>) -> Result<(), Fault> {
-        let tokens = self.section(Kind::Tokens);
         if self.counts.tier.has(Kind::Text) {
             let (section, width) = (self.section(Kind::Text), self.counts.symbol_width);
             let (first, _) = self.start_and_length(document)?;
             for token in start..stop {
                 let at = (u64::from(first) + u64::from(token)) * u64::from(width);
                 let symbol = unpack(self.store.window(section, at / 8)?, at, width);
-                let Some(symbol) = symbol.checked_sub(1) else { return Err(self.outside(Kind::Text)) };
-                out.push(self.store.u32(tokens, u64::from(symbol))?);
+                if symbol == 0 {
+                    return Err(self.outside(Kind::Text));
+                }
+                out.push(self.token(symbol)?);
             }
             return Ok(());
         }
@@ -146,7 +147,7 @@ impl Index {
             }
             row = self.step_back(symbol, row)?;
             if token >= start {
-                out.push(self.store.u32(tokens, u64::from(symbol) - 1)?);
+                out.push(self.token(symbol)?);
             }
         }
         Ok(())

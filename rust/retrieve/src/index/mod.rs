@@ -10,8 +10,10 @@
 
 mod attribute;
 mod build;
+mod claim;
 mod corpus;
 mod extend;
+mod failure;
 mod find;
 mod format;
 mod group;
@@ -28,6 +30,7 @@ mod store;
 
 pub use attribute::Span;
 pub use build::Phase;
+pub use claim::Claim;
 pub use corpus::{Corpus, MAX_TITLE_END, MAX_TOKEN};
 pub use group::{FollowerLists, Group};
 pub use matcher::{Match, Matcher};
@@ -39,6 +42,9 @@ use draftwood_base::Result;
 use format::{Counts, KINDS, Kind, Section};
 use std::path::Path;
 use store::Store;
+
+/// What a caller of a document that does not exist is told.
+const NUMBERED: &str = "documents are numbered from 0, in the order in which they were given";
 
 /// How much an index keeps, chosen when it is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use crate::index::corpus::MAX_TITLE_END;
 use crate::index::format::Kind;
 use crate::index::store::Fault;
-use crate::index::{Group, Index};
+use crate::index::{Group, Index, NUMBERED};
 use draftwood_base::{Error, Result, Token};
 
 /// A document's own name and its title; empty where it has none.
@@ -23,7 +23,7 @@ impl Index {
     pub fn name(&self, document: u32) -> Result<Name> {
         if document >= self.documents() {
             let expected = format!("below {}, the number of documents", self.documents());
-            return Err(Error::invalid("the document", expected, document, ""));
+            return Err(Error::invalid("the document", expected, document, NUMBERED));
         }
         self.read_name(document).map_err(|fault| self.store.explain(fault))
     }

@@ -3,7 +3,7 @@
 use crate::index::format::Kind;
 use crate::index::packed::unpack;
 use crate::index::store::Fault;
-use crate::index::{Index, Rows, Tier};
+use crate::index::{Index, MAX_TOKEN, Rows, Tier};
 use draftwood_base::{Result, Token};
 use std::cmp::Reverse;
 
@@ -139,13 +139,12 @@ impl Index {
     /// Tests every symbol.
     fn ask(&self, rows: Rows, out: &mut Followers) -> Result<(), Fault> {
         out.ends = self.follow(self.list(0)?, rows)?.count();
-        let tokens = self.section(Kind::Tokens);
         for symbol in 1..self.counts.symbols as u32 {
             let list = self.list(symbol)?;
             let whole = u64::from(rows.count()) == self.counts.rows;
             let count = if whole { list.total } else { self.follow(list, rows)?.count() };
             if count > 0 {
-                out.ids.push(self.store.u32(tokens, u64::from(symbol) - 1)?);
+                out.ids.push(self.token(symbol)?);
                 out.counts.push(count);
             }
         }
@@ -185,13 +184,13 @@ impl Index {
         for i in 0..count.min(FEW) {
             sorted[lower[i] as usize % FEW] = (symbols[i], equal[i]);
         }
-        let (tokens, mut at) = (self.section(Kind::Tokens), 0);
+        let mut at = 0;
         while at < count {
             let (symbol, equal) = sorted[at % FEW];
             if symbol == 0 {
                 out.ends = u32::from(equal);
             } else {
-                out.ids.push(self.store.u32(tokens, u64::from(symbol) - 1)?);
+                out.ids.push(self.token(u32::from(symbol))?);
                 out.counts.push(u32::from(equal));
             }
             at += usize::from(equal.max(1));
@@ -241,17 +240,26 @@ impl Index {
 
     /// From the symbols that were seen, ascending, to ids and counts.
     fn collect(&self, out: &mut Followers) -> Result<(), Fault> {
-        let tokens = self.section(Kind::Tokens);
         for symbol in out.seen.drain(..) {
             let count = std::mem::take(&mut out.tally[symbol as usize]);
             if symbol == 0 {
                 out.ends = count;
             } else {
-                out.ids.push(self.store.u32(tokens, u64::from(symbol) - 1)?);
+                out.ids.push(self.token(symbol)?);
                 out.counts.push(count);
             }
         }
         Ok(())
+    }
+
+    /// The token id of a symbol that is no separator.
+    #[inline(always)]
+    pub(super) fn token(&self, symbol: u32) -> Result<Token, Fault> {
+        let id = self.store.u32(self.section(Kind::Tokens), u64::from(symbol.wrapping_sub(1)))?;
+        if id > MAX_TOKEN {
+            return Err(self.outside(Kind::Tokens));
+        }
+        Ok(id)
     }
 
     /// The symbol before the suffix of a row.

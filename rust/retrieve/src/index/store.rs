@@ -52,8 +52,9 @@ impl Store {
         if !file.metadata().map_err(refuse)?.is_file() {
             return Err(Error::invalid("the index file", "a regular file", &name, "check the path"));
         }
-        // SAFETY: the map is read-only and private to this struct. Index files are immutable: they are written under a
-        // temporary name and renamed when complete, so no writer of ours ever changes or truncates a published file.
+        // SAFETY: the map is read-only and private to this struct. Index files are immutable: each is
+        // created under a name of its own and renamed when complete (`Claim`), so no writer of ours ever has a published
+        // file open.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(refuse)?;
         Ok(Self::of(Bytes::Mapped(map), name))
     }
@@ -203,7 +204,25 @@ impl Store {
         expected: impl Into<String>,
         got: impl std::fmt::Display,
     ) -> Error {
-        let hint = "the index is damaged: restore the file or build it again";
+        self.refuse_with(
+            offset,
+            what,
+            expected,
+            got,
+            "the index is damaged: restore the file or build it again",
+        )
+    }
+
+    /// The same where something else mends it.
+    #[cold]
+    pub(crate) fn refuse_with(
+        &self,
+        offset: u64,
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        got: impl std::fmt::Display,
+        hint: &str,
+    ) -> Error {
         Error::index_format(&self.name, offset, what, expected, got, hint)
     }
 }

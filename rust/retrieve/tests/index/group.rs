@@ -1,5 +1,6 @@
 //! Several indexes answer as one over all documents.
 
+use crate::exact::evenly;
 use crate::support::{Documents, group};
 use crate::{TIERS, at_least, corpus, documents};
 use draftwood_base::Token;
@@ -37,6 +38,20 @@ fn occurrences(documents: &Documents, ids: &[Token]) -> Vec<(u64, u32)> {
         }
     }
     found
+}
+
+/// The place of each row, part after part.
+fn places_by_row(group: &Group, rows: &[Rows], length: u32) -> Vec<(u64, u32)> {
+    let (mut all, mut before) = (Vec::new(), 0);
+    for (part, rows) in group.parts().iter().zip(rows) {
+        for start in rows.start..rows.end {
+            let mut found = Vec::new();
+            part.locate(Rows { start, end: start + 1 }, length, 1, &mut found).unwrap();
+            all.extend(found.iter().map(|&(document, offset)| (before + u64::from(document), offset)));
+        }
+        before += u64::from(part.documents());
+    }
+    all
 }
 
 /// Every pair of ends, by scanning: it occurs, and no longer one around it does.
@@ -80,9 +95,10 @@ proptest! {
                     let mut places = occurrences(&documents, ids);
                     places.retain(|place| !anchored || place.1 == 0);
                     prop_assert_eq!(&locate(&parts, &rows, length, usize::MAX), &places);
-                    let some = locate(&parts, &rows, length, 2);
-                    prop_assert_eq!(some.len(), places.len().min(2));
-                    prop_assert!(some.iter().all(|place| places.contains(place)));
+                    let by_row = places_by_row(&parts, &rows, length as u32);
+                    for limit in [1, 2, 3, 5] {
+                        prop_assert_eq!(locate(&parts, &rows, length, limit), evenly(&by_row, limit));
+                    }
                 }
             }
         }
