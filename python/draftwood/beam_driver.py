@@ -60,10 +60,12 @@ class BeamDriver:
     def open(self, prompt: Any, params: BeamParams, begin: Any = None) -> SessionSearch:
         """Queues a search; checks every field."""
         from .beams import open_search
+        from .processing import check_tokenizer
         from .reads import read_prompt
 
         engine = self._engine
         self._check_open()
+        check_tokenizer(params.processors, engine.tokenizer)
         ids, read = read_prompt(engine, prompt, begin)
         search = open_search(
             ids,

@@ -12,19 +12,32 @@ from . import _core
 from .constraints import NativeRule
 from .errors import InvalidArgument
 
-__all__ = ["Processed", "rules_of"]
+__all__ = ["Processed", "check_tokenizer", "rules_of"]
 
 F32 = NDArray[np.float32]
 Banked = tuple[int, int, int, bool]
 """(beam, token, progress, done)."""
 
 
-def rules_of(processors: Any) -> tuple[list[_core.Rule], list[Any]]:
-    """The rules at the front that run in Rust, and the others, in order."""
+def _listed(processors: Any) -> list[Any]:
     try:
-        listed = list(processors)
+        return list(processors)
     except TypeError:
         raise InvalidArgument.of("processors", "a list", type(processors).__name__) from None
+
+
+def check_tokenizer(processors: Any, tokenizer: Any) -> None:
+    """Refuses rules that were made for the ids of another tokenizer than the engine's, if that has one."""
+    if tokenizer is not None:
+        for rule in _listed(processors):
+            check = getattr(rule, "check_tokenizer", None)
+            if check is not None:
+                check(tokenizer)
+
+
+def rules_of(processors: Any) -> tuple[list[_core.Rule], list[Any]]:
+    """The rules at the front that run in Rust, and the others, in order."""
+    listed = _listed(processors)
     front = next((i for i, rule in enumerate(listed) if not isinstance(rule, NativeRule)), len(listed))
     return [rule.core for rule in listed[:front]], listed[front:]
 

@@ -37,6 +37,9 @@ class Processor(Protocol):
     further) and `done(state) → bool` (end tokens are masked until then). `ends(state) → bool` says that the text may
     end here, though the rule lists no end token.
 
+    `check_tokenizer(tokenizer)`, if it has that, is called by engines with a tokenizer before anything runs: it raises
+    if the rule's ids are those of another one.
+
     One that raises ends its text or its search with what it raised.
 
     Shapes: ids [T] int32, the prompt.

@@ -86,6 +86,10 @@ class RunningEngine:
     ) -> Ticket:
         if self._closed:
             raise InvalidArgument.of("an engine", "open", "one that was closed")
+        if params.processors:
+            from .processing import check_tokenizer
+
+            check_tokenizer(params.processors, self.tokenizer)
         ids, read = read_prompt(self, prompt, begin)
         seed = random_seed() if params.seed is None else params.seed
         with self._lock:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .constraints import AllowedPrefix, BlockNgrams, Phrases, Trie
+from .constraints import AllowedPrefix, BlockNgrams, InCorpus, Phrases, Trie
 from .errors import InvalidArgument
 from .types import BeamParams, Beams, BeamStats, PhaseTimes
 
@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .retrieval import FMIndex
 
-__all__ = ["AllowedPrefix", "BlockNgrams", "Phrases", "SuperposedParams", "Trie", "beam", "exact", "superposed"]
+__all__ = [
+    "AllowedPrefix",
+    "BlockNgrams",
+    "InCorpus",
+    "Phrases",
+    "SuperposedParams",
+    "Trie",
+    "beam",
+    "exact",
+    "superposed",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Retrieval: an index over a corpus that says what may follow, how often, and where it stands."""
 
-from .blocking import BlockNgrams
+from ..constraints import BlockNgrams
 from .corpora import Fields, read_documents
 from .index import FMIndex
 from .results import Document, Evidence, Passage, Span

@@ -3,15 +3,18 @@
 use crate::buffer::F32Out;
 use crate::enter::enter;
 use crate::events::bytes_of;
+use crate::index::Index;
 use draftwood_base::{Result, Token};
 use draftwood_logits::{
     AnyProcessor, BlockSequences, MinLength, NoRepeatNgrams, OnlyTokens, Phrase, Phrases, Placed,
     PlacedTokens, RepetitionPenalty, States, Trie,
 };
+use draftwood_retrieve::{BlockCorpus, InCorpus};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::slice::from_ref;
+use std::sync::Arc;
 
 /// A rule over texts. It has the methods of `draftwood.processors.Processor`; states never change.
 #[pyclass(frozen, module = "draftwood._core")]
@@ -23,6 +26,16 @@ pub struct RuleState(States);
 
 fn rule(py: Python<'_>, make: impl FnOnce() -> Result<AnyProcessor> + Send) -> PyResult<Rule> {
     enter(py, make).map(Rule)
+}
+
+impl Rule {
+    /// Asks the rule, and tells what has failed in it.
+    fn ask<T: Send>(&self, py: Python<'_>, ask: impl FnOnce(&[AnyProcessor]) -> T + Send) -> PyResult<T> {
+        enter(py, || {
+            let answer = ask(from_ref(&self.0));
+            AnyProcessor::check(from_ref(&self.0)).map(|()| answer)
+        })
+    }
 }
 
 #[pymethods]
@@ -79,58 +92,61 @@ impl Rule {
         rule(py, || Ok(AnyProcessor::new(RepetitionPenalty::new(penalty)?)))
     }
 
+    /// Generated tokens are an n-gram of the index, at the start of a document if `anchored`.
+    #[staticmethod]
+    fn in_corpus(py: Python<'_>, index: &Index, anchored: bool) -> PyResult<Self> {
+        rule(py, || Ok(AnyProcessor::new(InCorpus::new(Arc::clone(&index.group), anchored))))
+    }
+
+    /// No n-gram of the index is completed.
+    #[staticmethod]
+    fn block_corpus(py: Python<'_>, index: &Index, n: u32) -> PyResult<Self> {
+        rule(py, || Ok(AnyProcessor::new(BlockCorpus::new(Arc::clone(&index.group), n)?)))
+    }
+
     fn init(&self, py: Python<'_>, ids: PyBuffer<i32>) -> PyResult<RuleState> {
         let ids: Vec<Token> = ids.to_vec(py)?.into_iter().map(|id| id as Token).collect();
-        enter(py, || Ok(RuleState(States::init(from_ref(&self.0), &ids))))
+        self.ask(py, |rules| RuleState(States::init(rules, &ids)))
     }
 
     fn advance(&self, py: Python<'_>, state: &RuleState, token: Token) -> PyResult<RuleState> {
-        enter(py, || Ok(RuleState(state.0.child(from_ref(&self.0), token))))
+        self.ask(py, |rules| RuleState(state.0.child(rules, token)))
     }
 
     /// Changes `row` [V] float32 in place.
     fn apply(&self, py: Python<'_>, state: &RuleState, row: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut row = F32Out::borrow(row, "row", row.len()?)?;
-        enter(py, || {
-            state.0.apply_alone(from_ref(&self.0), row.as_mut_slice());
-            Ok(())
-        })
+        self.ask(py, |rules| state.0.apply_alone(rules, row.as_mut_slice()))
     }
 
     /// Whether `token` may follow; None from a rule that changes values.
     fn allows(&self, py: Python<'_>, state: &RuleState, token: Token) -> PyResult<Option<bool>> {
-        enter(py, || {
-            let rules = from_ref(&self.0);
-            Ok((!state.0.change_values(rules)).then(|| state.0.allow(rules, token, false)))
-        })
+        self.ask(py, |rules| (!state.0.change_values(rules)).then(|| state.0.allow(rules, token, false)))
     }
 
     /// Every token that may follow as uint32 bytes, ascending, if the rule knows them.
     fn candidates(&self, py: Python<'_>, state: &RuleState) -> PyResult<Option<Py<PyBytes>>> {
         let mut tokens = Vec::new();
-        let known = enter(py, || Ok(state.0.candidates(from_ref(&self.0), &mut tokens)))?;
+        let known = self.ask(py, |rules| state.0.candidates(rules, &mut tokens))?;
         Ok(known.then(|| PyBytes::new(py, &bytes_of(&tokens, u32::to_ne_bytes)).unbind()))
     }
 
     fn progress(&self, py: Python<'_>, state: &RuleState) -> PyResult<Option<u32>> {
-        enter(py, || Ok(state.0.progress(from_ref(&self.0))))
+        self.ask(py, |rules| state.0.progress(rules))
     }
 
     /// Tokens that take the text further towards what must occur.
     fn advances(&self, py: Python<'_>, state: &RuleState) -> PyResult<Vec<Token>> {
         let mut tokens = Vec::new();
-        enter(py, || {
-            state.0.advances(from_ref(&self.0), &mut tokens);
-            Ok(())
-        })?;
+        self.ask(py, |rules| state.0.advances(rules, &mut tokens))?;
         Ok(tokens)
     }
 
     fn done(&self, py: Python<'_>, state: &RuleState) -> PyResult<bool> {
-        enter(py, || Ok(state.0.done(from_ref(&self.0))))
+        self.ask(py, |rules| state.0.done(rules))
     }
 
     fn ends(&self, py: Python<'_>, state: &RuleState) -> PyResult<bool> {
-        enter(py, || Ok(state.0.ends(from_ref(&self.0))))
+        self.ask(py, |rules| state.0.ends(rules))
     }
 }

@@ -33,7 +33,7 @@ pub use mask::{count_unmasked, mask};
 pub use result::{RowResult, Selector};
 pub use rules::{
     AnyProcessor, BlockSequences, MinLength, NoRepeatNgrams, OnlyTokens, Phrase, Phrases, Placed,
-    PlacedTokens, Processor, RepetitionPenalty, States, TokenSet, Trie,
+    PlacedTokens, Processor, RepetitionPenalty, States, TokenSet, Trie, keep_only,
 };
 pub use scan::{Scan, scan};
 pub use top_k::top_k;

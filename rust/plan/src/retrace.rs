@@ -223,7 +223,7 @@ impl Session {
             popped: walk.popped,
             actions: first_action..record.actions.len(),
             rows: first_kept..record.rows.len(),
-            ..Verdict::new(i, walk.sample, outcome)
+            ..Verdict::new(i, walk.sample, outcome).refused_by(&sequence.spec.rules)
         });
     }
 

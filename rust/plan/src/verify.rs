@@ -7,7 +7,7 @@ use crate::retrace::Walk;
 use crate::session::{Phase, Session};
 use crate::waiting::Waiting;
 use draftwood_base::{Error, Ragged, Result, SequenceId, Token};
-use draftwood_logits::{RowResult, States, logprobs, mask};
+use draftwood_logits::{AnyProcessor, RowResult, States, logprobs, mask};
 use draftwood_sample::verify::walk;
 use draftwood_sample::{Draw, RowFault};
 use draftwood_store::Paths;
@@ -60,6 +60,11 @@ pub(crate) struct Verdict {
 impl Verdict {
     pub fn new(scheduled: usize, sample: u32, outcome: std::result::Result<Token, Halt>) -> Self {
         Self { scheduled, sample, outcome, refused: None, popped: 0, actions: 0..0, rows: 0..0 }
+    }
+
+    /// The same, refused if one of the rules that it obeyed has failed.
+    pub fn refused_by(self, rules: &[AnyProcessor]) -> Self {
+        Self { refused: AnyProcessor::check(rules).err(), ..self }
     }
 }
 
@@ -238,7 +243,7 @@ impl Session {
         record.top.end_row();
         record.paths.extend_row(scratch.path.iter().copied());
         let outcome = walked.map(|walk| walk.next_token).map_err(Halt::Fault);
-        record.verdicts.push(Verdict::new(i, sample, outcome));
+        record.verdicts.push(Verdict::new(i, sample, outcome).refused_by(rules));
     }
 
     /// Of each sample that was read, the visited rows, root first, as indices into `plan.head_rows`: appended to `rows`,

@@ -139,7 +139,9 @@ impl Session {
         record.top.end_row();
         record.paths.extend_row(waiting.path.iter().copied());
         let Waiting { scheduled, sample, .. } = waiting;
-        record.verdicts.push(Verdict::new(scheduled, sample, outcome.map_err(Halt::Fault)));
+        let rules = &self.running[self.scheduled[scheduled].at].spec.rules;
+        let verdict = Verdict::new(scheduled, sample, outcome.map_err(Halt::Fault));
+        record.verdicts.push(verdict.refused_by(rules));
     }
 
     fn waiting_row<'a>(&self, rows: &RowResult<'a>, len: usize) -> Result<(&Waiting, &'a [f32])> {

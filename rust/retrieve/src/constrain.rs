@@ -14,7 +14,7 @@ const FIRST: usize = 64;
 /// Tokens tested at once.
 const BATCH: usize = 16;
 /// Tests of a beam in vain, after which its followers are listed.
-const PATIENCE: usize = 256;
+pub(crate) const PATIENCE: usize = 256;
 
 /// What a step asks of an index, part by part; a benchmark stands in between.
 pub trait Answers {

@@ -8,6 +8,7 @@
 //! - [`Retrieval`] drafts from an index over a corpus.
 //! - [`index::Index`] answers over a corpus which tokens may follow an n-gram, how often, and where.
 //! - [`Constrained`] finds the best continuations that a corpus allows, for searches.
+//! - [`InCorpus`] and [`BlockCorpus`] are rules for texts and beams: only what a corpus says, or none of its n-grams.
 //! - [`CorpusSearch`] searches for the n-grams of a corpus that a model likes best; [`KeyScorer`] asks it about given ones.
 //! - [`Superposed`] writes several drafts from one row per step.
 //! - [`rank`] ranks documents by n-grams that a model generated (SEAL).
@@ -29,6 +30,7 @@ mod outputs;
 mod ppm;
 mod prefetch;
 mod retrieval;
+mod rules;
 mod seal;
 mod suffix;
 mod suffix_array;
@@ -45,6 +47,7 @@ pub use mix::{MAX_SOURCES, Mix, SharedDrafter};
 pub use ngram::{MAX_NGRAM, NGram, NGramConfig};
 pub use outputs::{Outputs, OutputsConfig};
 pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig};
+pub use rules::{BlockCorpus, InCorpus};
 pub use seal::{
     Hit, Key, Ranking, SealConfig, Unigrams, best_unigrams, key_weights, rank, rank_found, rank_weighted,
 };

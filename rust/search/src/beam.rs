@@ -118,7 +118,7 @@ impl BeamSearch {
         for g in 0..self.groups.len() {
             let live = self.groups[g].live.len();
             if live > 0 {
-                self.gather(g, first, rows, banked, need);
+                self.gather(g, first, rows, banked, need)?;
                 self.select(g, first);
             }
             first += if self.task.length == 0 { 0 } else { live };
@@ -147,7 +147,7 @@ impl BeamSearch {
         }
         let need = self.task.config.need();
         self.check(rows, need)?;
-        self.gather(0, 0, rows, &[], need);
+        self.gather(0, 0, rows, &[], need)?;
         let group = &self.groups[0];
         let width = self.task.config.width();
         let bar = group.found.iter().filter(|candidate| !candidate.ends).nth(width - 1);
@@ -174,7 +174,16 @@ impl BeamSearch {
         self.task.length += 1;
     }
 
-    fn gather(&mut self, g: usize, first: usize, rows: &Rows<'_>, banked: &[Banked], need: usize) {
+    /// # Errors
+    /// What has failed while rules were asked.
+    fn gather(
+        &mut self,
+        g: usize,
+        first: usize,
+        rows: &Rows<'_>,
+        banked: &[Banked],
+        need: usize,
+    ) -> Result<()> {
         let shared =
             Shared { banked, chosen: &self.chosen, need, ..Shared::of(&self.task, rows.are_processed()) };
         let group = &mut self.groups[g];
@@ -185,6 +194,7 @@ impl BeamSearch {
             group.gather(i, first, &row, &shared, &self.paths, &mut self.scratch);
         }
         group.order(&self.task.config, &mut self.scratch);
+        AnyProcessor::check(&self.task.rules)
     }
 
     fn select(&mut self, g: usize, first: usize) {
@@ -226,7 +236,7 @@ impl BeamSearch {
         banked.sort_unstable();
         self.extended = true;
         self.vocab = Some(rows.vocab());
-        self.gather(0, 0, rows, banked, most);
+        self.gather(0, 0, rows, banked, most)?;
         let last = self.task.length + 1 == self.task.config.max_new_tokens;
         let found = self.groups[0].found.iter();
         Ok(found.map(|c| (Kept { row: c.row, token: c.token, score: c.score }, c.ends || last)).collect())
@@ -282,7 +292,7 @@ impl BeamSearch {
             live.states.apply(&self.task.rules, out, &self.task.config.end_tokens);
             shared.mask(out);
         }
-        Ok(())
+        AnyProcessor::check(&self.task.rules)
     }
 
     /// What the search was asked for.

@@ -133,6 +133,7 @@ impl StochasticSearch {
             }
             self.row = copy;
         }
+        AnyProcessor::check(&self.task.rules)?;
         self.survivors.clear();
         let best = self.live.iter().max_by(|a, b| a.log_p.total_cmp(&b.log_p));
         self.prefix = best.map(|text| (text.node, text.log_p, self.task.length));

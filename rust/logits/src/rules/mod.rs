@@ -14,7 +14,7 @@ mod trie;
 pub use block::BlockSequences;
 pub use min_length::MinLength;
 pub use no_repeat::NoRepeatNgrams;
-pub use only::OnlyTokens;
+pub use only::{OnlyTokens, keep_only};
 pub use phrases::{Phrase, Phrases};
 pub use placed::{Placed, PlacedTokens};
 pub use processor::{AnyProcessor, Processor, States};

@@ -44,8 +44,8 @@ impl Processor for OnlyTokens {
     }
 }
 
-/// Masks everything but `tokens`, ascending.
-pub(super) fn keep_only(row: &mut [f32], tokens: &[Token]) {
+/// Masks everything but `tokens`, ascending; ids beyond the row are ignored.
+pub fn keep_only(row: &mut [f32], tokens: &[Token]) {
     let mut from = 0;
     for &token in tokens {
         let token = (token as usize).min(row.len());

@@ -1,6 +1,6 @@
 //! What may change a row before tokens are taken from it: one protocol for penalties and constraints.
 
-use draftwood_base::Token;
+use draftwood_base::{Error, Result, Token};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -63,6 +63,16 @@ pub trait Processor: Send + Sync {
         let _ = state;
         false
     }
+
+    /// Whether [`Processor::allows`] has an answer; for rules that would have to look for it.
+    fn tests(&self, state: &Self::State) -> bool {
+        self.allows(state, 0).is_some()
+    }
+
+    /// What has failed while the rule was asked: its answers since then are void. `None` from a rule that cannot fail.
+    fn failure(&self) -> Option<Error> {
+        None
+    }
 }
 
 type State = Arc<dyn Any + Send + Sync>;
@@ -75,6 +85,14 @@ impl AnyProcessor {
     /// Wraps a rule.
     pub fn new(rule: impl Processor + 'static) -> Self {
         Self(Arc::new(rule))
+    }
+
+    /// Refuses what rules have answered if one of them has failed.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn check(rules: &[Self]) -> Result<()> {
+        rules.iter().find_map(|rule| rule.0.failure()).map_or(Ok(()), Err)
     }
 }
 
@@ -95,6 +113,8 @@ trait Erased: Send + Sync {
     fn advances(&self, state: &State, out: &mut Vec<Token>);
     fn done(&self, state: &State) -> bool;
     fn ends(&self, state: &State) -> bool;
+    fn tests(&self, state: &State) -> bool;
+    fn failure(&self) -> Option<Error>;
 }
 
 fn inner<P: Processor>(state: &State) -> Option<&P::State> {
@@ -155,6 +175,14 @@ impl<P: Processor> Erased for P {
     fn ends(&self, state: &State) -> bool {
         inner::<P>(state).is_some_and(|state| Processor::ends(self, state))
     }
+
+    fn tests(&self, state: &State) -> bool {
+        inner::<P>(state).is_some_and(|state| Processor::tests(self, state))
+    }
+
+    fn failure(&self) -> Option<Error> {
+        Processor::failure(self)
+    }
 }
 
 /// The states of all rules for one text, in the order of the rules. A copy shares them until one of the two advances.
@@ -199,12 +227,12 @@ impl States {
 
     /// Whether some rule changes values, so that a scratch row is needed.
     pub fn change_values(&self, rules: &[AnyProcessor]) -> bool {
-        self.each(rules).any(|(rule, state)| rule.allows(state, 0).is_none())
+        self.each(rules).any(|(rule, state)| !rule.tests(state))
     }
 
     /// Whether some rule says of single tokens whether they may follow.
     pub fn test(&self, rules: &[AnyProcessor]) -> bool {
-        self.each(rules).any(|(rule, state)| rule.allows(state, 0).is_some())
+        self.each(rules).any(|(rule, state)| rule.tests(state))
     }
 
     /// Changes a scratch row by the rules' own hands: what end tokens may do is left to the caller.

@@ -121,7 +121,8 @@ impl Speculation {
                 let mut recent = [0; LONGEST];
                 let count = self.nodes.context(node, &mut recent);
                 self.predictor.predict(&recent[..count], out);
-                return rules.correct(&self.nodes, node, self.width, out);
+                let RowResult::Full { vocab, .. } = fresh;
+                return rules.correct(&self.nodes, node, (self.width, vocab), out);
             }
             Row::Fresh(row) => fresh.row(row as usize),
             Row::Kept(slot) => self.kept.row(slot),

@@ -46,8 +46,15 @@ impl<'a> Rules<'a> {
     }
 
     /// Drops what may not follow a node whose row is not known. If that is everything and a rule lists at most `most`
-    /// tokens, these are the guess: within a trie most texts have one way to go on.
-    pub fn correct(&mut self, nodes: &Nodes, node: u32, most: usize, guess: &mut Vec<(Token, f32)>) {
+    /// tokens, these are the guess: within a trie most texts have one way to go on. A rule may list more than the model's
+    /// `vocab` tokens.
+    pub fn correct(
+        &mut self,
+        nodes: &Nodes,
+        node: u32,
+        (most, vocab): (usize, usize),
+        guess: &mut Vec<(Token, f32)>,
+    ) {
         if self.is_empty() {
             return;
         }
@@ -56,7 +63,8 @@ impl<'a> Rules<'a> {
         let states = &states[&node];
         guess.retain(|&(token, _)| states.allow(rules, token, false));
         if guess.is_empty() && states.candidates(rules, listed) && listed.len() <= most + ends.len() {
-            listed.retain(|&token| !ends.contains(&token) && states.allow(rules, token, false));
+            let known = |token: Token| (token as usize) < vocab && !ends.contains(&token);
+            listed.retain(|&token| known(token) && states.allow(rules, token, false));
             let share = -(listed.len().max(1) as f32).ln();
             guess.extend(listed.iter().take(most).map(|&token| (token, share)));
         }
