@@ -209,9 +209,12 @@ class Outputs(Drafter):
 
 @disjoint_base
 class Suffix(Drafter):
-    def __new__(cls, min_prob: float = 0.01) -> Suffix: ...
+    def __new__(cls, min_prob: float = 0.01, max_tokens: int = ...) -> Suffix: ...
     @property
     def min_prob(self) -> float: ...
+    @property
+    def max_tokens(self) -> int: ...
+    def bytes(self, sequence: int) -> int: ...
     def fork(self, parent: int, child: int) -> None: ...
 
 @disjoint_base
@@ -224,7 +227,26 @@ class Trigram(Drafter):
 
 @disjoint_base
 class Retrieval(Drafter):
-    def __new__(cls, index: Index, max_match: int = 16, min_match: int = 2, min_prob: float = 0.02) -> Retrieval: ...
+    def __new__(
+        cls,
+        index: Index,
+        max_match: int | None = None,
+        min_match: int | None = None,
+        min_prob: float | None = None,
+        *,
+        style: str = "escape",
+        max_rows: int | None = None,
+        max_depth: int | None = None,
+        factor: float | None = None,
+        offset: float | None = None,
+        path: bool | None = None,
+    ) -> Retrieval: ...
+    @property
+    def style(self) -> str: ...
+    @property
+    def max_rows(self) -> int: ...
+    @property
+    def max_depth(self) -> int: ...
     @property
     def max_match(self) -> int: ...
     @property

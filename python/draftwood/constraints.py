@@ -201,7 +201,7 @@ class BlockNgrams(NativeRule):
         A rule for `processors`.
     Errors
         InvalidArgument without an n-gram, for one of another length, and for n below 1. With an index, IndexFormatError
-        as for `InCorpus`.
+        where an engine has another tokenizer, and for a damaged block.
     Cost
         A binary search per token. With an index n − 1 of its steps, of two or three cache misses, per generated token,
         or fewer where the text leaves the corpus before, and one per token that is tested.

@@ -1,8 +1,10 @@
-"""Makes replay.u16 from recorded greedy texts: python make_replay.py spec-bench-smollm2.jsonl.gz
+"""Makes replay.u16 and replay-120.u16.gz from recorded greedy texts: python make_replay.py spec-bench-smollm2.jsonl.gz
 
-The first five prompts of each of Spec-Bench's six task groups and what SmolLM2-135M-Instruct said (float32, greedy,
-128 tokens at most). Per text: number of prompt tokens, number of output tokens, the tokens, all 16 bits, little-endian.
-Tokens are renumbered by first occurrence, since drafts only ask which of them are equal.
+What SmolLM2-135M-Instruct said (float32, greedy, 128 tokens at most) to 20 prompts of each of Spec-Bench's six task
+groups, in the order of the groups; in replay.u16 to the first five of each. Per text: number of prompt tokens, number
+of output tokens, the tokens, all 16 bits, little-endian. Tokens are renumbered by first occurrence, since drafts only
+ask which of them are equal: in each text of replay.u16, and in all texts of replay-120.u16.gz together, so that texts
+may draft for each other.
 """
 
 import gzip
@@ -11,14 +13,21 @@ import struct
 import sys
 from pathlib import Path
 
-PER_TASK = 5
+HERE, PER_TASK = Path(__file__).parent, 5
 
 with gzip.open(sys.argv[1], "rt") as lines:
     records = [json.loads(line) for line in lines]
-numbers: list[int] = []
+few: list[int] = []
+everything: list[int] = []
+of_all: dict[int, int] = {}
 for task in dict.fromkeys(record["task"] for record in records):
-    for record in [record for record in records if record["task"] == task][:PER_TASK]:
-        known: dict[int, int] = {}
-        tokens = [known.setdefault(token, len(known)) for token in record["prompt"] + record["out"]]
-        numbers += [len(record["prompt"]), len(record["out"]), *tokens]
-Path(__file__).with_name("replay.u16").write_bytes(struct.pack(f"<{len(numbers)}H", *numbers))
+    for i, record in enumerate(record for record in records if record["task"] == task):
+        lengths, known = [len(record["prompt"]), len(record["out"])], {}
+        tokens = record["prompt"] + record["out"]
+        everything += lengths + [of_all.setdefault(token, len(of_all)) for token in tokens]
+        if i < PER_TASK:
+            few += lengths + [known.setdefault(token, len(known)) for token in tokens]
+HERE.joinpath("replay.u16").write_bytes(struct.pack(f"<{len(few)}H", *few))
+HERE.joinpath("replay-120.u16.gz").write_bytes(
+    gzip.compress(struct.pack(f"<{len(everything)}H", *everything), 9, mtime=0)
+)

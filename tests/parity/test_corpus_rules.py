@@ -42,6 +42,8 @@ def masked_beams(module, documents, prompt, width, steps):
         for said, score in live:
             row = log_probs(module, [*prompt, *said])
             longer += [([*said, token], score + row[token]) for token in following(documents, said)]
+        if not longer:
+            break
         live = sorted(longer, key=lambda one: -one[1])[:width]
     return live
 
@@ -49,14 +51,18 @@ def masked_beams(module, documents, prompt, width, steps):
 def test_texts_are_those_of_a_mask(model, tmp_path):
     module, engine = model
     rng = np.random.default_rng(1)
-    documents = [rng.integers(0, VOCAB, 40).tolist() for _ in range(8)]
+    documents = [rng.integers(0, 16, 60).tolist() for _ in range(8)]
     rule = dw.search.InCorpus(dw.FMIndex.build(documents, path=tmp_path / "a.dwx"))
+    differs = 0
     for prompt in prompts(5, VOCAB, seed=2, longest=12):
         (greedy, _) = masked_beams(module, documents, prompt, 1, 8)[0]
         out = engine.generate(prompt, dw.SamplingParams(max_new_tokens=8, processors=[rule]))
         assert out.token_ids.tolist() == greedy
+        differs += greedy[0] != int(np.argmax(log_probs(module, prompt)))
         params = dw.BeamParams(num_beams=3, num_return=3, max_new_tokens=5, length_penalty=0.0, processors=[rule])
         expected = masked_beams(module, documents, prompt, 3, 5)
+        assert len(expected) == 3 and all(len(said) == 5 for said, _ in expected)
         found = engine.beam_search(prompt, params)
         assert [beam.token_ids.tolist() for beam in found] == [said for said, _ in expected]
         assert np.allclose([beam.score for beam in found], [score for _, score in expected], atol=1e-3)
+    assert differs  # the model alone says something else

@@ -35,12 +35,16 @@ def drafters(index, nodes=16):
         "outputs": kinds.Outputs(max_nodes=nodes),
         "trigram": kinds.Trigram([index.extract(d) for d in range(len(index))], max_nodes=nodes),
         "retrieval": kinds.Retrieval(index, max_nodes=nodes),
+        "retrieval as rest": kinds.Retrieval(index, style="rest", max_nodes=nodes),
+        "retrieval as suffix decoding": kinds.Retrieval(index, style="suffix-decoding", max_nodes=nodes),
+        "suffix in generations": kinds.Suffix(max_tokens=16, max_nodes=nodes),
         "mix": kinds.Mix(kinds.NGram(), kinds.Suffix(), kinds.Trigram(), kinds.Retrieval(index), max_nodes=nodes),
         "mix of mixes": kinds.Mix(kinds.Mix(kinds.Suffix()), kinds.Mix(kinds.Retrieval(index)), max_nodes=nodes),
     }
 
 
-NAMES = ["ngram", "suffix", "trigram", "retrieval", "mix", "mix of mixes"]
+STYLES = ["retrieval as rest", "retrieval as suffix decoding"]
+NAMES = ["ngram", "suffix", "suffix in generations", "trigram", "retrieval", *STYLES, "mix", "mix of mixes"]
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 16, 64])
@@ -96,6 +100,23 @@ def test_long_loops_are_drafted_from_the_text_itself():
     ) as engine:
         output = engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=400))
     assert output.stats.steps < 80
+
+
+def test_a_long_text_takes_bounded_memory_and_closing_gives_it_back():
+    class Spy(dw.drafters.Suffix):
+        def close(self, sequence):
+            self.kept = self.bytes(sequence)
+            super().close(sequence)
+            assert self.bytes(sequence) == 0
+
+    kept = {}
+    for max_tokens in (64, 4096):
+        drafter = Spy(max_tokens=max_tokens)
+        with dw.testing.toy_engine(**TOY, drafter=drafter) as engine:
+            output = engine.generate([1, 2, 3], dw.SamplingParams(max_new_tokens=700))
+        assert output.token_ids.tolist() == ORACLE.greedy([1, 2, 3], 700)
+        kept[max_tokens] = drafter.kept
+    assert kept[64] <= 1.5 * 140 * 64 < kept[4096]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -172,6 +193,18 @@ def test_what_is_wrong_is_named(tmp_path):
         (lambda: kinds.Trigram([[1.5]]), r"documents\[0\] must be a sequence of integers, got 1 dimensions of float64"),
         (lambda: kinds.Trigram([[-1]]), r"documents\[0\] must be ids of 0 … 2\^32 − 1, got -1"),
         (lambda: kinds.Trigram(["text"]), r"documents\[0\] must be token ids, got str"),
+        (lambda: kinds.Suffix(max_tokens=15), r"max_tokens must be 16 … 2\^30, got 15"),
+        (
+            lambda: kinds.Retrieval(full, style="REST"),
+            'style must be "escape", "rest" or "suffix-decoding", got "REST"',
+        ),
+        (
+            lambda: kinds.Retrieval(full, style="rest", factor=2),
+            'the style must be "suffix-decoding" with these, got rest',
+        ),
+        (lambda: kinds.Retrieval(full, path=False), 'the style must be "suffix-decoding" with these, got escape'),
+        (lambda: kinds.Retrieval(full, style="suffix-decoding", factor=-1), r"factor must be 0 … 10\^6, got -1"),
+        (lambda: kinds.Retrieval(full, max_rows=0), r"max_rows must be 1 … 2\^20, got 0"),
         (lambda: kinds.Retrieval(full, 65), "max_match must be 1 … 64, got 65"),
         (lambda: kinds.Retrieval(full, 4, 5), "min_match must be 1 … 4"),
         (lambda: kinds.Retrieval(tiny), "compact, standard or fast for drafting, got tiny"),
@@ -190,10 +223,16 @@ def test_settings_are_shown(index):
     assert repr(kinds.NGram(np.int64(4), np.float32(0.5))) == "NGram(max_ngram=4, min_prob=0.5)"
     assert repr(kinds.Suffix(1)) == "Suffix(min_prob=1)"
     assert repr(kinds.Outputs()) == "Outputs(min_prob=0.01, max_tokens=1048576)"
-    assert repr(kinds.Suffix()) == "Suffix(min_prob=0.01)"
+    assert repr(kinds.Suffix()) == "Suffix(min_prob=0.01, max_tokens=4194304)"
+    assert (kinds.Suffix(0.5, 99).min_prob, kinds.Suffix(0.5, 99).max_tokens) == (0.5, 99)
     assert repr(kinds.Trigram()) == "Trigram(iterations=150, depth=4)"
     assert repr(kinds.Mix(kinds.NGram(), kinds.Retrieval(index))).startswith("Mix(NGram(max_ngram=3, min_prob=0.0")
     assert (kinds.Retrieval(index, 5).max_match, kinds.Retrieval(index).index) == (5, index)
+    rest, suffixes = kinds.Retrieval(index, style="rest"), kinds.Retrieval(index, style="suffix-decoding", max_rows=9)
+    assert (rest.style, rest.max_match, rest.min_match, rest.max_rows, rest.max_depth) == ("rest", 16, 2, 5000, 10)
+    assert kinds.Retrieval(index, 1, style="rest").min_match == 1
+    assert [kinds.Retrieval(index).max_nodes, rest.max_nodes, suffixes.max_nodes] == [16, 64, 64]
+    assert repr(suffixes).endswith("style='suffix-decoding', max_rows=9, max_depth=64, factor=1, offset=0, path=False)")
 
 
 def test_an_index_of_another_tokenizer_is_refused(tmp_path):

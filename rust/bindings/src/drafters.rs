@@ -6,11 +6,11 @@ use crate::errors;
 use crate::forest::{Forest, propose};
 use crate::index::Index;
 use crate::views::Views;
-use draftwood_base::{Locked, Result, SequenceId};
+use draftwood_base::{Error, Locked, Result, SequenceId};
 use draftwood_plan::Session;
 use draftwood_retrieve::{
-    self as retrieve, NGramConfig, OutputsConfig, RetrievalConfig, SharedDrafter, SuffixConfig,
-    TrigramConfig, TrigramTable,
+    self as retrieve, NGramConfig, OutputsConfig, RetrievalConfig, RetrievalStyle, SharedDrafter,
+    SuffixConfig, TrigramConfig, TrigramTable,
 };
 use pyo3::PyClass;
 use pyo3::prelude::*;
@@ -106,16 +106,24 @@ pub struct Suffix {
     /// Least probability of a drafted path.
     #[pyo3(get)]
     min_prob: f32,
+    /// Most tokens of a text that are searched, the last ones.
+    #[pyo3(get)]
+    max_tokens: usize,
     core: Arc<Locked<retrieve::Suffix>>,
 }
 
 #[pymethods]
 impl Suffix {
     #[new]
-    #[pyo3(signature = (min_prob = 0.01))]
-    fn new(py: Python<'_>, min_prob: f32) -> PyResult<PyClassInitializer<Self>> {
-        let (base, core) = Drafter::new(py, retrieve::Suffix::new(SuffixConfig { min_prob }))?;
-        Ok(base.with(Self { min_prob, core }))
+    #[pyo3(signature = (min_prob = 0.01, max_tokens = 4_194_304))]
+    fn new(py: Python<'_>, min_prob: f32, max_tokens: usize) -> PyResult<PyClassInitializer<Self>> {
+        let (base, core) = Drafter::new(py, retrieve::Suffix::new(SuffixConfig { min_prob, max_tokens }))?;
+        Ok(base.with(Self { min_prob, max_tokens, core }))
+    }
+
+    /// Bytes that are kept for a sequence.
+    fn bytes(&self, py: Python<'_>, sequence: u32) -> PyResult<usize> {
+        enter(py, || Ok(lock(&self.core).bytes(SequenceId(sequence))))
     }
 
     /// `child` begins as a copy of `parent`, so that its text need not be read again.
@@ -127,7 +135,7 @@ impl Suffix {
     }
 
     fn __repr__(&self) -> String {
-        format!("Suffix(min_prob={})", self.min_prob)
+        format!("Suffix(min_prob={}, max_tokens={})", self.min_prob, self.max_tokens)
     }
 }
 
@@ -198,35 +206,122 @@ impl Trigram {
 }
 
 /// Drafts what follows the longest suffixes of the text in a corpus.
-#[pyclass(frozen, subclass, extends = Drafter, module = "draftwood._core", get_all)]
-pub struct Retrieval {
-    /// Longest suffix of the text that is looked up.
-    max_match: usize,
-    /// Shortest suffix that drafts.
-    min_match: usize,
-    /// Least probability of a drafted path.
-    min_prob: f32,
-}
+#[pyclass(frozen, subclass, extends = Drafter, module = "draftwood._core")]
+pub struct Retrieval(RetrievalConfig);
 
 #[pymethods]
 impl Retrieval {
     #[new]
-    #[pyo3(signature = (index, max_match = 16, min_match = 2, min_prob = 0.02))]
+    #[pyo3(signature = (
+        index, max_match = None, min_match = None, min_prob = None, *, style = "escape", max_rows = None, max_depth = None,
+        factor = None, offset = None, path = None,
+    ))]
+    #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
         index: &Index,
-        max_match: usize,
-        min_match: usize,
-        min_prob: f32,
+        max_match: Option<usize>,
+        min_match: Option<usize>,
+        min_prob: Option<f32>,
+        style: &str,
+        max_rows: Option<u32>,
+        max_depth: Option<u32>,
+        factor: Option<f32>,
+        offset: Option<f32>,
+        path: Option<bool>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let config = RetrievalConfig { max_match, min_match, min_prob };
+        let config = enter(py, || {
+            let mut config = style_of(style)?;
+            match &mut config.style {
+                RetrievalStyle::SuffixDecoding { factor: f, offset: o, path: p } => {
+                    (*f, *o, *p) = (factor.unwrap_or(*f), offset.unwrap_or(*o), path.unwrap_or(*p));
+                }
+                _ if factor.or(offset).is_some() || path.is_some() => {
+                    let hint = "factor, offset and path say how much each match drafts";
+                    return Err(Error::invalid("the style", "\"suffix-decoding\" with these", style, hint));
+                }
+                _ => {}
+            }
+            // A shorter longest match takes the default of the shortest one with it.
+            config.max_match = max_match.unwrap_or(config.max_match);
+            config.min_match = min_match.unwrap_or(config.min_match.min(config.max_match));
+            config.min_prob = min_prob.unwrap_or(config.min_prob);
+            config.max_rows = max_rows.unwrap_or(config.max_rows);
+            config.max_depth = max_depth.unwrap_or(config.max_depth);
+            Ok(config)
+        })?;
         let core = retrieve::Retrieval::new(config, Arc::clone(&index.group));
-        Ok(Drafter::new(py, core)?.0.with(Self { max_match, min_match, min_prob }))
+        Ok(Drafter::new(py, core)?.0.with(Self(config)))
+    }
+
+    /// How a draft comes from the suffixes that occur.
+    #[getter]
+    fn style(&self) -> &'static str {
+        match self.0.style {
+            RetrievalStyle::Escape => "escape",
+            RetrievalStyle::Rest => "rest",
+            RetrievalStyle::SuffixDecoding { .. } => "suffix-decoding",
+        }
+    }
+
+    /// Longest suffix of the text that is looked up.
+    #[getter]
+    fn max_match(&self) -> usize {
+        self.0.max_match
+    }
+
+    /// Shortest suffix that drafts.
+    #[getter]
+    fn min_match(&self) -> usize {
+        self.0.min_match
+    }
+
+    /// Least probability of a drafted path.
+    #[getter]
+    fn min_prob(&self) -> f32 {
+        self.0.min_prob
+    }
+
+    /// Occurrences read per node, suffix and index.
+    #[getter]
+    fn max_rows(&self) -> u32 {
+        self.0.max_rows
+    }
+
+    /// Tokens of the longest path.
+    #[getter]
+    fn max_depth(&self) -> u32 {
+        self.0.max_depth
     }
 
     fn __repr__(&self) -> String {
-        let Self { max_match, min_match, min_prob } = self;
-        format!("Retrieval(max_match={max_match}, min_match={min_match}, min_prob={min_prob})")
+        let RetrievalConfig { max_match, min_match, min_prob, max_rows, max_depth, style } = self.0;
+        let own = match style {
+            RetrievalStyle::SuffixDecoding { factor, offset, path } => {
+                let path = if path { "True" } else { "False" };
+                format!(", factor={factor}, offset={offset}, path={path}")
+            }
+            _ => String::new(),
+        };
+        let style = self.style();
+        format!(
+            "Retrieval(max_match={max_match}, min_match={min_match}, min_prob={min_prob}, style='{style}', \
+             max_rows={max_rows}, max_depth={max_depth}{own})"
+        )
+    }
+}
+
+fn style_of(name: &str) -> Result<RetrievalConfig> {
+    match name {
+        "escape" => Ok(RetrievalConfig::ESCAPE),
+        "rest" => Ok(RetrievalConfig::REST),
+        "suffix-decoding" => Ok(RetrievalConfig::SUFFIX_DECODING),
+        other => Err(Error::invalid(
+            "style",
+            "\"escape\", \"rest\" or \"suffix-decoding\"",
+            format!("{other:?}"),
+            "",
+        )),
     }
 }
 

@@ -16,6 +16,9 @@ pub(crate) trait Growing: Contexts {
 /// What was read of a text.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
+    /// How many tokens came before those that are kept, and a hash of them.
+    before: usize,
+    hash: u64,
     tokens: Vec<Token>,
     mark: TextMark,
 }
@@ -34,27 +37,52 @@ impl Seen {
     /// wherever it differs. By its number if that says so, else by comparing all tokens: 1.5 µs at 32,768 of them.
     #[inline]
     pub fn begins(&self, text: TextRef<'_>) -> bool {
-        text.goes_on_from(self.mark) || text.starts_with(&self.tokens)
+        text.goes_on_from(self.mark) || self.has_tokens_of(&text)
+    }
+
+    fn has_tokens_of(&self, text: &[Token]) -> bool {
+        let kept = text.get(self.before..).is_some_and(|rest| rest.starts_with(&self.tokens));
+        kept && (self.before == 0 || hash(0, &text[..self.before]) == self.hash)
+    }
+
+    /// Number of tokens that were read.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.before + self.tokens.len()
+    }
+
+    /// Keeps at most twice `most` tokens, the last ones; others are told apart by their hash from now on. Two texts of
+    /// one hash may then get each other's drafts, which costs a step and changes no text.
+    #[inline]
+    pub fn keep_last(&mut self, most: usize) {
+        if self.tokens.len() > 2 * most {
+            self.forget(self.tokens.len() - most);
+        }
+    }
+
+    #[cold]
+    fn forget(&mut self, count: usize) {
+        let (gone, kept) = self.tokens.split_at(count);
+        self.hash = hash(self.hash, gone);
+        self.before += count;
+        self.tokens = kept.to_vec();
+    }
+
+    /// The tokens that are kept: all of them unless [`Seen::keep_last`] was asked.
+    pub fn tokens(&self) -> &[Token] {
+        &self.tokens
     }
 
     /// `text`, which begins with what was read, has been read.
     #[inline]
     pub fn read(&mut self, text: TextRef<'_>) {
-        self.tokens.extend_from_slice(&text[self.tokens.len()..]);
+        self.tokens.extend_from_slice(&text[self.len()..]);
         self.mark = text.mark();
     }
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
         self.tokens.capacity() * size_of::<Token>()
-    }
-}
-
-impl std::ops::Deref for Seen {
-    type Target = [Token];
-
-    fn deref(&self) -> &[Token] {
-        &self.tokens
     }
 }
 
@@ -78,6 +106,14 @@ impl<C: Growing> Text<C> {
         let without = self.rates.learn(&self.contexts, self.contexts.tail(), token);
         self.contexts.append(token, without);
     }
+}
+
+/// Of `tokens` behind those with the hash `before`.
+fn hash(before: u64, tokens: &[Token]) -> u64 {
+    let add = |hash: u64, &token: &Token| {
+        (hash.rotate_left(5) ^ (u64::from(token) + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    };
+    tokens.iter().fold(before, add)
 }
 
 /// Comparing no bytes costs 130 ns where memcmp loads them under an empty mask: the address of an empty slice is not
@@ -109,6 +145,25 @@ mod tests {
             let mut other = text.clone();
             other[changed] += 1;
             assert!(!seen_of(&text[..seen]).begins((&other).into()), "{seen} {changed}");
+        }
+    }
+
+    #[test]
+    fn tokens_that_are_not_kept_are_told_apart_too() {
+        let text: Vec<Token> = (0..10_000).collect();
+        let mut seen = Seen::default();
+        for end in [50, 3000, 3001, 9990] {
+            seen.read(text[..end].into());
+            seen.keep_last(100);
+            assert_eq!((seen.len(), seen.tokens().last()), (end, text[..end].last()));
+            assert!(seen.tokens().len() <= 200 && seen.bytes() <= 1600);
+            assert!(seen.begins((&text).into()) && seen.begins(text[..end].into()));
+            assert!(!seen.begins(text[..end - 1].into()) && !seen.begins((&[]).into()));
+            for changed in [0, end / 2, end - 1] {
+                let mut other = text.clone();
+                other[changed] += 1;
+                assert!(!seen.begins((&other).into()), "{end} {changed}");
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod constrain;
 mod corpus_search;
 mod follow;
 mod follower_trie;
+mod generations;
 mod huge_pages;
 pub mod index;
 mod induce_marked;
@@ -46,7 +47,7 @@ pub use log_rows::BeamRows;
 pub use mix::{MAX_SOURCES, Mix, SharedDrafter};
 pub use ngram::{MAX_NGRAM, NGram, NGramConfig};
 pub use outputs::{Outputs, OutputsConfig};
-pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig};
+pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig, RetrievalStyle};
 pub use rules::{BlockCorpus, InCorpus};
 pub use seal::{
     Hit, Key, Ranking, SealConfig, Unigrams, best_unigrams, key_weights, rank, rank_found, rank_weighted,

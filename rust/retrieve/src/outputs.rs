@@ -213,7 +213,7 @@ impl Drafter for Outputs {
 
     fn close(&mut self, sequence: SequenceId) {
         if let Some(text) = self.texts.remove(&sequence) {
-            self.share(text.salt, &text.seen[text.start.min(text.seen.len())..]);
+            self.share(text.salt, &text.seen.tokens()[text.start.min(text.seen.len())..]);
         }
     }
 }

@@ -75,7 +75,7 @@ fn mixture(sources: &[BTreeMap<Vec<Token>, f32>], weights: &[f32]) -> BTreeMap<V
 fn three() -> Vec<SharedDrafter> {
     vec![
         shared(NGram::new(NGramConfig { max_ngram: 3, min_prob: 0.001 }).unwrap()),
-        shared(Suffix::new(SuffixConfig { min_prob: 0.001 }).unwrap()),
+        shared(Suffix::new(SuffixConfig { min_prob: 0.001, ..SuffixConfig::default() }).unwrap()),
         shared(Trigram::new(TrigramConfig::default(), TrigramTable::default()).unwrap()),
     ]
 }

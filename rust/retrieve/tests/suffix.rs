@@ -8,7 +8,7 @@ mod support;
 
 use draftwood_base::{SequenceId, Token};
 use draftwood_retrieve::{Suffix, SuffixConfig};
-use draftwood_tree::{Continuations, Drafter, Forest, Grower, View};
+use draftwood_tree::{Continuations, Drafter, Forest, Grower, GrowingText, View};
 use propose::propose;
 use proptest::prelude::*;
 use rates::Rates;
@@ -20,7 +20,11 @@ const CONTEXTS: usize = 16;
 const NESTED: usize = 16;
 
 fn fresh(min_prob: f32) -> Suffix {
-    Suffix::new(SuffixConfig { min_prob }).unwrap()
+    Suffix::new(SuffixConfig { min_prob, ..SuffixConfig::default() }).unwrap()
+}
+
+fn bounded(max_tokens: usize) -> Suffix {
+    Suffix::new(SuffixConfig { min_prob: 0.001, max_tokens }).unwrap()
 }
 
 /// For each length 0 … `text.len()`: how often the suffix of that length occurs in `corpus`.
@@ -41,6 +45,7 @@ type Seen<'a> = HashMap<&'a [Token], Vec<(Token, u32, usize)>>;
 /// The same definition by scanning: contexts that occur at the same places are one, the longest stands for all.
 struct Scan<'a> {
     text: &'a [Token],
+    max_tokens: usize,
     min_prob: f32,
     seen: Seen<'a>,
     rates: Rates,
@@ -49,20 +54,35 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn new(text: &'a [Token], min_prob: f32) -> Self {
-        let mut scan =
-            Self { text, min_prob, seen: HashMap::new(), rates: Rates::default(), states: Vec::new() };
+    fn new(text: &'a [Token], max_tokens: usize, min_prob: f32) -> Self {
+        let (seen, rates, states) = (HashMap::new(), Rates::default(), Vec::new());
+        let mut scan = Self { text, max_tokens, min_prob, seen, rates, states };
+        let mut start = 0;
         for (time, &token) in text.iter().enumerate() {
-            scan.read(time, token);
+            scan.learn(&text[start..time], token);
+            scan.count(&text[start..time], time, token);
+            if scan.start(time + 1) > start {
+                // The generation that is searched from now on has read as much of the text.
+                start = scan.start(time + 1);
+                scan.seen.clear();
+                (start..=time).for_each(|i| scan.count(&text[start..i], i, text[i]));
+            }
         }
-        let counts = suffix_counts(text, text);
-        let longest = (1..=text.len()).rev().find(|&length| counts[length] > 1).unwrap_or(0);
+        scan.text = &text[start..];
+        let counts = suffix_counts(scan.text, scan.text);
+        let longest = (1..=scan.text.len()).rev().find(|&length| counts[length] > 1).unwrap_or(0);
         scan.states.push((Vec::new(), longest, 1.0));
         scan
     }
 
-    fn read(&mut self, time: usize, token: Token) {
-        let before = &self.text[..time];
+    /// Where the searched part of the first `time` tokens starts.
+    fn start(&self, time: usize) -> usize {
+        let half = self.max_tokens / 2;
+        if time < 2 * half { 0 } else { (time / half - 1) * half }
+    }
+
+    fn learn(&mut self, before: &[Token], token: Token) {
+        let time = before.len();
         let counts = suffix_counts(before, before);
         let is_longest = |length: usize| length == time || counts[length] > counts[length + 1];
         // A context that occurs once, at the end, was never followed and is not asked.
@@ -76,9 +96,15 @@ impl<'a> Scan<'a> {
             })
             .collect();
         self.rates.learn(&contexts, token);
+    }
+
+    /// `token` follows `before` at a time.
+    fn count(&mut self, before: &'a [Token], time: usize, token: Token) {
+        let counts = suffix_counts(before, before);
+        let is_longest = |length: usize| length == before.len() || counts[length] > counts[length + 1];
         let mut knew = 0;
-        for length in (0..=time).rev() {
-            let followers = self.seen.entry(&before[time - length..]).or_default();
+        for length in (0..=before.len()).rev() {
+            let followers = self.seen.entry(&before[before.len() - length..]).or_default();
             let known = followers.iter_mut().find(|follower| follower.0 == token);
             match known {
                 None => followers.push((token, 1, time)),
@@ -134,9 +160,9 @@ impl Continuations for Scan<'_> {
     }
 }
 
-fn by_scan(text: &[Token], min_prob: f32, budget: u32, max_depth: u32) -> Forest {
+fn by_scan(text: &[Token], max_tokens: usize, min_prob: f32, budget: u32, max_depth: u32) -> Forest {
     let mut forest = Forest::default();
-    let mut scan = Scan::new(text, min_prob);
+    let mut scan = Scan::new(text, max_tokens, min_prob);
     let root = *text.last().unwrap();
     Grower::default().grow(&mut forest, root, 0, budget as usize, max_depth, &mut scan);
     forest
@@ -150,7 +176,38 @@ proptest! {
     ) {
         let text = &text[..text.len().min(120)];
         let forest = propose(&mut fresh(min_prob), 0, text, budget, max_depth);
-        prop_assert_eq!(forest, by_scan(text, min_prob, budget, max_depth));
+        prop_assert_eq!(forest, by_scan(text, 1 << 22, min_prob, budget, max_depth));
+    }
+
+    #[test]
+    fn a_long_text_is_searched_in_its_last_tokens(
+        text in texts(), max_tokens in 16usize..60, budget in 1u32..60, max_depth in 1u32..10,
+    ) {
+        let text = &text[..text.len().min(200)];
+        let forest = propose(&mut bounded(max_tokens), 0, text, budget, max_depth);
+        prop_assert_eq!(forest, by_scan(text, max_tokens, 0.001, budget, max_depth));
+    }
+
+    #[test]
+    fn a_bounded_text_that_grows_forks_or_begins_again_is_that_read_at_once(
+        text in texts(), other in texts(), max_tokens in 16usize..60, cut in any::<prop::sample::Index>(),
+        edit in any::<prop::sample::Index>(),
+    ) {
+        let once = |text: &[Token]| propose(&mut bounded(max_tokens), 7, text, 32, 16);
+        let (mut grown, cut) = (bounded(max_tokens), cut.index(text.len()) + 1);
+        for end in (1..=cut).step_by(3) {
+            prop_assert_eq!(propose(&mut grown, 0, &text[..end], 32, 16), once(&text[..end]));
+        }
+        propose(&mut grown, 0, &text[..cut], 1, 1);
+        grown.fork(SequenceId(0), SequenceId(1));
+        for (sequence, more) in [(0, &text), (1, &other)] {
+            let whole = [&text[..cut], more].concat();
+            prop_assert_eq!(propose(&mut grown, sequence, &whole, 32, 16), once(&whole));
+        }
+        // A change far back, where the tokens themselves are not kept any more.
+        let mut edited = [&text[..cut], &text].concat();
+        edited[edit.index(text.len())] ^= 1;
+        prop_assert_eq!(propose(&mut grown, 0, &edited, 32, 16), once(&edited));
     }
 
     #[test]
@@ -224,35 +281,107 @@ fn a_text_that_repeats_nothing_has_no_draft() {
     assert_eq!(propose(&mut drafter, 1, &[5, 5], 3, 8).tree(0).tokens, [5, 5, 5]);
 }
 
-#[test]
-fn loops_cost_no_more_and_memory_is_bounded() {
-    for period in [1, 3, 1000] {
-        let text: Vec<Token> = (0..200_000).map(|i| i % period).collect();
-        let mut drafter = fresh(1e-4);
-        let forest = propose(&mut drafter, 0, &text, 32, 100);
-        let expected: Vec<Token> = (0..32).map(|i| (text[text.len() - 1] + i) % period).collect();
-        assert_eq!(forest.tree(0).tokens, expected, "period {period}");
-        let per_token = drafter.bytes(SequenceId(0)) as f64 / text.len() as f64;
-        assert!(per_token < 140.0, "{per_token} bytes per token");
-    }
-    // Two symbols at random branch most.
-    let mut state = 1u64;
-    let mut next = || {
+/// Two symbols at random branch most.
+fn bits(seed: u64) -> impl Iterator<Item = Token> {
+    let mut state = seed;
+    std::iter::repeat_with(move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 60) as Token & 1
+    })
+}
+
+/// As language is: few frequent words and many rare ones, and phrases that come again.
+fn language(tokens: usize) -> Vec<Token> {
+    let mut state = 7u64;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below.max(1)
     };
-    let text: Vec<Token> = (0..100_000).map(|_| next()).collect();
-    let mut drafter = fresh(0.01);
-    propose(&mut drafter, 0, &text, 32, 32);
-    let per_token = drafter.bytes(SequenceId(0)) as f64 / text.len() as f64;
-    assert!(per_token < 140.0, "{per_token} bytes per token");
-    drafter.close(SequenceId(0));
-    assert_eq!((drafter.open_sequences(), drafter.bytes(SequenceId(0))), (0, 0));
+    let mut text: Vec<Token> = Vec::with_capacity(tokens);
+    while text.len() < tokens {
+        if next(4) == 0 && text.len() > 100 {
+            let (from, length) = (next(text.len()), 2 + next(12));
+            (from..from + length).for_each(|i| text.push(text[i]));
+        } else {
+            // Zipf's law: as many words of each size class.
+            let class = next(16);
+            text.push((next(1 << class) + (1 << class)) as Token);
+        }
+    }
+    text.truncate(tokens);
+    text
+}
+
+#[test]
+fn loops_are_drafted_and_no_text_takes_more_than_140_bytes_per_token() {
+    let per_token = |text: &[Token], min_prob| {
+        let mut drafter = fresh(min_prob);
+        let forest = propose(&mut drafter, 0, text, 32, 100);
+        let bytes = drafter.bytes(SequenceId(0)) as f64 / text.len() as f64;
+        assert!(bytes < 140.0, "{bytes} bytes per token");
+        drafter.close(SequenceId(0));
+        assert_eq!((drafter.open_sequences(), drafter.bytes(SequenceId(0))), (0, 0));
+        forest
+    };
+    for period in [1, 3, 1000] {
+        let text: Vec<Token> = (0..200_000).map(|i| i % period).collect();
+        let expected: Vec<Token> = (0..32).map(|i| (text[text.len() - 1] + i) % period).collect();
+        assert_eq!(per_token(&text, 1e-4).tree(0).tokens, expected, "period {period}");
+    }
+    per_token(&bits(1).take(100_000).collect::<Vec<_>>(), 0.01);
+    // `make test-long` raises the number of cases, and this with it: two million tokens.
+    let long = ProptestConfig::default().cases > 2000;
+    per_token(&language(if long { 2_000_000 } else { 200_000 }), 0.01);
+}
+
+#[test]
+fn memory_is_bounded_however_long_the_text() {
+    const MOST: usize = 10_000;
+    let (mut text, mut drafter) = (GrowingText::new(Vec::new()), bounded(MOST));
+    for (i, token) in language(50_000).into_iter().chain(bits(3).take(50_000)).enumerate() {
+        text.push(token);
+        if i % 997 == 0 {
+            let view = View {
+                sequence: SequenceId(0),
+                tokens: text.as_ref(),
+                source: &[],
+                budget: 16,
+                max_depth: 16,
+                salt: 0,
+            };
+            drafter.propose_batch(&[view], &mut Forest::default()).unwrap();
+            let bytes = drafter.bytes(SequenceId(0));
+            assert!(2 * bytes <= 3 * 140 * MOST, "{bytes} after {i} tokens");
+        }
+    }
+    // Read at once, and in no more memory.
+    propose(&mut drafter, 1, &text, 16, 16);
+    let bytes = drafter.bytes(SequenceId(1));
+    assert!(2 * bytes <= 3 * 140 * MOST, "{bytes}");
+}
+
+#[test]
+fn a_text_of_less_than_half_pays_nothing() {
+    let text = language(4999);
+    let bytes = |max_tokens| {
+        let mut drafter = bounded(max_tokens);
+        propose(&mut drafter, 0, &text, 16, 16);
+        drafter.bytes(SequenceId(0))
+    };
+    assert_eq!(bytes(10_000), bytes(1 << 30));
+    assert!(bytes(9_998) > bytes(10_000));
 }
 
 #[test]
 fn bad_settings_and_empty_views_are_named() {
-    let error = |min_prob| Suffix::new(SuffixConfig { min_prob }).err().unwrap().to_string();
+    let error = |min_prob| {
+        let config = SuffixConfig { min_prob, ..SuffixConfig::default() };
+        Suffix::new(config).err().unwrap().to_string()
+    };
+    for max_tokens in [0, 15, (1 << 30) + 1] {
+        let error = Suffix::new(SuffixConfig { max_tokens, ..SuffixConfig::default() }).err().unwrap();
+        assert!(error.to_string().starts_with("max_tokens must be 16 … 2^30, got "), "{error}");
+    }
     assert!(error(f32::NAN).starts_with("min_prob must be a probability, 0 … 1, got NaN; "));
     assert!(error(1.5).contains("got 1.5"));
     let view =
