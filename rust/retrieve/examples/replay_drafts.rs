@@ -56,11 +56,14 @@ fn index_of(texts: &[Text], parity: usize) -> Result<Arc<Group>> {
     Ok(Arc::new(Group::new(vec![Index::build_in_memory(&corpus, Tier::Standard)?])?))
 }
 
-/// Those that draft from an index of the other half of the texts: by the parity of the text.
-fn over_others(texts: &[Text]) -> Result<Vec<(&'static str, [Box<dyn Drafter>; 2])>> {
+/// A drafter for texts of even and one for those of odd numbers.
+type ByParity = [Box<dyn Drafter>; 2];
+
+/// Those that draft from an index of the other half of the texts.
+fn over_others(texts: &[Text]) -> Result<Vec<(&'static str, ByParity)>> {
     let others = [index_of(texts, 1)?, index_of(texts, 0)?];
     let retrieval = |config, parity: usize| Retrieval::new(config, Arc::clone(&others[parity]));
-    let alone = |config| -> Result<[Box<dyn Drafter>; 2]> {
+    let alone = |config| -> Result<ByParity> {
         Ok([Box::new(retrieval(config, 0)?), Box::new(retrieval(config, 1)?)])
     };
     let mixed = |parity| -> Result<Box<dyn Drafter>> {
