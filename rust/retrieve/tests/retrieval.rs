@@ -216,7 +216,7 @@ fn of_more_occurrences_than_are_read_an_even_sample_speaks() {
         let forest = propose(&mut drafter, 0, &[1, 2], 24, 3);
         assert_eq!(forest, by_scan(&documents, &index, &[1, 2], config, 24, 3), "{max_rows}");
         let tree = forest.tree(0);
-        let share = |token| tree.child(0, token).map_or(0.0, |node| tree.prob[node as usize]);
+        let share = |token| tree.child(0, token).map_or(0.0, |node| tree.prob[node]);
         assert!(
             (share(8) / (share(8) + share(9)) - 0.1).abs() < 0.05,
             "{max_rows}: {} {}",
