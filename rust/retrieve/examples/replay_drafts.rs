@@ -26,9 +26,6 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// Prompt and output, and where the output begins.
 type Text = (Vec<Token>, usize);
 
-/// One for the texts of even number, one for the others.
-type ByParity = [Box<dyn Drafter>; 2];
-
 const DEEPEST: u32 = 64;
 const APPENDED: usize = 2000;
 /// Nodes of the proposals that are timed.
@@ -60,10 +57,10 @@ fn index_of(texts: &[Text], parity: usize) -> Result<Arc<Group>> {
 }
 
 /// Those that draft from an index of the other half of the texts: by the parity of the text.
-fn over_others(texts: &[Text]) -> Result<Vec<(&'static str, ByParity)>> {
+fn over_others(texts: &[Text]) -> Result<Vec<(&'static str, [Box<dyn Drafter>; 2])>> {
     let others = [index_of(texts, 1)?, index_of(texts, 0)?];
     let retrieval = |config, parity: usize| Retrieval::new(config, Arc::clone(&others[parity]));
-    let alone = |config| -> Result<ByParity> {
+    let alone = |config| -> Result<[Box<dyn Drafter>; 2]> {
         Ok([Box::new(retrieval(config, 0)?), Box::new(retrieval(config, 1)?)])
     };
     let mixed = |parity| -> Result<Box<dyn Drafter>> {

@@ -13,25 +13,20 @@ use draftwood_retrieve::{Retrieval, RetrievalConfig, RetrievalStyle};
 use draftwood_tree::TreeRef;
 use propose::propose;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use support::{check_tree, texts};
 
 type Documents = Vec<Vec<Token>>;
-/// How often every substring of the documents occurs, up to some length, and what follows it how often: a counted suffix
-/// tree, nothing shared.
-type Trie = HashMap<Vec<Token>, (u64, BTreeMap<Token, u64>)>;
+/// How often every substring of the documents occurs, up to some length: a suffix tree, nothing shared.
+type Trie = HashMap<Vec<Token>, u64>;
 
 fn trie(documents: &Documents, deepest: usize) -> Trie {
     let mut trie = Trie::new();
     for document in documents {
         for start in 0..document.len() {
             for end in start + 1..=document.len().min(start + deepest) {
-                let (count, followers) = trie.entry(document[start..end].to_vec()).or_default();
-                *count += 1;
-                if let Some(&next) = document.get(end) {
-                    *followers.entry(next).or_default() += 1;
-                }
+                *trie.entry(document[start..end].to_vec()).or_default() += 1;
             }
         }
     }
@@ -73,9 +68,10 @@ fn paths(tree: TreeRef<'_>) -> Vec<Vec<Token>> {
     paths.split_off(1)
 }
 
-/// By falling count, of equals the lower token first.
 fn followed(trie: &Trie, path: &[Token]) -> Vec<(Token, u64)> {
-    let mut found: Vec<_> = trie.get(path).map_or(Vec::new(), |(_, next)| next.clone().into_iter().collect());
+    let tokens: BTreeSet<Token> = trie.keys().map(|substring| substring[0]).collect();
+    let count = |token| trie.get(&[path, &[token]].concat()).copied();
+    let mut found: Vec<_> = tokens.into_iter().filter_map(|token| Some((token, count(token)?))).collect();
     found.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
     found
 }
@@ -92,7 +88,7 @@ fn grow(trie: &Trie, suffix: &[Token], tokens: usize, deepest: usize, min_prob: 
             let here = [suffix, &from].concat();
             let most = if path { 1 } else { usize::MAX };
             for (token, count) in followed(trie, &here).into_iter().take(most) {
-                let prob = (count as f64 / trie[&here].0 as f64) as f32;
+                let prob = (count as f64 / trie[&here] as f64) as f32;
                 if from_prob * prob >= min_prob {
                     candidates.push((from_prob * prob, [&from[..], &[token]].concat(), at, prob));
                 }
@@ -131,7 +127,7 @@ proptest! {
             return Ok(());
         };
         // All continuations by a scan, cut at the depth, and how many of them pass each node.
-        let mut weights: HashMap<Vec<Token>, u64> = HashMap::new();
+        let mut weights = Trie::new();
         for document in &documents {
             for end in hit.len()..=document.len() {
                 if document[..end].ends_with(hit) {
@@ -148,7 +144,7 @@ proptest! {
         prop_assert!(heaviness.last().copied().unwrap_or(u64::MAX) >= left.unwrap_or(0) || budget == 1);
         for (node, path) in (1..).zip(&drafted) {
             prop_assert!(path.len() == 1 || drafted.contains(&path[..path.len() - 1].to_vec()));
-            let above = if path.len() == 1 { trie[hit].0 } else { weights[&path[..path.len() - 1]] };
+            let above = if path.len() == 1 { trie[hit] } else { weights[&path[..path.len() - 1]] };
             prop_assert_eq!(tree.prob[node], (weights[path] as f64 / above as f64) as f32);
         }
     }
