@@ -8,7 +8,7 @@ environment with infini-gram. Every program runs alone, in turn, one process per
 used more than an eighth of a core does not count; `--ungated` keeps all and claims nothing. Ours and sdsl's are built
 in turn, `--builds` times each (0 keeps the files that are there); at 50M tokens that takes 5 minutes, mostly sdsl's, a
 round 10 seconds. Every figure that issue 7 names is judged, and those that were missed stand at the end. A corpus of
-200k tokens runs through in seconds, for trying the script.
+200k tokens runs through in seconds, for trying the script; its figures mean nothing.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def build_all(
             info = dw.FMIndex.open(folder / f"{tier}.dwx").info()
             # The packing of ids follows their number: below 65,537 different ones 16 bits are enough.
             each = info["bytes"] / info["tokens"]
-            most = most if info["distinct"] < 65_536 else None
+            most = most if info["files"][0]["distinct"] < 65_536 else None
             verdicts.line(f"size, {tier}", each, "bytes per token", most=most, tier=tier)
     return discarded
 
