@@ -221,7 +221,7 @@ def test_what_is_wrong_is_named(tmp_path):
 def test_settings_are_shown(index):
     kinds = dw.drafters
     assert repr(kinds.NGram(np.int64(4), np.float32(0.5))) == "NGram(max_ngram=4, min_prob=0.5)"
-    assert repr(kinds.Suffix(1)) == "Suffix(min_prob=1)"
+    assert repr(kinds.Suffix(1)) == "Suffix(min_prob=1, max_tokens=4194304)"
     assert repr(kinds.Outputs()) == "Outputs(min_prob=0.01, max_tokens=1048576)"
     assert repr(kinds.Suffix()) == "Suffix(min_prob=0.01, max_tokens=4194304)"
     assert (kinds.Suffix(0.5, 99).min_prob, kinds.Suffix(0.5, 99).max_tokens) == (0.5, 99)
