@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 
 def count(documents, ids, anchored=False):
@@ -109,3 +110,16 @@ def _score(text, documents, order, weights, singles, p, full, compat):
         for token in {token for token, is_covered in zip(text, covered, strict=False) if not is_covered}:
             total += singles.get(token, 0.0) * (1 - p.beta * (token in used))
     return (1 - p.single_key) * total + p.single_key * best
+
+
+def check(documents, expected, first, params, keys, found):
+    """What `Seal` says of a query: the expected keys, some of them titles, and the passages that these rank."""
+    assert sum(anchored for anchored, _ in expected) >= 2
+    assert {(key.is_title, key.token_ids) for key in keys} == set(expected)
+    for key in keys:
+        assert key.log_prob == pytest.approx(expected[key.is_title, key.token_ids], abs=2e-3)
+    its = {(key.is_title, key.token_ids): key.log_prob for key in keys}
+    scores = rank(documents, its, first, params)
+    assert {passage.document for passage in found} == set(scores)
+    for passage in found:
+        assert passage.score == pytest.approx(scores[passage.document], rel=1e-3)

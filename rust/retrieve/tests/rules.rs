@@ -1,22 +1,15 @@
 //! The rules of a corpus against scans over its documents, and against the lazy step.
 
+#[path = "support/group.rs"]
+mod group;
+
 use draftwood_base::Token;
 use draftwood_logits::Processor;
-use draftwood_retrieve::index::{Corpus, Group, Index, Rows, Tier};
+use draftwood_retrieve::index::{Rows, Tier};
 use draftwood_retrieve::{BlockCorpus, Constrained, InCorpus, Step};
+use group::{Documents, group};
 use proptest::prelude::*;
 use std::sync::Arc;
-
-type Documents = Vec<Vec<Token>>;
-
-fn group(documents: &Documents, each: usize, tier: Tier) -> Arc<Group> {
-    let index = |part: &[Vec<Token>]| {
-        let mut corpus = Corpus::default();
-        part.iter().for_each(|document| corpus.push(document).unwrap());
-        Index::build_in_memory(&corpus, tier).unwrap()
-    };
-    Arc::new(Group::new(documents.chunks(each).map(index).collect()).unwrap())
-}
 
 /// What follows `said`, ascending, and whether a document ends there.
 fn follows(documents: &Documents, said: &[Token], anchored: bool) -> (Vec<Token>, bool) {
@@ -84,7 +77,7 @@ proptest! {
         limit in prop::sample::select(vec![0u64, 3, 1024]), asks_first in any::<bool>(),
         prompt in prop::collection::vec(0u32..12, 0..5),
     ) {
-        let rule = InCorpus::new(group(&documents, each, tier), anchored).with_scanned_rows(limit);
+        let rule = InCorpus::new(Arc::new(group(&documents, each, tier)), anchored).with_scanned_rows(limit);
         let mut state = rule.init(&prompt);
         for (i, &token) in text.iter().enumerate() {
             let before = state.clone();
@@ -106,7 +99,7 @@ proptest! {
         (documents, alphabet, text) in cases(), each in 1usize..4, anchored in any::<bool>(), k in 1usize..40,
         values in prop::collection::vec(prop::sample::select(vec![-1.0f32, -1.5, -4.0, f32::NEG_INFINITY]), 50),
     ) {
-        let index = group(&documents, each, Tier::Standard);
+        let index = Arc::new(group(&documents, each, Tier::Standard));
         let rule = InCorpus::new(Arc::clone(&index), anchored);
         let mut state = rule.init(&[]);
         text.iter().for_each(|&token| rule.advance(&mut state, token));
@@ -136,7 +129,7 @@ proptest! {
         (documents, alphabet, text) in cases(), each in 1usize..4, tier in tiers(), n in 1usize..5,
         asks_first in any::<bool>(), prompt in 0usize..8,
     ) {
-        let rule = BlockCorpus::new(group(&documents, each, tier), n as u32).unwrap();
+        let rule = BlockCorpus::new(Arc::new(group(&documents, each, tier)), n as u32).unwrap();
         let (before, after) = text.split_at(prompt.min(text.len()));
         let mut state = rule.init(before);
         after.iter().for_each(|&token| rule.advance(&mut state, token));
@@ -153,7 +146,7 @@ proptest! {
 
 #[test]
 fn ngrams_of_no_token_are_refused() {
-    let index = group(&vec![vec![1]], 1, Tier::Tiny);
+    let index = Arc::new(group(&vec![vec![1]], 1, Tier::Tiny));
     let error = BlockCorpus::new(index, 0).err().unwrap().to_string();
     assert!(error.starts_with("n must be at least 1, got 0"), "{error}");
 }

@@ -1,5 +1,7 @@
 //! Beams under the rules of a corpus: those of a mask, and those of the lazy step that knows the index itself.
 
+#[path = "../../retrieve/tests/support/group.rs"]
+mod group;
 mod support;
 
 use draftwood_base::Token;
@@ -7,20 +9,10 @@ use draftwood_logits::RowResult;
 use draftwood_retrieve::index::{Corpus, Group, Index, Tier};
 use draftwood_retrieve::{BeamRows, BlockCorpus, CorpusSearch, CorpusSearchConfig, InCorpus};
 use draftwood_search::{AnyProcessor, BeamConfig, BeamSearch, EarlyStopping, Rows};
+use group::{Documents, group};
 use proptest::prelude::*;
 use std::sync::Arc;
 use support::{Hashed, Model, assert_same, beams, run};
-
-type Documents = Vec<Vec<Token>>;
-
-fn group(documents: &Documents, each: usize, tier: Tier) -> Arc<Group> {
-    let index = |part: &[Vec<Token>]| {
-        let mut corpus = Corpus::default();
-        part.iter().for_each(|document| corpus.push(document).unwrap());
-        Index::build_in_memory(&corpus, tier).unwrap()
-    };
-    Arc::new(Group::new(documents.chunks(each).map(index).collect()).unwrap())
-}
 
 fn occurs(documents: &Documents, text: &[Token], anchored: bool) -> bool {
     documents.iter().any(|document| match anchored {
@@ -88,7 +80,7 @@ proptest! {
             let may_end = config.end_tokens.contains(last) && ends(&documents, said, anchored);
             !may_end && !occurs(&documents, text, anchored)
         };
-        let rule = InCorpus::new(group(&documents, each, tier), anchored).with_scanned_rows(limit);
+        let rule = InCorpus::new(Arc::new(group(&documents, each, tier)), anchored).with_scanned_rows(limit);
         let found = run(&config, &model, &prompt, vec![AnyProcessor::new(rule)]);
         assert_same(&found, &beams(&config, &model, &forbids));
     }
@@ -102,7 +94,7 @@ proptest! {
             let whole = [&prompt[..], text].concat();
             whole.len() >= n && occurs(&documents, &whole[whole.len() - n..], false)
         };
-        let rule = BlockCorpus::new(group(&documents, each, tier), n as u32).unwrap();
+        let rule = BlockCorpus::new(Arc::new(group(&documents, each, tier)), n as u32).unwrap();
         let found = run(&config, &model, &prompt, vec![AnyProcessor::new(rule)]);
         assert_same(&found, &beams(&config, &model, &forbids));
     }
@@ -113,7 +105,7 @@ proptest! {
         documents in documents(), each in 1usize..7, limit in prop::sample::select(vec![0u64, 4, 1024]),
         anchored in any::<bool>(), model in models(), beam in 1usize..6, length in 1usize..7,
     ) {
-        let index = group(&documents, each, Tier::Standard);
+        let index = Arc::new(group(&documents, each, Tier::Standard));
         let config = BeamConfig {
             num_beams: beam as u32,
             num_return: 1,
@@ -157,10 +149,10 @@ fn what_fails_is_told() {
     std::fs::remove_file(&path).unwrap();
     // The first section; the header and the table of checksums are read when the file is opened.
     bytes[4096..8192].iter_mut().for_each(|byte| *byte ^= 1);
-    let group = Arc::new(Group::new(vec![Index::from_bytes(bytes).unwrap()]).unwrap());
+    let damaged = Arc::new(Group::new(vec![Index::from_bytes(bytes).unwrap()]).unwrap());
     let rules = [
-        AnyProcessor::new(InCorpus::new(Arc::clone(&group), false)),
-        AnyProcessor::new(BlockCorpus::new(group, 2).unwrap()),
+        AnyProcessor::new(InCorpus::new(Arc::clone(&damaged), false)),
+        AnyProcessor::new(BlockCorpus::new(damaged, 2).unwrap()),
     ];
     for rule in rules {
         let config = BeamConfig { num_beams: 2, num_return: 1, max_new_tokens: 6, ..BeamConfig::default() };

@@ -247,14 +247,7 @@ impl Group {
             all.extend(followers.ids().iter().copied().zip(followers.counts().iter().map(|&c| u64::from(c))));
         }
         if self.parts.len() > 1 {
-            all.sort_unstable_by_key(|&(id, _)| id);
-            all.dedup_by(|next, first| {
-                let same = next.0 == first.0;
-                if same {
-                    first.1 += next.1;
-                }
-                same
-            });
+            add_up(all);
         }
         if let Some(top) = top {
             let order = |&(id, count): &(Token, u64)| (Reverse(count), id);
@@ -314,4 +307,16 @@ impl Group {
     pub fn tier(&self) -> Tier {
         self.parts.iter().map(Index::tier).min_by_key(|&tier| tier as u32).unwrap_or(Tier::Tiny)
     }
+}
+
+/// Ids ascending, each once, with the sum of its counts.
+pub(crate) fn add_up(counted: &mut Vec<(Token, u64)>) {
+    counted.sort_unstable_by_key(|&(id, _)| id);
+    counted.dedup_by(|next, first| {
+        let same = next.0 == first.0;
+        if same {
+            first.1 += next.1;
+        }
+        same
+    });
 }

@@ -32,6 +32,7 @@ pub use attribute::Span;
 pub use build::Phase;
 pub use claim::Claim;
 pub use corpus::{Corpus, MAX_TITLE_END, MAX_TOKEN};
+pub(crate) use group::add_up;
 pub use group::{FollowerLists, Group};
 pub use matcher::{Match, Matcher};
 pub use names::Name;

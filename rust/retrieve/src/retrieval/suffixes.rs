@@ -1,6 +1,6 @@
 //! The suffixes of a text that occur in a corpus, and what follows them there.
 
-use crate::index::{Followers, Group, Rows};
+use crate::index::{Followers, Group, Rows, add_up, occurrences};
 use draftwood_base::{Result, Token};
 
 /// A suffix that occurs: its number of tokens and its rows in each part of the index.
@@ -12,7 +12,7 @@ pub(super) struct Match {
 
 impl Match {
     fn count(&self) -> u64 {
-        self.rows.iter().map(|rows| u64::from(rows.count())).sum()
+        occurrences(&self.rows)
     }
 }
 
@@ -61,14 +61,7 @@ pub(super) fn count_followers(
             followers.ids().iter().zip(followers.counts()).map(|(&id, &c)| (id, u64::from(c) * each)),
         );
     }
-    counted.sort_unstable_by_key(|&(id, _)| id);
-    counted.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1 += next.1;
-        }
-        same
-    });
+    add_up(counted);
     counted.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
     Ok(all)
 }

@@ -1,7 +1,7 @@
 //! What rules remember of an n-gram of a corpus, and how they ask about it.
 
 use crate::constrain::PATIENCE;
-use crate::index::{Followers, Group, Index, Rows};
+use crate::index::{Followers, Group, Index, Rows, occurrences};
 use draftwood_base::{Error, Result, Token};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,7 +28,7 @@ impl Place {
 
     /// Number of rows.
     pub fn count(&self) -> u64 {
-        self.rows.iter().map(|rows| u64::from(rows.count())).sum()
+        occurrences(&self.rows)
     }
 }
 

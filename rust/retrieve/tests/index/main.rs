@@ -1,6 +1,8 @@
 //! The index against scans of the documents, its builds against each other, and damaged files.
 
 mod builds;
+#[path = "../support/cases.rs"]
+mod cases;
 mod exact;
 mod files;
 mod group;
@@ -9,6 +11,7 @@ mod growth;
 mod support;
 mod widths;
 
+use cases::at_least;
 use draftwood_base::Token;
 use draftwood_retrieve::index::{Corpus, Tier};
 use proptest::prelude::*;
@@ -17,12 +20,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use support::Documents;
 
 const TIERS: [Tier; 4] = [Tier::Tiny, Tier::Compact, Tier::Standard, Tier::Fast];
-
-/// As many cases as proptest is told to try (`make test-long` says 20,000), at least so many.
-fn at_least(cases: u32) -> ProptestConfig {
-    let told = ProptestConfig::default();
-    ProptestConfig { cases: told.cases.max(cases), ..told }
-}
 
 fn corpus(documents: &Documents) -> Corpus {
     let mut corpus = Corpus::default();
