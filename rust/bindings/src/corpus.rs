@@ -29,7 +29,7 @@ impl Corpus {
     #[staticmethod]
     fn check(py: Python<'_>, document: PyBuffer<u32>, number: u64) -> PyResult<()> {
         let document = document.to_vec(py)?;
-        enter(py, || index::Corpus::check(&document, number))
+        enter(py, || index::Corpus::check(&document, 0, number))
     }
 
     /// Appends documents whose tokens lie in a file: their lengths (uint32 buffer), and a name and a title for each, or

@@ -6,11 +6,11 @@ use crate::errors;
 use crate::forest::{Forest, propose};
 use crate::index::Index;
 use crate::views::Views;
-use draftwood_base::{Error, Locked, Result, SequenceId};
+use draftwood_base::{Locked, Result, SequenceId};
 use draftwood_plan::Session;
 use draftwood_retrieve::{
-    self as retrieve, NGramConfig, OutputsConfig, RetrievalConfig, RetrievalStyle, SharedDrafter,
-    SuffixConfig, TrigramConfig, TrigramTable,
+    self as retrieve, NGramConfig, OutputsConfig, RetrievalConfig, RetrievalOptions, RetrievalStyle,
+    SharedDrafter, SuffixConfig, TrigramConfig, TrigramTable,
 };
 use pyo3::PyClass;
 use pyo3::prelude::*;
@@ -230,26 +230,9 @@ impl Retrieval {
         offset: Option<f32>,
         path: Option<bool>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let config = enter(py, || {
-            let mut config = style_of(style)?;
-            match &mut config.style {
-                RetrievalStyle::SuffixDecoding { factor: f, offset: o, path: p } => {
-                    (*f, *o, *p) = (factor.unwrap_or(*f), offset.unwrap_or(*o), path.unwrap_or(*p));
-                }
-                _ if factor.or(offset).is_some() || path.is_some() => {
-                    let hint = "factor, offset and path say how much each match drafts";
-                    return Err(Error::invalid("the style", "\"suffix-decoding\" with these", style, hint));
-                }
-                _ => {}
-            }
-            // A shorter longest match takes the default of the shortest one with it.
-            config.max_match = max_match.unwrap_or(config.max_match);
-            config.min_match = min_match.unwrap_or(config.min_match.min(config.max_match));
-            config.min_prob = min_prob.unwrap_or(config.min_prob);
-            config.max_rows = max_rows.unwrap_or(config.max_rows);
-            config.max_depth = max_depth.unwrap_or(config.max_depth);
-            Ok(config)
-        })?;
+        let options =
+            RetrievalOptions { max_match, min_match, min_prob, max_rows, max_depth, factor, offset, path };
+        let config = enter(py, || RetrievalConfig::named(style, options))?;
         let core = retrieve::Retrieval::new(config, Arc::clone(&index.group));
         Ok(Drafter::new(py, core)?.0.with(Self(config)))
     }
@@ -257,11 +240,7 @@ impl Retrieval {
     /// How a draft comes from the suffixes that occur.
     #[getter]
     fn style(&self) -> &'static str {
-        match self.0.style {
-            RetrievalStyle::Escape => "escape",
-            RetrievalStyle::Rest => "rest",
-            RetrievalStyle::SuffixDecoding { .. } => "suffix-decoding",
-        }
+        self.0.style.name()
     }
 
     /// Longest suffix of the text that is looked up.
@@ -308,20 +287,6 @@ impl Retrieval {
             "Retrieval(max_match={max_match}, min_match={min_match}, min_prob={min_prob}, style='{style}', \
              max_rows={max_rows}, max_depth={max_depth}{own})"
         )
-    }
-}
-
-fn style_of(name: &str) -> Result<RetrievalConfig> {
-    match name {
-        "escape" => Ok(RetrievalConfig::ESCAPE),
-        "rest" => Ok(RetrievalConfig::REST),
-        "suffix-decoding" => Ok(RetrievalConfig::SUFFIX_DECODING),
-        other => Err(Error::invalid(
-            "style",
-            "\"escape\", \"rest\" or \"suffix-decoding\"",
-            format!("{other:?}"),
-            "",
-        )),
     }
 }
 

@@ -36,5 +36,5 @@ pub use rules::{
     PlacedTokens, Processor, RepetitionPenalty, States, TokenSet, Trie, keep_only,
 };
 pub use scan::{Scan, scan};
-pub use top_k::top_k;
+pub use top_k::{Peaks, top_k};
 pub use weight::{Weights, portion};

@@ -18,9 +18,25 @@ pub fn top_k(row: &[f32], k: usize, out: &mut Vec<(Token, f32)>) {
     out.sort_unstable_by(better);
 }
 
+/// The largest value of every sixteen of a row, for who asks for its best more than once: the row is read whole one time.
+#[derive(Debug, Clone, Default)]
+pub struct Peaks(Vec<f32>);
+
+impl Peaks {
+    /// Those of a row `[V]`; room for V / 16 values. Cost: one pass.
+    pub fn read(&mut self, row: &[f32]) {
+        peaks_on(Enabled::get(), row, &mut self.0);
+    }
+
+    /// [`top_k`] of the row that was read. The k-th of the peaks is at most the k-th of all, so only where one is as large
+    /// the sixteen are looked at. Cost: V / 16 comparisons and about k sixteens.
+    pub fn top_k(&self, row: &[f32], k: usize, out: &mut Vec<(Token, f32)>) {
+        top_k_by_peaks(Enabled::get(), row, &self.0, k, out);
+    }
+}
+
 /// [`top_k`], and the largest value as [`crate::scan`] finds it: none if a value is NaN or +inf. One pass over the row
-/// keeps the largest value of every sixteen in `scratch`. The k-th of those is at most the k-th of all, so only where
-/// one is as large the sixteen are looked at.
+/// keeps the largest value of every sixteen in `scratch`, see [`Peaks`].
 pub(crate) fn top_k_with_peak(
     enabled: Enabled,
     row: &[f32],
@@ -29,18 +45,21 @@ pub(crate) fn top_k_with_peak(
     out: &mut Vec<(Token, f32)>,
 ) -> Option<f32> {
     let peak = peaks_on(enabled, row, scratch);
-    select_on(enabled, scratch, k, out);
+    top_k_by_peaks(enabled, row, scratch, k, out);
+    peak
+}
+
+fn top_k_by_peaks(enabled: Enabled, row: &[f32], peaks: &[f32], k: usize, out: &mut Vec<(Token, f32)>) {
+    select_on(enabled, peaks, k, out);
     let bar = out.iter().fold(f32::INFINITY, |bar, &(_, x)| bar.min(x));
     if k == 0 || out.len() < k || bar == f32::NEG_INFINITY {
-        top_k(row, k, out);
-        return peak;
+        return top_k(row, k, out);
     }
-    gather_on(enabled, row, scratch, bar, out);
+    gather_on(enabled, row, peaks, bar, out);
     if out.len() > k {
         shrink(out, k);
     }
     out.sort_unstable_by(better);
-    peak
 }
 
 multiversion! {

@@ -2,7 +2,7 @@
 
 use crate::index::{Followers, Group, Rows};
 use draftwood_base::{Error, Result, Token};
-use draftwood_logits::top_k;
+use draftwood_logits::Peaks;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::ops::Range;
@@ -282,6 +282,8 @@ fn order(a: &(Token, f32), b: &(Token, f32)) -> Ordering {
 /// One beam's tokens on their way to the heap.
 #[derive(Debug, Default)]
 struct Beam {
+    /// Of its row, once tokens are tested.
+    peaks: Peaks,
     /// The row's best tokens with the beam's score added, in [`order`].
     likely: Vec<(Token, f32)>,
     /// Those of `likely` whose place in the order is certain.
@@ -306,10 +308,14 @@ impl Beam {
 
     /// Which of `likely` come next, at most [`BATCH`]; takes more of the row when their place is not certain.
     fn likeliest(&mut self, log_probs: &[f32], score: f32, top: &mut Vec<(Token, f32)>) -> Range<usize> {
-        let mut wanted = if self.likely.is_empty() { FIRST } else { self.likely.len() * 4 };
+        let mut wanted = self.likely.len() * 4;
+        if self.likely.is_empty() {
+            self.peaks.read(log_probs);
+            wanted = FIRST;
+        }
         while self.tested == self.certain && (self.likely.is_empty() || self.likely.len() < log_probs.len()) {
             top.clear();
-            top_k(log_probs, wanted.min(log_probs.len()), top);
+            self.peaks.top_k(log_probs, wanted.min(log_probs.len()), top);
             top.retain(|&(_, log_prob)| log_prob > f32::NEG_INFINITY);
             let all = top.len() < wanted || wanted >= log_probs.len();
             self.likely.clear();

@@ -1,11 +1,11 @@
 //! Which tokens followed each n-gram of a text, how often, and which of them last.
 
+use crate::child_table::{ChildTable, NIL};
 use crate::follow::Growing;
 use crate::ppm::{Context, Contexts, Follower};
+use crate::prefetch::prefetch;
 use draftwood_base::Token;
 
-/// No node.
-const NIL: u32 = u32::MAX;
 /// The empty n-gram.
 const ROOT: u32 = 0;
 
@@ -24,8 +24,7 @@ const ROOT: u32 = 0;
 pub(crate) struct FollowerTrie {
     order: usize,
     nodes: Vec<Node>,
-    /// Open addressing over (parent, token) → node; a power of two, at most two thirds full.
-    table: Vec<u32>,
+    table: ChildTable,
     /// The longest context at the end of the text, at most `order` tokens.
     tail: u32,
     tail_order: usize,
@@ -50,7 +49,7 @@ impl FollowerTrie {
     pub(crate) fn new(order: usize) -> Self {
         let root =
             Node { token: 0, count: 0, parent: NIL, suffix: NIL, first_child: NIL, older: NIL, fresher: NIL };
-        Self { order, nodes: vec![root], table: vec![NIL; 16], tail: ROOT, tail_order: 0 }
+        Self { order, nodes: vec![root], table: ChildTable::new(), tail: ROOT, tail_order: 0 }
     }
 
     /// The longest context at the end of the text.
@@ -134,24 +133,14 @@ impl FollowerTrie {
         if parent != ROOT {
             self.put_first(parent, node);
         }
-        if self.nodes.len() * 3 > self.table.len() * 2 {
-            self.table = vec![NIL; self.table.len() * 2];
-            for old in 1..node {
-                let Node { parent, token, .. } = self.nodes[old as usize];
-                self.enter(parent, token, old);
+        if !self.table.has_room(1) {
+            self.table.clear_for(self.nodes.len());
+            for (number, old) in self.nodes[..node as usize].iter().enumerate().skip(1) {
+                self.table.enter(old.parent, old.token, number as u32);
             }
         }
-        self.enter(parent, token, node);
+        self.table.enter(parent, token, node);
         node
-    }
-
-    fn enter(&mut self, parent: u32, token: Token, node: u32) {
-        let mask = self.table.len() - 1;
-        let mut at = slot(parent, token) & mask;
-        while self.table[at] != NIL {
-            at = (at + 1) & mask;
-        }
-        self.table[at] = node;
     }
 
     /// The child of `parent` that holds `token`, or [`NIL`].
@@ -165,16 +154,10 @@ impl FollowerTrie {
                 Some(_) => {}
             }
         }
-        let mask = self.table.len() - 1;
-        let mut at = slot(parent, token) & mask;
-        loop {
-            let candidate = self.table[at];
-            match self.nodes.get(candidate as usize) {
-                None => return NIL,
-                Some(node) if node.parent == parent && node.token == token => return candidate,
-                Some(_) => at = (at + 1) & mask,
-            }
-        }
+        self.table.find(parent, token, |node| {
+            let Node { parent, token, .. } = self.nodes[node as usize];
+            (parent, token)
+        })
     }
 }
 
@@ -207,10 +190,9 @@ impl Contexts for FollowerTrie {
             node => Some(Context { node, length: context.length - 1 }),
         }
     }
-}
 
-#[inline]
-fn slot(parent: u32, token: Token) -> usize {
-    let key = (u64::from(parent) << 32 | u64::from(token)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (key >> 32 ^ key >> 17) as usize
+    #[inline]
+    fn expect(&self, node: u32) {
+        prefetch(&self.nodes, self.nodes[node as usize].first_child as usize);
+    }
 }

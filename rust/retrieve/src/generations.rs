@@ -70,4 +70,9 @@ impl Contexts for Generations {
     fn shorter(&self, context: Context) -> Option<Context> {
         self.searched.shorter(context)
     }
+
+    #[inline]
+    fn expect(&self, node: u32) {
+        self.searched.expect(node);
+    }
 }

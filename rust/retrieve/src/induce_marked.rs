@@ -2,13 +2,48 @@
 //! larger one of the two. It is set when an entry is placed, with the text around it at hand, so that of the entries a scan
 //! passes only those read the text whose turn it is.
 
-use crate::prefetch::prefetch;
+use crate::read_ahead::{self, Before, Scan};
 use crate::suffix_array::{EMPTY, Symbol};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// On an entry: the suffix before this one is larger than this one.
 pub(crate) const MARK: u32 = 1 << 31;
-/// Entries looked ahead: the text is read at random, far beyond the caches.
-const AHEAD: usize = 32;
+
+/// Of the marked entries, upwards.
+#[derive(Clone, Copy)]
+struct Larger;
+
+impl Scan for Larger {
+    const UP: bool = true;
+
+    #[inline(always)]
+    fn wanted(self, entry: u32) -> Option<usize> {
+        (entry & MARK != 0 && entry != EMPTY).then(|| (entry & !MARK) as usize - 1)
+    }
+
+    #[inline(always)]
+    fn is_larger<S: Symbol>(self, before: S, here: S) -> bool {
+        before >= here
+    }
+}
+
+/// Of those without a mark, downwards.
+#[derive(Clone, Copy)]
+struct Smaller;
+
+impl Scan for Smaller {
+    const UP: bool = false;
+
+    #[inline(always)]
+    fn wanted(self, entry: u32) -> Option<usize> {
+        (entry & MARK == 0 && entry > 0).then(|| entry as usize - 1)
+    }
+
+    #[inline(always)]
+    fn is_larger<S: Symbol>(self, before: S, here: S) -> bool {
+        before > here
+    }
+}
 
 /// From the marked LMS suffixes at the ends of their buckets, places every suffix that is larger than its successor. With
 /// `only_smaller` keeps of them those before which a smaller one stands.
@@ -21,33 +56,26 @@ pub(crate) fn larger<S: Symbol>(
 ) {
     heads[0] = 0;
     heads[1..].copy_from_slice(&ends[..ends.len() - 1]);
-    let last = text.len() - 1;
     // The end of the text is smaller than everything, so the last suffix is the first to be placed.
-    place_larger(text, heads, sa, last);
-    for i in 0..sa.len() {
-        if let Some(&ahead) = sa.get(i + AHEAD)
-            && ahead & MARK != 0
-        {
-            prefetch(text, (ahead & !MARK) as usize);
-        }
-        let entry = sa[i];
-        if entry & MARK == 0 || entry == EMPTY {
-            continue;
-        }
+    let last = text.len() - 1;
+    let is_larger = last > 0 && Larger.is_larger(text[last - 1], text[last]);
+    let head = &mut heads[text[last].bucket()];
+    sa[*head as usize] = marked(last as u32, is_larger);
+    *head += 1;
+    read_ahead::over(text, sa, Larger, |sa, i, entry, before| {
+        let Some(Before { bucket, is_larger }) = before else { return };
         if only_smaller {
-            sa[i] = EMPTY;
+            sa[i].store(EMPTY, Relaxed);
         }
-        place_larger(text, heads, sa, (entry & !MARK) as usize - 1);
-    }
+        let head = &mut heads[bucket];
+        sa[*head as usize].store(marked((entry & !MARK) - 1, is_larger), Relaxed);
+        *head += 1;
+    });
 }
 
 #[inline(always)]
-fn place_larger<S: Symbol>(text: &[S], heads: &mut [u32], sa: &mut [u32], at: usize) {
-    let here = text[at];
-    let is_larger = at > 0 && text[at - 1] >= here;
-    let head = &mut heads[here.bucket()];
-    sa[*head as usize] = at as u32 | if is_larger { MARK } else { 0 };
-    *head += 1;
+fn marked(at: u32, is_larger: bool) -> u32 {
+    at | if is_larger { MARK } else { 0 }
 }
 
 /// From the larger suffixes, places every suffix that is smaller than its successor; no entry stays marked. With `collect`
@@ -61,27 +89,20 @@ pub(crate) fn smaller<S: Symbol>(
 ) {
     tails.copy_from_slice(ends);
     let mut free = sa.len();
-    for i in (0..sa.len()).rev() {
-        if i >= AHEAD && sa[i - AHEAD] & MARK == 0 {
-            prefetch(text, sa[i - AHEAD] as usize);
-        }
-        let entry = sa[i];
-        if entry & MARK != 0 {
+    read_ahead::over(text, sa, Smaller, |sa, i, entry, before| {
+        if let Some(Before { bucket, is_larger }) = before {
+            let tail = &mut tails[bucket];
+            *tail -= 1;
+            sa[*tail as usize].store(marked(entry - 1, is_larger), Relaxed);
+        } else if entry & MARK != 0 {
             if collect.is_none() {
-                sa[i] = entry & !MARK;
+                sa[i].store(entry & !MARK, Relaxed);
             } else if entry != EMPTY {
                 // Larger suffixes with a larger one before them are gone: what is marked is smaller itself.
                 free -= 1;
-                sa[free] = entry & !MARK;
+                sa[free].store(entry & !MARK, Relaxed);
             }
-        } else if entry > 0 {
-            let at = entry as usize - 1;
-            let here = text[at];
-            let is_larger = at > 0 && text[at - 1] > here;
-            let tail = &mut tails[here.bucket()];
-            *tail -= 1;
-            sa[*tail as usize] = at as u32 | if is_larger { MARK } else { 0 };
         }
-    }
+    });
     debug_assert!(collect.is_none_or(|lms| lms == sa.len() - free));
 }

@@ -14,6 +14,7 @@
 //! - [`rank`] ranks documents by n-grams that a model generated (SEAL).
 #![deny(unsafe_code)]
 
+mod child_table;
 mod constrain;
 mod corpus_search;
 mod follow;
@@ -24,12 +25,14 @@ pub mod index;
 mod induce_marked;
 mod key_reader;
 mod key_scorer;
+mod lms;
 mod log_rows;
 mod mix;
 mod ngram;
 mod outputs;
 mod ppm;
 mod prefetch;
+mod read_ahead;
 mod retrieval;
 mod rules;
 mod seal;
@@ -39,6 +42,7 @@ mod suffix_automaton;
 mod superposed;
 mod trigram;
 mod trigram_search;
+mod two_threads;
 
 pub use constrain::{Answers, Candidate, Constrained, SCANNED_ROWS, Step};
 pub use corpus_search::{CorpusSearch, CorpusSearchConfig, Found, Onward};
@@ -47,7 +51,7 @@ pub use log_rows::BeamRows;
 pub use mix::{MAX_SOURCES, Mix, SharedDrafter};
 pub use ngram::{MAX_NGRAM, NGram, NGramConfig};
 pub use outputs::{Outputs, OutputsConfig};
-pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig, RetrievalStyle};
+pub use retrieval::{MAX_MATCH, Retrieval, RetrievalConfig, RetrievalOptions, RetrievalStyle};
 pub use rules::{BlockCorpus, InCorpus};
 pub use seal::{
     Hit, Key, Ranking, SealConfig, Unigrams, best_unigrams, key_weights, rank, rank_found, rank_weighted,

@@ -43,6 +43,20 @@ pub(crate) trait Contexts {
 
     /// The next shorter context that is worth asking; `None` before the empty one.
     fn shorter(&self, context: Context) -> Option<Context>;
+
+    /// The followers of a context will be asked for: fetches the first from memory.
+    fn expect(&self, node: u32);
+}
+
+/// The next shorter context, before this one is read: where its list ends is seen late, and the next one's first entry
+/// can be on its way meanwhile.
+#[inline(always)]
+fn expected(contexts: &impl Contexts, context: Context) -> Option<Context> {
+    let next = contexts.shorter(context);
+    if let Some(shorter) = next {
+        contexts.expect(shorter.node);
+    }
+    next
 }
 
 /// How often the followers of contexts held the next token, learned from the text itself: by the context's length, and
@@ -93,6 +107,7 @@ impl Rates {
         let (mut without, mut to_the_end) = (0, true);
         for _ in 0..CONTEXTS {
             let Some(context) = next else { break };
+            next = expected(contexts, context);
             let first = count;
             let mut hit = false;
             let mut followers = contexts.followers(context.node);
@@ -124,7 +139,6 @@ impl Rates {
             }
             to_the_end &= followers.next().is_none();
             without += usize::from(to_the_end);
-            next = contexts.shorter(context);
         }
         self.streak = 0;
         without
@@ -179,6 +193,7 @@ impl<C: Contexts> Continuations for Source<'_, C> {
                 break;
             }
             let Some(context) = next else { break };
+            next = expected(self.contexts, context);
             let start = out.len();
             let mut total = 0;
             for follower in self.contexts.followers(context.node).take(FOLLOWERS) {
@@ -204,7 +219,6 @@ impl<C: Contexts> Continuations for Source<'_, C> {
                 }
                 left *= 1.0 - hit;
             }
-            next = self.contexts.shorter(context);
         }
         out.retain(|(_, _, state)| state.path_prob >= self.min_prob);
     }

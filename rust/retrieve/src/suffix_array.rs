@@ -2,6 +2,7 @@
 
 use crate::huge_pages;
 use crate::induce_marked::{self, MARK};
+use crate::lms::{self, for_each_lms};
 use crate::prefetch::prefetch;
 
 /// A text element: 16 bits where the alphabet allows it, because the sort is bound by reads of the text.
@@ -27,7 +28,7 @@ impl Symbol for u32 {
 /// No entry.
 pub(crate) const EMPTY: u32 = u32::MAX;
 /// Entries looked ahead: the text is read at random, far beyond the caches.
-const AHEAD: usize = 32;
+pub(crate) const AHEAD: usize = 32;
 
 /// The starts of all suffixes of `text` in lexicographic order; a suffix that is a prefix of another comes first.
 /// All symbols are below `symbols`.
@@ -110,18 +111,6 @@ fn induce<S: Symbol>(
     }
 }
 
-/// Calls `found` for each LMS position from the right.
-fn for_each_lms<S: Symbol>(text: &[S], mut found: impl FnMut(usize)) {
-    let mut smaller = false;
-    for i in (1..text.len()).rev() {
-        let (before, here) = (text[i - 1], text[i]);
-        if before > here && smaller {
-            found(i);
-        }
-        smaller = before < here || before == here && smaller;
-    }
-}
-
 /// From the LMS suffixes at the ends of their buckets, places every suffix that is larger than its successor.
 fn induce_larger<S: Symbol>(text: &[S], ends: &[u32], heads: &mut [u32], sa: &mut [u32]) {
     heads[0] = 0;
@@ -184,50 +173,17 @@ fn induce_smaller<S: Symbol>(
 fn sort_lms<S: Symbol>(text: &[S], sa: &mut [u32], lms: usize, marked: bool) {
     let n = text.len();
     let (names, sorted) = sa.split_at_mut(n - lms);
-    let names = &mut names[..n.div_ceil(2)];
-    // LMS positions are at least two apart, so half the text numbers them. First their pieces' lengths, up to and
-    // including the next LMS position; the last piece ends with the text and equals no other.
-    names.fill(EMPTY);
-    let mut next = n;
-    for_each_lms(text, |at| {
-        names[at / 2] = if next == n { 0 } else { (next - at + 1) as u32 };
-        next = at;
-    });
-    let (mut count, mut previous, mut previous_length) = (0u32, 0usize, 0usize);
-    for i in 0..lms {
-        if let Some(&ahead) = sorted.get(i + AHEAD) {
-            prefetch(text, ahead as usize);
-            prefetch(names, ahead as usize / 2);
-        }
-        let at = sorted[i] as usize;
-        let length = names[at / 2] as usize;
-        let same = length != 0
-            && length == previous_length
-            && text[at..at + length] == text[previous..previous + length];
-        if !same {
-            count += 1;
-        }
-        names[at / 2] = count - 1;
-        (previous, previous_length) = (at, length);
-    }
-    if count as usize == lms {
+    let Some((mut reduced, count)) = lms::named(text, sorted, &mut names[..n.div_ceil(2)]) else {
         sa.copy_within(n - lms.., 0);
         return;
-    }
-    let mut reduced: Vec<u32> = huge_pages::with_capacity(lms);
-    reduced.extend(names.iter().copied().filter(|&name| name != EMPTY));
-    sort(&reduced, count as usize, &mut sa[..lms], marked);
+    };
+    sort(&reduced, count, &mut sa[..lms], marked);
     let mut i = lms;
     for_each_lms(text, |at| {
         i -= 1;
         reduced[i] = at as u32;
     });
-    for i in 0..lms {
-        if let Some(&ahead) = sa[..lms].get(i + AHEAD) {
-            prefetch(&reduced, ahead as usize);
-        }
-        sa[i] = reduced[sa[i] as usize];
-    }
+    lms::places(&reduced, &mut sa[..lms]);
 }
 
 #[cfg(test)]
@@ -280,6 +236,40 @@ mod tests {
             let expected = by_comparison(&text);
             assert_eq!(suffix_array(&text, 600), expected);
             assert_eq!(unmarked(&text, 600), expected);
+        }
+    }
+
+    /// Sorted, by the order of the suffixes that follow.
+    fn check<S: Symbol>(text: &[S], sa: &[u32]) {
+        let mut rank = vec![0; text.len() + 1];
+        for (i, &at) in (1..).zip(sa) {
+            rank[at as usize] = i;
+        }
+        assert!(sa.len() == text.len() && rank[..text.len()].iter().all(|&rank| rank > 0), "a permutation");
+        let key = |at: u32| (text[at as usize], rank[at as usize + 1]);
+        assert!(sa.windows(2).all(|pair| key(pair[0]) < key(pair[1])));
+    }
+
+    /// Long enough for all that a second thread does, in the recursion too.
+    #[test]
+    fn two_threads() {
+        let mut seed = 7u64;
+        let mut draw = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        for alphabet in [2, 40, 5000] {
+            let mut text: Vec<u16> = Vec::new();
+            while text.len() < 1 << 20 {
+                let (fresh, copied) = (draw(30), draw(30) as usize);
+                text.extend((0..=fresh).map(|_| (draw(alphabet) * draw(alphabet) / alphabet) as u16));
+                let from = draw(text.len() as u64) as usize;
+                text.extend_from_within(from..text.len().min(from + copied));
+            }
+            check(&text, &suffix_array(&text, alphabet as usize));
+            let wide: Vec<u32> = text.iter().map(|&symbol| u32::from(symbol)).collect();
+            check(&wide, &suffix_array(&wide, alphabet as usize));
+            check(&text, &unmarked(&text, alphabet as usize));
         }
     }
 }

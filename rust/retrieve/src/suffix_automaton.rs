@@ -1,11 +1,12 @@
 //! All substrings of a growing text, with counted followers.
 
+use crate::child_table::{ChildTable, NIL};
 use crate::follow::Growing;
 use crate::huge_pages;
 use crate::ppm::{Context, Contexts, Follower};
+use crate::prefetch::prefetch;
 use draftwood_base::Token;
 
-const NIL: u32 = u32::MAX;
 const ROOT: u32 = 0;
 
 /// Contexts whose followers are counted per appended token, beyond those that see the token for the first time. In
@@ -22,10 +23,8 @@ pub(crate) const NESTED: u32 = 16;
 pub(crate) struct SuffixAutomaton {
     states: Vec<State>,
     edges: Vec<Edge>,
-    /// Open addressing over (state, token) → edge; a power of two, at most two thirds full. Most states have one edge
-    /// and are not in it.
-    table: Vec<u32>,
-    entered: usize,
+    /// Edges by state and token. Most states have one edge and are not in it.
+    table: ChildTable,
     /// The state of the whole text.
     last: u32,
     nested: u32,
@@ -56,8 +55,7 @@ impl SuffixAutomaton {
     /// An empty text; `nested` as [`NESTED`].
     pub(crate) fn new(nested: u32) -> Self {
         let root = State { length: 0, link: NIL, freshest: NIL };
-        let table = vec![NIL; 16];
-        Self { states: vec![root], edges: Vec::new(), table, entered: 0, last: ROOT, nested }
+        Self { states: vec![root], edges: Vec::new(), table: ChildTable::new(), last: ROOT, nested }
     }
 
     /// The longest suffix of the text that occurred before.
@@ -102,7 +100,7 @@ impl SuffixAutomaton {
     pub(crate) fn bytes(&self) -> usize {
         self.states.capacity() * size_of::<State>()
             + self.edges.capacity() * size_of::<Edge>()
-            + self.table.capacity() * size_of::<u32>()
+            + self.table.bytes()
     }
 
     /// Appends one token to the text, which followed none of the `without` longest contexts yet, from the tail on.
@@ -224,39 +222,23 @@ impl SuffixAutomaton {
     /// Makes edges known to the table that are in the list of their state.
     #[inline]
     fn enter(&mut self, edges: impl ExactSizeIterator<Item = u32>) {
-        if (self.entered + edges.len()) * 3 > self.table.len() * 2 {
+        if !self.table.has_room(edges.len()) {
             return self.enter_again();
         }
-        self.entered += edges.len();
-        edges.for_each(|edge| self.enter_one(edge));
+        for number in edges {
+            let Edge { from, token, .. } = self.edges[number as usize];
+            self.table.enter(from, token, number);
+        }
     }
 
     /// Makes a larger table of all edges that have neighbours.
     #[cold]
     fn enter_again(&mut self) {
         let has_neighbours = |edge: &Edge| edge.older != NIL || edge.fresher != NIL;
-        self.entered = self.edges.iter().filter(|edge| has_neighbours(edge)).count();
-        let mut slots = self.table.len() * 2;
-        while self.entered * 3 > slots * 2 {
-            slots *= 2;
+        self.table.clear_for(self.edges.iter().filter(|edge| has_neighbours(edge)).count());
+        for (number, edge) in self.edges.iter().enumerate().filter(|(_, edge)| has_neighbours(edge)) {
+            self.table.enter(edge.from, edge.token, number as u32);
         }
-        self.table = huge_pages::filled(slots, NIL);
-        for edge in 0..self.edges.len() as u32 {
-            if has_neighbours(&self.edges[edge as usize]) {
-                self.enter_one(edge);
-            }
-        }
-    }
-
-    #[inline]
-    fn enter_one(&mut self, edge: u32) {
-        let Edge { from, token, .. } = self.edges[edge as usize];
-        let mask = self.table.len() - 1;
-        let mut at = slot(from, token) & mask;
-        while self.table[at] != NIL {
-            at = (at + 1) & mask;
-        }
-        self.table[at] = edge;
     }
 
     /// The edge of `state` by `token`, or [`NIL`].
@@ -269,16 +251,10 @@ impl SuffixAutomaton {
             Some(edge) if edge.older == NIL => return NIL,
             Some(_) => {}
         }
-        let mask = self.table.len() - 1;
-        let mut at = slot(state, token) & mask;
-        loop {
-            let candidate = self.table[at];
-            match self.edges.get(candidate as usize) {
-                None => return NIL,
-                Some(edge) if edge.from == state && edge.token == token => return candidate,
-                Some(_) => at = (at + 1) & mask,
-            }
-        }
+        self.table.find(state, token, |edge| {
+            let Edge { from, token, .. } = self.edges[edge as usize];
+            (from, token)
+        })
     }
 }
 
@@ -310,6 +286,11 @@ impl Contexts for SuffixAutomaton {
             link => Some(Context { node: link, length: self.states[link as usize].length }),
         }
     }
+
+    #[inline]
+    fn expect(&self, node: u32) {
+        prefetch(&self.edges, self.states[node as usize].freshest as usize);
+    }
 }
 
 /// Grows by a quarter instead of doubling: half the memory for 1.5 copies more per element.
@@ -318,10 +299,4 @@ fn make_room<T: Copy>(items: &mut Vec<T>) {
     if items.len() == items.capacity() {
         huge_pages::grow(items, items.len() + items.len() / 4 + 16);
     }
-}
-
-#[inline]
-fn slot(state: u32, token: Token) -> usize {
-    let key = (u64::from(state) << 32 | u64::from(token)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (key >> 32 ^ key >> 17) as usize
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::lse::log_sum_exp_on;
 use crate::mask::count_on;
 use crate::scan::scan_on;
-use crate::{Scan, logprobs, mask, scan, top_k};
+use crate::{Peaks, Scan, logprobs, mask, scan, top_k};
 
 proptest! {
     #[test]
@@ -70,6 +70,13 @@ proptest! {
             prop_assert_eq!(peak, seen.fault.is_none().then_some(seen.value));
             Ok(())
         })?;
+        let (mut peaks, mut got) = (Peaks::default(), Vec::new());
+        peaks.read(&row);
+        for k in [k, 4 * k, row.len()] {
+            top_k(&row, k, &mut want);
+            peaks.top_k(&row, k, &mut got);
+            prop_assert_eq!(&got, &want);
+        }
     }
 
     #[test]

@@ -173,16 +173,17 @@ fn write_rows<S: Symbol, W: Write + Seek>(
     mut progress: impl FnMut(Phase),
 ) -> Result<(), Failure> {
     let tier = counts.tier;
-    let mut reversed: Vec<S> = huge_pages::with_capacity(counts.rows as usize);
+    let mut reversed: Vec<S> = huge_pages::filled(counts.rows as usize, narrow(0));
     let symbol_of = |id: u32| symbols.get(id as usize).copied().unwrap_or(0);
     let mut is_changed = false;
-    corpus.read_documents(|document| {
-        is_changed |= document.iter().any(|&id| symbol_of(id) == 0);
-        reversed.extend(document.iter().rev().map(|&id| narrow(symbol_of(id))));
-        reversed.push(narrow(0));
+    corpus.read_reversed(|tokens, end| {
+        for (symbol, &id) in reversed[end - tokens.len()..end].iter_mut().rev().zip(tokens) {
+            is_changed |= symbol_of(id) == 0;
+            *symbol = narrow(symbol_of(id));
+        }
     })?;
     // The sort relies on one separator per document.
-    if is_changed || reversed.len() as u64 != counts.rows {
+    if is_changed {
         return Err(changed("other tokens than at first").into());
     }
     progress(Phase::Sort);

@@ -3,11 +3,13 @@
 use crate::index::failure::{changed, unreadable};
 use draftwood_base::{Error, Result, Token};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Largest token id that an index takes.
 pub const MAX_TOKEN: Token = (1 << 20) - 1;
+/// Tokens of a file that are in memory at once.
+const READ_AT_ONCE: usize = 1 << 16;
 /// Most tokens that end a title.
 pub const MAX_TITLE_END: usize = 64;
 
@@ -37,16 +39,16 @@ enum Piece {
 }
 
 impl Corpus {
-    /// Checks the ids of document `number`, as [`Corpus::push`] does.
+    /// Checks ids of document `number` from token `first` on, as [`Corpus::push`] does.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for an id above [`MAX_TOKEN`].
-    pub fn check(document: &[Token], number: u64) -> Result<()> {
-        let Some(at) = document.iter().position(|&id| id > MAX_TOKEN) else { return Ok(()) };
+    pub fn check(ids: &[Token], first: usize, number: u64) -> Result<()> {
+        let Some(at) = ids.iter().position(|&id| id > MAX_TOKEN) else { return Ok(()) };
         Err(Error::invalid(
-            format!("token {at} of document {number}"),
+            format!("token {} of document {number}", first + at),
             format!("0 … {MAX_TOKEN}"),
-            document[at],
+            ids[at],
             "the index takes vocabularies of up to 2^20 ids",
         ))
     }
@@ -56,7 +58,7 @@ impl Corpus {
     /// # Errors
     /// [`Error::InvalidArgument`] for an id above [`MAX_TOKEN`], or when tokens and documents no longer fit 32 bits.
     pub fn push(&mut self, document: &[Token]) -> Result<()> {
-        Self::check(document, self.ends.len() as u64)?;
+        Self::check(document, 0, self.ends.len() as u64)?;
         self.check_room(document.len(), 1)?;
         match self.pieces.last_mut() {
             Some(Piece::Memory(tokens)) => tokens.extend_from_slice(document),
@@ -89,13 +91,20 @@ impl Corpus {
         }
         let tokens = lengths.iter().map(|&length| length as usize).sum();
         self.check_room(tokens, lengths.len())?;
-        let ids = read_ids(path, offset, tokens).map_err(|error| unreadable(path, error))?;
-        let mut rest = &ids[..];
-        for (number, &length) in (self.ends.len() as u64..).zip(lengths) {
-            let (document, after) = rest.split_at(length as usize);
-            Self::check(document, number)?;
-            rest = after;
-        }
+        // The document that the next token belongs to, and how many of its tokens were read.
+        let (mut number, mut passed) = (0, 0);
+        read_ids(path, offset, tokens, |mut ids| {
+            while let Some(left) = lengths.get(number).map(|&length| length as usize - passed) {
+                let (some, rest) = ids.split_at(left.min(ids.len()));
+                Self::check(some, passed, (self.ends.len() + number) as u64)?;
+                if some.len() < left {
+                    passed += some.len();
+                    return Ok(());
+                }
+                (number, passed, ids) = (number + 1, 0, rest);
+            }
+            Ok::<_, Error>(())
+        })?;
         self.pieces.push(Piece::File { path: path.to_owned(), offset, tokens });
         for (i, length) in lengths.iter().enumerate() {
             self.ends.push(self.ends.last().copied().unwrap_or(0) + length);
@@ -175,7 +184,7 @@ impl Corpus {
         &[]
     }
 
-    /// Hands over all tokens in order, in slices of whole documents.
+    /// Hands over all tokens in order, in slices of any size.
     pub(super) fn read<E: From<Error>>(
         &self,
         mut each: impl FnMut(&[Token]) -> Result<(), E>,
@@ -183,20 +192,23 @@ impl Corpus {
         self.pieces.iter().try_for_each(|piece| piece.read(&mut each))
     }
 
-    /// Hands over every document in order.
-    pub(super) fn read_documents(&self, mut each: impl FnMut(&[Token])) -> Result<()> {
-        let (mut document, mut start) = (0, 0u32);
-        self.read(|tokens| {
-            let (first, end) = (start, start + tokens.len() as u32);
-            while let Some(&next) = self.ends.get(document).filter(|&&next| next <= end) {
-                each(&tokens[(start - first) as usize..(next - first) as usize]);
-                (document, start) = (document + 1, next);
+    /// Hands over all tokens in order, in slices of one document each, which may be a part of it; with each the end of the
+    /// place where it stands when every document is reversed and followed by a separator.
+    pub(super) fn read_reversed(&self, mut each: impl FnMut(&[Token], usize)) -> Result<()> {
+        let (mut document, mut start, mut at) = (0, 0, 0);
+        self.read(|mut tokens| {
+            while !tokens.is_empty() {
+                while self.ends[document] as usize == at {
+                    (document, start) = (document + 1, at);
+                }
+                let end = self.ends[document] as usize;
+                let (some, rest) = tokens.split_at(tokens.len().min(end - at));
+                each(some, document + start + (end - at));
+                at += some.len();
+                tokens = rest;
             }
             Ok(())
-        })?;
-        // Empty documents behind the last token, or a corpus of nothing else.
-        (document..self.ends.len()).for_each(|_| each(&[]));
-        Ok(())
+        })
     }
 
     /// Token ids that occur, ascending, and the symbol of each id (1 + its rank; 0 where it does not occur).
@@ -233,19 +245,33 @@ impl Piece {
             Piece::Memory(tokens) => return each(tokens),
             Piece::File { path, offset, tokens } => (path, *offset, *tokens),
         };
-        let ids = read_ids(path, offset, tokens).map_err(|error| unreadable(path, error))?;
-        if let Some(id) = ids.iter().find(|&&id| id > MAX_TOKEN) {
-            return Err(changed(format!("{}: a token id of {id}", path.display())).into());
-        }
-        each(&ids)
+        read_ids(path, offset, tokens, |ids| {
+            if let Some(id) = ids.iter().find(|&&id| id > MAX_TOKEN) {
+                return Err(changed(format!("{}: a token id of {id}", path.display())).into());
+            }
+            each(ids)
+        })
     }
 }
 
-fn read_ids(path: &Path, offset: u64, tokens: usize) -> io::Result<Vec<Token>> {
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(offset))?;
-    let mut bytes = vec![0; tokens * 4];
-    file.read_exact(&mut bytes)?;
-    let (words, _) = bytes.as_chunks::<4>();
-    Ok(words.iter().map(|word| Token::from_le_bytes(*word)).collect())
+/// Hands over the ids of a file in slices.
+fn read_ids<E: From<Error>>(
+    path: &Path,
+    offset: u64,
+    tokens: usize,
+    mut each: impl FnMut(&[Token]) -> Result<(), E>,
+) -> Result<(), E> {
+    let told = |error| unreadable(path, error);
+    let mut file = File::open(path).map_err(told)?;
+    file.seek(SeekFrom::Start(offset)).map_err(told)?;
+    let at_once = tokens.min(READ_AT_ONCE);
+    let (mut bytes, mut ids) = (vec![0; at_once * 4], Vec::with_capacity(at_once));
+    for first in (0..tokens).step_by(READ_AT_ONCE) {
+        let some = &mut bytes[..(tokens - first).min(READ_AT_ONCE) * 4];
+        file.read_exact(some).map_err(told)?;
+        ids.clear();
+        ids.extend(some.as_chunks::<4>().0.iter().map(|word| Token::from_le_bytes(*word)));
+        each(&ids)?;
+    }
+    Ok(())
 }

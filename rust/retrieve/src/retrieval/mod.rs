@@ -5,7 +5,7 @@ mod counted;
 mod escape;
 mod suffixes;
 
-pub use config::{MAX_MATCH, RetrievalConfig, RetrievalStyle};
+pub use config::{MAX_MATCH, RetrievalConfig, RetrievalOptions, RetrievalStyle};
 
 use crate::index::{Followers, Group};
 use crate::suffix::no_text;
