@@ -12,6 +12,8 @@ const ROWS_PER_SYMBOL: u64 = 16;
 
 /// Rows that are read and sorted at once.
 const FEW: usize = 16;
+/// Rows between two looks at how many symbols are known.
+const AT_ONCE: usize = 256;
 
 /// The followers of an n-gram, and the memory to find them; reused from query to query.
 #[derive(Debug, Clone, Default)]
@@ -22,8 +24,52 @@ pub struct Followers {
     /// Per symbol: how often it was seen; all zero between queries.
     tally: Vec<u32>,
     seen: Vec<u32>,
+    marks: Marks,
     /// By falling count.
     order: Vec<(Reverse<u32>, Token)>,
+}
+
+/// A set of symbols, a bit each, and of its words those that are not empty; empty between queries.
+#[derive(Debug, Clone, Default)]
+struct Marks {
+    words: Vec<u64>,
+    used: Vec<u64>,
+}
+
+impl Marks {
+    /// Sorts different symbols below `symbols`, in time that does not depend on their order: what was seen in a corpus
+    /// cannot be guessed, and every comparison of a sort is a guess.
+    fn sort(&mut self, some: &mut [u32], symbols: usize) {
+        if self.words.len() * 64 < symbols {
+            self.words.resize(symbols.div_ceil(64), 0);
+            self.used.resize(symbols.div_ceil(64 * 64), 0);
+        }
+        for &symbol in some.iter() {
+            let (word, bit) = (symbol as usize / 64, symbol % 64);
+            self.words[word] |= 1 << bit;
+            self.used[word / 64] |= 1 << (word % 64);
+        }
+        let mut sorted = some.iter_mut();
+        for (block, used) in self.used.iter_mut().enumerate() {
+            for in_block in bits(std::mem::take(used)) {
+                let word = block * 64 + in_block as usize;
+                for bit in bits(std::mem::take(&mut self.words[word])) {
+                    if let Some(symbol) = sorted.next() {
+                        *symbol = word as u32 * 64 + bit;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The bits that are set, ascending.
+fn bits(mut word: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let bit = (word != 0).then(|| word.trailing_zeros());
+        word &= word.wrapping_sub(1);
+        bit
+    })
 }
 
 impl Followers {
@@ -122,7 +168,7 @@ impl Index {
                 }
                 *count += 1;
             }
-            out.seen.sort_unstable();
+            out.marks.sort(&mut out.seen, self.counts.symbols as usize);
             self.collect(out)
         };
         sample().map_err(|fault| self.store.explain(fault))
@@ -202,39 +248,42 @@ impl Index {
     fn scan(&self, rows: Rows, out: &mut Followers) -> Result<(), Fault> {
         let (section, width) = (self.section(Kind::Bwt), u64::from(self.counts.symbol_width));
         let symbols = self.counts.symbols as usize;
-        let Followers { tally, seen, .. } = out;
-        let mut add = |symbol: u32| {
-            let Some(count) = tally.get_mut(symbol as usize).filter(|_| (symbol as usize) < symbols) else {
-                return false;
-            };
-            if *count == 0 {
-                seen.push(symbol);
-            }
-            *count += 1;
-            true
+        let Followers { tally, seen, marks, .. } = out;
+        let tally = &mut tally[..symbols];
+        let bytes = match width {
+            16 => self.store.slice(section, u64::from(rows.start) * 2, u64::from(rows.count()) * 2)?,
+            _ => &[],
         };
-        let mut fine = true;
-        if width == 16 {
-            let bytes = self.store.slice(section, u64::from(rows.start) * 2, u64::from(rows.count()) * 2)?;
-            for pair in bytes.chunks_exact(2) {
-                fine &= add(u32::from(u16::from_le_bytes([pair[0], pair[1]])));
+        let (mut known, mut fine) = (0, true);
+        for first in (rows.start..rows.end).step_by(AT_ONCE) {
+            let some = first..rows.end.min(first.saturating_add(AT_ONCE as u32));
+            seen.resize(known + AT_ONCE, 0);
+            // Every symbol is written down, and stays if it is new: whether it is cannot be guessed.
+            let (new, mut count_of_new) = (&mut seen[known..][..AT_ONCE], 0);
+            let mut add = |symbol: u32| match tally.get_mut(symbol as usize) {
+                Some(count) => {
+                    new[count_of_new % AT_ONCE] = symbol;
+                    count_of_new += usize::from(*count == 0);
+                    *count += 1;
+                }
+                None => fine = false,
+            };
+            if width == 16 {
+                let its = (some.start - rows.start) as usize * 2..(some.end - rows.start) as usize * 2;
+                bytes[its].as_chunks().0.iter().for_each(|pair| add(u32::from(u16::from_le_bytes(*pair))));
+            } else {
+                for row in some {
+                    let at = u64::from(row) * width;
+                    add(unpack(self.store.window(section, at / 8)?, at, width as u32));
+                }
             }
-        } else {
-            for row in rows.start..rows.end {
-                let at = u64::from(row) * width;
-                fine &= add(unpack(self.store.window(section, at / 8)?, at, width as u32));
-            }
+            known += count_of_new;
         }
+        seen.truncate(known);
         if !fine {
             return Err(self.outside(Kind::Bwt));
         }
-        let dense = seen.len() > symbols / 16;
-        if dense {
-            seen.clear();
-            seen.extend((0..symbols as u32).filter(|&symbol| tally[symbol as usize] > 0));
-        } else {
-            seen.sort_unstable();
-        }
+        marks.sort(seen, symbols);
         self.collect(out)
     }
 
