@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LENGTHS = (100, 1_000, 10_000, 100_000)
 WORST = (100, 1_000, 10_000)
 HELD_OUT = 200_000
+PLACES = 10
+"""From so many places of the corpus comes a text of the greatest length each."""
 # Ranges per token of ordinary text are "a handful"; from 1,000 tokens on neither they nor the time of one may grow.
 HANDFUL, SETTLED = 16, 1_000
 RANGES_GROW, TIME_GROWS = 1.25, 2.0
@@ -97,10 +99,12 @@ def main(folder: Path, json: Path | None) -> None:
         for length in LENGTHS:
             if length > len(tokens):
                 continue
-            # The same number of tokens for every length, as far as there are so many.
-            count = min(len(tokens), LENGTHS[-1]) // length
-            starts = np.linspace(0, len(tokens) - length, count).astype(int)
-            found.append(measured(program, folder, [tokens[at : at + length] for at in starts]))
+            # The same tokens for every length, cut into more texts: how much of itself a place repeats differs from place
+            # to place, and is no matter of length.
+            longest = min(len(tokens), LENGTHS[-1])
+            starts = np.linspace(0, len(tokens) - longest, min(PLACES, len(tokens) // longest)).astype(int)
+            cuts = [at + piece * length for at in starts for piece in range(longest // length)]
+            found.append(measured(program, folder, [tokens[at : at + length] for at in cuts]))
         judge(kind, found, verdicts)
     worst = []
     for length in WORST:
