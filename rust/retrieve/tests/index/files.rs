@@ -144,6 +144,38 @@ fn documents_in_files_make_the_same_index() {
     assert_eq!((corpus.documents(), corpus.tokens()), (0, 0));
 }
 
+/// A file is read in pieces of 65,536 tokens: documents that end there, reach across and lie between.
+#[test]
+fn long_files_make_the_same_index() {
+    let folder = Folder::new("long");
+    let lengths = [3u32, 65_533, 0, 140_000, 0, 1, 30_000];
+    let ids: Vec<u32> = (0..lengths.iter().sum()).map(|i: u32| i.wrapping_mul(2_654_435_761) >> 22).collect();
+    let documents: Documents = lengths
+        .iter()
+        .scan(0, |at, &length| {
+            *at += length as usize;
+            Some(ids[*at - length as usize..*at].to_vec())
+        })
+        .collect();
+    let tokens = folder.0.join("tokens");
+    let write = |ids: &[u32]| {
+        std::fs::write(&tokens, ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>())
+    };
+    write(&ids).unwrap();
+    let mut file = Corpus::default();
+    file.push_file(&tokens, 0, &lengths, &[]).unwrap();
+    let paths = [folder.0.join("memory.dwx"), folder.0.join("file.dwx")];
+    for (corpus, path) in [&corpus(&documents), &file].into_iter().zip(&paths) {
+        Index::build(corpus, Tier::Standard, None, path, |_| ()).unwrap();
+    }
+    assert!(std::fs::read(&paths[0]).unwrap() == std::fs::read(&paths[1]).unwrap());
+    let mut wrong = ids;
+    wrong[65_536 + 70_000] = 1 << 20;
+    write(&wrong).unwrap();
+    let error = Corpus::default().push_file(&tokens, 0, &lengths, &[]).unwrap_err().to_string();
+    assert!(error.contains("token 70000 of document 3 must be 0 … 1048575, got 1048576"), "{error}");
+}
+
 #[test]
 fn what_is_no_index_is_refused_by_name() {
     let folder = Folder::new("refuse");
