@@ -99,8 +99,8 @@ def main(folder: Path, json: Path | None) -> None:
         for length in LENGTHS:
             if length > len(tokens):
                 continue
-            # The same tokens for every length, cut into more texts: how much of itself a place repeats differs from place
-            # to place, and is no matter of length.
+            # The same tokens for every length, cut into more texts: how much of itself a place repeats differs from
+            # place to place, and is no matter of length.
             longest = min(len(tokens), LENGTHS[-1])
             starts = np.linspace(0, len(tokens) - longest, min(PLACES, len(tokens) // longest)).astype(int)
             cuts = [at + piece * length for at in starts for piece in range(longest // length)]
