@@ -2,9 +2,10 @@
 //! larger one of the two. It is set when an entry is placed, with the text around it at hand, so that of the entries a scan
 //! passes only those read the text whose turn it is.
 
-use crate::read_ahead::{self, Before, Scan};
+use crate::read_ahead::{self, Before, Scan, read};
 use crate::suffix_array::{EMPTY, Symbol};
-use std::sync::atomic::Ordering::Relaxed;
+use crate::two_threads::shared;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// On an entry: the suffix before this one is larger than this one.
 pub(crate) const MARK: u32 = 1 << 31;
@@ -58,18 +59,18 @@ pub(crate) fn larger<S: Symbol>(
     heads[1..].copy_from_slice(&ends[..ends.len() - 1]);
     // The end of the text is smaller than everything, so the last suffix is the first to be placed.
     let last = text.len() - 1;
-    let is_larger = last > 0 && Larger.is_larger(text[last - 1], text[last]);
-    let head = &mut heads[text[last].bucket()];
-    sa[*head as usize] = marked(last as u32, is_larger);
-    *head += 1;
+    let mut place = |sa: &[AtomicU32], at: u32, Before { bucket, is_larger }| {
+        let head = &mut heads[bucket];
+        sa[*head as usize].store(marked(at, is_larger), Relaxed);
+        *head += 1;
+    };
+    place(shared(sa), last as u32, read(Larger, text, last));
     read_ahead::over(text, sa, Larger, |sa, i, entry, before| {
-        let Some(Before { bucket, is_larger }) = before else { return };
+        let Some(before) = before else { return };
         if only_smaller {
             sa[i].store(EMPTY, Relaxed);
         }
-        let head = &mut heads[bucket];
-        sa[*head as usize].store(marked((entry & !MARK) - 1, is_larger), Relaxed);
-        *head += 1;
+        place(sa, (entry & !MARK) - 1, before);
     });
 }
 

@@ -37,16 +37,15 @@ pub(crate) fn named<S: Symbol>(text: &[S], sorted: &[u32], names: &mut [u32]) ->
         next = at;
     });
     let names = shared(names);
-    let half = if sorted.len() < LEAST { 0 } else { sorted.len() / 2 };
-    let (first, second) = sorted.split_at(half);
+    let (first, second) = sorted.split_at(sorted.len() / 2);
     let piece = |at: u32| (at as usize, names[at as usize / 2].load(Relaxed) as usize);
     // Of the second half's first one; it has a name instead of a length soon.
     let before = first.last().map_or((0, 0), |&at| piece(at));
-    let (earlier, later) = if half == 0 {
-        (0, name(text, second, names, before, LATER))
-    } else {
-        both(|| name(text, first, names, (0, 0), 0), || name(text, second, names, before, LATER))
-    };
+    let (earlier, later) = both(
+        sorted.len() >= LEAST,
+        || name(text, first, names, (0, 0), 0),
+        || name(text, second, names, before, LATER),
+    );
     let count = (earlier + later) as usize;
     if count == sorted.len() {
         return None;
@@ -87,7 +86,7 @@ fn name<S: Symbol>(
 /// From the numbers of LMS suffixes to their places in the text.
 pub(crate) fn places(of_number: &[u32], sa: &mut [u32]) {
     let sa = shared(sa);
-    let (first, second) = sa.split_at(if sa.len() < LEAST { 0 } else { sa.len() / 2 });
+    let (first, second) = sa.split_at(sa.len() / 2);
     let replace = |some: &[AtomicU32]| {
         for (i, one) in some.iter().enumerate() {
             if let Some(ahead) = some.get(i + AHEAD) {
@@ -96,8 +95,5 @@ pub(crate) fn places(of_number: &[u32], sa: &mut [u32]) {
             one.store(of_number[one.load(Relaxed) as usize], Relaxed);
         }
     };
-    if first.is_empty() {
-        return replace(second);
-    }
-    both(|| replace(first), || replace(second));
+    both(sa.len() >= LEAST, || replace(first), || replace(second));
 }

@@ -4,8 +4,15 @@
 use std::sync::atomic::AtomicU32;
 use std::thread;
 
-/// Both results, the first one's by another thread where the system has one to give.
-pub(crate) fn both<A: Send, B>(first: impl Fn() -> A + Sync, second: impl FnOnce() -> B) -> (A, B) {
+/// Both results, the first one's by another thread where it is worth one and the system has one to give.
+pub(crate) fn both<A: Send, B>(
+    is_worth_it: bool,
+    first: impl Fn() -> A + Sync,
+    second: impl FnOnce() -> B,
+) -> (A, B) {
+    if !is_worth_it {
+        return (first(), second());
+    }
     thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, &first) {
         Ok(other) => {
             let second = second();
@@ -32,9 +39,10 @@ mod tests {
         let mut elements = [1, 2, 3, 4];
         let all = shared(&mut elements);
         let add = |half: &[AtomicU32]| half.iter().map(|one| one.fetch_add(10, Relaxed)).sum::<u32>();
-        let sums = both(|| add(&all[..2]), || add(&all[2..]));
-        assert_eq!((sums, elements), ((3, 7), [11, 12, 13, 14]));
-        let panicked = std::panic::catch_unwind(|| both(|| panic!("first"), || ()));
+        let sums = both(true, || add(&all[..2]), || add(&all[2..]));
+        assert_eq!((sums, both(false, || 1, || 2)), ((3, 7), (1, 2)));
+        assert_eq!(elements, [11, 12, 13, 14]);
+        let panicked = std::panic::catch_unwind(|| both(true, || panic!("first"), || ()));
         assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&"first"));
     }
 }
